@@ -1,0 +1,40 @@
+"""How verbs speak: results on stdout, words on stderr in lower case, progress only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import click
+
+Progress = Callable[[int, int], None]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def emit(result: Mapping[str, object], text: str, *, as_json: bool) -> None:
+    """Print the result of a verb: `text` for people, one JSON object for programs."""
+    click.echo(json.dumps(result, indent=2, sort_keys=True) if as_json else text)
+
+
+def say(words: str) -> None:
+    """Tell the person something that is not the result."""
+    click.echo(words, err=True)
+
+
+@contextmanager
+def progress(label: str) -> Iterator[Progress | None]:
+    """A callback `(bytes done, bytes in all)` that draws a bar, or None where nobody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn(label), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

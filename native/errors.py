@@ -1,0 +1,136 @@
+"""The errors a user of sealserve can meet, and what each one means to a shell and to gRPC.
+
+    SealserveError         exit  gRPC
+      FormatError            3   INVALID_ARGUMENT     not a sealed model we can read
+      IntegrityError         4   DATA_LOSS            altered, cut, or wrong key
+      EvidenceError          5   UNAUTHENTICATED      not genuine
+      PolicyViolation        6   PERMISSION_DENIED    genuine, not acceptable
+      ReleaseError           7   FAILED_PRECONDITION  no key could be had
+      ConfigError            8   -                    a file or option we cannot accept
+      InputError             9   INVALID_ARGUMENT     a request that does not fit the model
+      UnavailableError      10   UNAVAILABLE          nobody there, or not now; worth a retry
+
+Exit code 70 is left to the unforeseen and 2 to usage. Misuse of a function stays `TypeError` or
+`ValueError`. They live in the lowest folder because every other folder raises them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class SealserveError(Exception):
+    """Base of everything the outside world can make us raise.
+
+    message: what was seen and what was wanted, never a secret. hint: the way out, if there is one.
+    """
+
+    exit_code = 70
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
+
+
+class FormatError(SealserveError):
+    """The bytes are not a sealed model (or archive, or slot area) this version can read."""
+
+    exit_code = 3
+
+
+class IntegrityError(SealserveError):
+    """The bytes were altered, moved or cut, or this key does not belong to them."""
+
+    exit_code = 4
+
+
+class EvidenceError(SealserveError):
+    """The evidence is not genuine. `code` is stable and names the check that failed."""
+
+    exit_code = 5
+
+    def __init__(
+        self, code: str, message: str, *, seen: str = "", wanted: str = "", hint: str = ""
+    ) -> None:
+        super().__init__(_both_sides(message, seen, wanted), hint=hint)
+        self.code = code
+        self.seen = seen
+        self.wanted = wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One expectation that was not met: a stable code, both sides, and the way out."""
+
+    code: str
+    seen: str
+    wanted: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.code}: seen {self.seen}; wanted {self.wanted}"
+        return f"{line}\n    hint: {self.hint}" if self.hint else line
+
+
+class PolicyViolation(SealserveError):
+    """Genuine, but not what we accept. `findings` lists every expectation that was not met."""
+
+    exit_code = 6
+
+    def __init__(self, message: str, *, findings: Sequence[Finding] = (), hint: str = "") -> None:
+        lines = [message, *(f"  - {finding}" for finding in findings)]
+        super().__init__("\n".join(lines), hint=hint)
+        self.findings = tuple(findings)
+
+
+class ReleaseError(SealserveError):
+    """No key could be had. `denied` names who refused and which clause, when somebody did."""
+
+    exit_code = 7
+
+    def __init__(self, message: str, *, denied: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.denied = denied
+
+
+class ConfigError(SealserveError):
+    """A file or an option we cannot accept: where it stands, and which key."""
+
+    exit_code = 8
+
+    def __init__(
+        self, message: str, *, file: str = "", line: int = 0, key: str = "", hint: str = ""
+    ) -> None:
+        place = ":".join(str(part) for part in (file, line) if part)
+        where = ", ".join(part for part in (place, f"key {key}" if key else "") if part)
+        super().__init__(f"{where}: {message}" if where else message, hint=hint)
+        self.file = file
+        self.line = line
+        self.key = key
+
+
+class InputError(SealserveError, ValueError):
+    """A request, or a model to be sealed, that does not fit."""
+
+    exit_code = 9
+
+
+class UnavailableError(SealserveError):
+    """Nobody there, or not now. `retry_after_seconds` is 0 when nobody said how long."""
+
+    exit_code = 10
+
+    def __init__(self, message: str, *, retry_after_seconds: float = 0.0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_seconds = retry_after_seconds
+
+
+def _both_sides(message: str, seen: str, wanted: str) -> str:
+    if not (seen or wanted):
+        return message
+    return f"{message}: seen {seen or 'nothing'}; wanted {wanted or 'something else'}"
