@@ -1,0 +1,92 @@
+# make demo    the main job on real input, no cloud, no special hardware
+# make test    every test that takes seconds
+# make check   formatting, types, warnings as errors, sanitizers
+# make long    soak, big models, slow peers
+# make bench   ours beside the best peer and the machine's limit
+# make clean   everything these made
+#
+# Each does its own set-up into .venv and is quick when nothing changed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test check lint types sanitize long bench clean setup
+
+export PATH := $(PATH):/usr/sbin:/sbin
+export ORT_DISABLE_TELEMETRY := 1
+unexport PYTHONPATH
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PEER := .venv-tritonclient
+SOURCES := setup.py $(wildcard native/*.pyx native/*.pxd native/src/*.c native/src/*.h)
+STAMPS := build/stamps
+
+demo: setup
+	@$(PY) examples/breast_cancer/demo.py
+
+test: setup $(STAMPS)/debian-test $(STAMPS)/peer
+	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
+
+check: lint types sanitize
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: setup
+	$(VENV)/bin/mypy
+
+sanitize: setup
+	$(PY) tests/native/sanitize.py
+
+long: setup $(STAMPS)/debian-test $(STAMPS)/peer
+	$(PY) -m pytest -m long
+
+bench: setup
+	@for script in benchmarks/*.py; do $(PY) $$script; done
+
+clean:
+	rm -rf $(VENV) $(PEER) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find native -name '*.so' -delete
+
+# ---- set-up: each stamp is made again only when what it depends on changed
+
+setup: $(STAMPS)/built
+
+$(VENV)/bin/python: $(STAMPS)/debian-build
+	test -x $@ || $(PYTHON) -m venv $(VENV)
+
+$(STAMPS)/deps: pyproject.toml | $(VENV)/bin/python
+	$(PY) -m pip install -q --disable-pip-version-check 'setuptools>=77' 'cython>=3.1'
+	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[owner,server,azure,trustd,dev]'
+	touch $@
+
+$(STAMPS)/built: $(STAMPS)/deps $(SOURCES)
+	$(PY) setup.py -q build_ext --inplace --parallel 2
+	touch $@
+
+# tritonclient wants an older protobuf than the generated messages of ours, so the peer has its own room.
+$(STAMPS)/peer: | $(VENV)/bin/python
+	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
+	$(PEER)/bin/python -m pip install -q --disable-pip-version-check 'tritonclient[grpc]>=2.50'
+	touch $@
+
+# What Debian has to bring, as COMMAND:PACKAGE.
+NEEDS_build := gcc:gcc git:git
+NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl
+
+$(STAMPS)/debian-%:
+	@mkdir -p $(STAMPS)
+	@missing=""; for need in $(NEEDS_$*); do \
+	  command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; done; \
+	if [ -n "$$missing" ]; then \
+	  if [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
+	  else \
+	    echo "missing Debian packages; run: sudo apt-get install -y$$missing" >&2; exit 1; \
+	  fi; \
+	fi
+	@touch $@
