@@ -1,4 +1,4 @@
-"""`sealserve VERB`: finds the verb's module, runs it, and turns an error into words and an exit code.
+"""`sealserve VERB`: finds the verb's module, runs it, turns an error into words and an exit code.
 
 A verb is a module `sealserve.cli.VERB` (`-` becomes `_`) with a `command`; it is imported only when
 called, so that `serve` can harden its process before anything heavy is loaded.

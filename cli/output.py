@@ -1,4 +1,4 @@
-"""How verbs speak: results on stdout, words on stderr in lower case, progress only on a terminal."""
+"""How verbs speak: results on stdout, words on stderr in lower case, progress on a terminal."""
 
 from __future__ import annotations
 

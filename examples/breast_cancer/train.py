@@ -1,8 +1,8 @@
 """Train the example classifier and write `model.onnx`, `patients.csv` and `patients.npy`.
 
-Data: Breast Cancer Wisconsin (Diagnostic), W. Wolberg, W. Street, O. Mangasarian, 1995, as scikit-learn
-ships it: 569 patients, 30 measurements of cell nuclei each, malignant or benign. A quarter of the
-patients is held out; the first twelve of those become the example's input.
+Data: Breast Cancer Wisconsin (Diagnostic), W. Wolberg, W. Street, O. Mangasarian, 1995, as
+scikit-learn ships it: 569 patients, 30 measurements of cell nuclei each, malignant or benign. A
+quarter of the patients is held out; the first twelve of those become the example's input.
 
 Needs scikit-learn and skl2onnx, which sealserve itself does not:
 
