@@ -1,0 +1,243 @@
+"""Attestation tokens: the JWT that Microsoft Azure Attestation (and our trust service) issues.
+
+Verifying takes the issuer and its keys from the caller, never from the token: `jku` is ignored,
+because anyone can sign a token that points at their own keys.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import jwt
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sealserve.native.errors import EvidenceError
+
+ALGORITHM = "RS256"  # RFC 7518 section 3.3; the service signs with nothing else
+MAX_TOKEN_BYTES = 64 * 1024  # service: under 16 KiB; runtime claims add at most 22 KiB of base64
+MAX_JWKS_BYTES = 256 * 1024
+MAX_KEYS = 64  # a shared provider publishes about a dozen
+MIN_RSA_BITS = 2048
+CLOCK_SKEW_SECONDS = 60
+LIFETIME_SECONDS = 8 * 60 * 60  # reference answers of the service: exp - iat = 28800
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKeys:
+    """The signing keys of one issuer by `kid`, an opaque string."""
+
+    keys: Mapping[str, rsa.RSAPublicKey]
+
+    @classmethod
+    def parse(cls, jwks: bytes) -> TokenKeys:
+        """Read a JWKS (RFC 7517). Entries may hold only `x5c`: the first certificate has the key.
+
+        Keys of another type are passed over. Raises EvidenceError "token_keys".
+        """
+        if len(jwks) > MAX_JWKS_BYTES:
+            raise _bad_keys(f"{len(jwks)} bytes; wanted at most {MAX_JWKS_BYTES}")
+        entries = strict_json(jwks, "token_keys").get("keys")
+        if not isinstance(entries, list) or len(entries) > MAX_KEYS:
+            raise _bad_keys(f"no list `keys` of at most {MAX_KEYS}")
+        keys: dict[str, rsa.RSAPublicKey] = {}
+        for entry in entries:
+            if isinstance(entry, dict) and entry.get("kty") == "RSA":
+                kid, key = _kid(entry), _public_key(entry)
+                if keys.setdefault(kid, key).public_numbers() != key.public_numbers():
+                    raise _bad_keys(f"kid {kid[:80]!r} names two keys")
+        return cls(keys)
+
+    def knows(self, token: str) -> bool:
+        """Whether the key this token names is here; if not, the set may have been rotated."""
+        return _header(token)["kid"] in self.keys
+
+
+def verify_token(
+    token: str, keys: TokenKeys, *, issuer: str, now: datetime
+) -> Mapping[str, object]:
+    """The claims of a token this issuer signed and that is valid now.
+
+    issuer: exactly as the token spells it. Raises EvidenceError: "token_format",
+    "token_algorithm", "token_key", "token_signature", "token_issuer", "token_expired",
+    "token_not_yet".
+    """
+    header = _header(token)
+    key = keys.keys.get(str(header["kid"]))
+    if key is None:
+        known = ", ".join(sorted(keys.keys)) or "none"
+        raise EvidenceError(
+            "token_key", "no key of the issuer has this kid", seen=str(header["kid"]), wanted=known
+        )
+    payload = _signed_payload(token, key)
+    claims = strict_json(payload, "token_format")
+    seen = claims.get("iss")
+    if not isinstance(seen, str) or not hmac.compare_digest(seen.encode(), issuer.encode()):
+        raise EvidenceError(
+            "token_issuer",
+            "the token is another service's",
+            seen=str(seen)[:200],
+            wanted=issuer,
+            hint="the attestation service is pinned by configuration",
+        )
+    _check_times(claims, now)
+    return claims
+
+
+def strict_json(data: bytes, code: str) -> dict[str, object]:
+    """One JSON object without duplicate names. Raises EvidenceError(code)."""
+    try:
+        value = json.loads(data, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise EvidenceError(code, "not JSON we accept", hint=str(error)[:120]) from None
+    if not isinstance(value, dict):
+        raise EvidenceError(code, "not a JSON object", seen=type(value).__name__, wanted="object")
+    return value
+
+
+def _header(token: str) -> dict[str, object]:
+    if len(token) > MAX_TOKEN_BYTES:
+        raise EvidenceError(
+            "token_format",
+            "the token is too long",
+            seen=f"{len(token)} bytes",
+            wanted=f"at most {MAX_TOKEN_BYTES}",
+        )
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise EvidenceError("token_format", "a token has three parts", seen=str(len(parts)))
+    header = strict_json(_b64url(parts[0]), "token_format")
+    if header.get("alg") != ALGORITHM:
+        raise EvidenceError(
+            "token_algorithm",
+            "signature algorithm",
+            seen=str(header.get("alg"))[:40],
+            wanted=ALGORITHM,
+        )
+    if "crit" in header:
+        raise EvidenceError("token_format", "the token demands an extension we do not know (crit)")
+    if not isinstance(header.get("kid"), str):
+        raise EvidenceError("token_format", "the token names no key (kid)")
+    return header
+
+
+def _signed_payload(token: str, key: rsa.RSAPublicKey) -> bytes:
+    try:
+        payload: object = jwt.PyJWS(algorithms=[ALGORITHM]).decode(
+            token, key, algorithms=[ALGORITHM]
+        )
+    except jwt.InvalidSignatureError:
+        raise EvidenceError(
+            "token_signature", "the signature does not match the issuer's key"
+        ) from None
+    except jwt.PyJWTError as error:
+        raise EvidenceError("token_format", f"unreadable token ({type(error).__name__})") from None
+    assert isinstance(payload, bytes)
+    return payload
+
+
+def _check_times(claims: Mapping[str, object], now: datetime) -> None:
+    instant = now.timestamp()
+    expires = _seconds(claims, "exp")
+    if instant >= expires + CLOCK_SKEW_SECONDS:
+        raise EvidenceError(
+            "token_expired",
+            "the token has expired",
+            seen=_day(expires),
+            wanted=f"after {now.isoformat()}",
+        )
+    begins = max(_seconds(claims, "nbf", 0), _seconds(claims, "iat", 0))
+    if instant < begins - CLOCK_SKEW_SECONDS:
+        raise EvidenceError(
+            "token_not_yet",
+            "the token is not valid yet",
+            seen=_day(begins),
+            wanted=f"at most {now.isoformat()}",
+            hint="is one of the two clocks wrong?",
+        )
+
+
+def _seconds(claims: Mapping[str, object], name: str, default: int | None = None) -> int:
+    value = claims.get(name, default)
+    # 2**40 s lies in the year 36812: everything above is no date anybody meant
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**40:
+        raise EvidenceError("token_format", f"claim {name} is not a time", seen=str(value)[:40])
+    return value
+
+
+def _day(seconds: int) -> str:
+    return datetime.fromtimestamp(min(seconds, 2**37), UTC).isoformat()
+
+
+def _kid(entry: Mapping[str, object]) -> str:
+    kid = entry.get("kid")
+    if not isinstance(kid, str) or not kid:
+        raise _bad_keys("an RSA key without kid")
+    return kid
+
+
+def _public_key(entry: Mapping[str, object]) -> rsa.RSAPublicKey:
+    chain = entry.get("x5c")
+    key = _certificate_key(chain) if chain is not None else None
+    if "n" in entry or "e" in entry:
+        numbers = jwk_numbers(entry)
+        if key is not None and key.public_numbers() != numbers:
+            raise _bad_keys("x5c and n, e are different keys")
+        key = numbers.public_key()
+    if key is None or key.key_size < MIN_RSA_BITS:
+        raise _bad_keys(f"an RSA key of fewer than {MIN_RSA_BITS} bits, or none")
+    return key
+
+
+def _certificate_key(chain: object) -> rsa.RSAPublicKey:
+    if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):
+        raise _bad_keys("x5c is not a list of certificates")
+    try:
+        # x5c alone among JOSE's members is standard base64 (RFC 7517 section 4.7)
+        certificate = x509.load_der_x509_certificate(base64.b64decode(chain[0], validate=True))
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm, binascii.Error):
+        raise _bad_keys("x5c[0] is no certificate") from None
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise _bad_keys("x5c[0] does not hold an RSA key")
+    return key
+
+
+def jwk_numbers(jwk: Mapping[str, object]) -> rsa.RSAPublicNumbers:
+    """Modulus and exponent of an RSA JWK. Raises EvidenceError "token_keys"."""
+    n, e = jwk.get("n"), jwk.get("e")
+    if not isinstance(n, str) or not isinstance(e, str) or len(n) > 1366 or len(e) > 8:
+        raise _bad_keys("an RSA key without n and e of at most 8192 and 48 bits")
+    numbers = rsa.RSAPublicNumbers(
+        e=int.from_bytes(_b64url(e), "big"), n=int.from_bytes(_b64url(n), "big")
+    )
+    try:
+        numbers.public_key()
+    except ValueError:
+        raise _bad_keys("n and e are no RSA key") from None
+    return numbers
+
+
+def _b64url(text: str) -> bytes:
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (ValueError, binascii.Error):
+        raise EvidenceError("token_format", "not base64url") from None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return value
+
+
+def _bad_keys(why: str) -> EvidenceError:
+    return EvidenceError("token_keys", f"the issuer's keys cannot be used: {why}")
