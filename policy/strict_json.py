@@ -1,0 +1,46 @@
+"""JSON with one reading: limits first, no duplicate members, no NaN, no half characters."""
+
+from __future__ import annotations
+
+import json
+import re
+
+MAX_DEPTH = 32  # the deepest text we write nests 5 levels; far below what exhausts a stack
+
+_STRING_OR_BRACKET = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{}]')
+
+
+def loads(text: str, *, max_depth: int = MAX_DEPTH) -> object:
+    """Parse one JSON text. Raises ValueError, and nothing else, for what is not exactly that.
+
+    The caller limits the length. Numbers come back as int or float.
+    """
+    _check_depth(text, max_depth)
+    value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError: half a surrogate pair
+    return value
+
+
+def _check_depth(text: str, limit: int) -> None:
+    """Count brackets outside strings, so that the parser below never recurses further."""
+    depth = 0
+    for token in _STRING_OR_BRACKET.findall(text):
+        if token in ("[", "{"):
+            depth += 1
+            if depth > limit:
+                raise ValueError(f"nested deeper than {limit} levels")
+        elif token in ("]", "}"):
+            depth -= 1
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members: dict[str, object] = {}
+    for name, value in pairs:
+        if name in members:
+            raise ValueError(f"member {name!r} appears twice")
+        members[name] = value
+    return members
+
+
+def _refuse_constant(word: str) -> object:
+    raise ValueError(f"{word} is not JSON")
