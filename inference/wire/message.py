@@ -1,0 +1,93 @@
+"""Takes the large fields of a protobuf message apart and puts them together, without copying them.
+
+protobuf's Python API hands out a new copy of a `bytes` field on every access and copies again when
+it serialises. Tensors are the bulk of every prediction, so their one repeated `bytes` field is cut
+out of the message first and the small rest is left to protobuf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sealserve.native.errors import InputError
+
+# protobuf encoding guide, "Message Structure": the wire types that exist outside groups.
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
+_MAX_VARINT_BYTES = 10
+_MAX_TAG = 2**32 - 1
+
+
+def split(message: bytes, field: int) -> tuple[bytes, list[memoryview]]:
+    """Cut every occurrence of a length-delimited field out of a message.
+
+    Returns the message without them, in its order, and one view into `message` for each.
+    Raises InputError when the bytes are not a protobuf message.
+    """
+    view = memoryview(message)
+    rest: list[memoryview] = []
+    pieces: list[memoryview] = []
+    at = kept_from = 0
+    while at < len(message):
+        start = at
+        tag, at = _varint(message, at)
+        wire_type = tag & 7
+        if tag > _MAX_TAG or tag >> 3 == 0:
+            raise InputError(f"message has an impossible field tag at byte {start}")
+        end = _end_of_value(message, at, wire_type)
+        if wire_type == _LENGTH and tag >> 3 == field:
+            _, content = _varint(message, at)
+            rest.append(view[kept_from:start])
+            pieces.append(view[content:end])
+            kept_from = end
+        at = end
+    rest.append(view[kept_from:])
+    return b"".join(rest), pieces
+
+
+def join(rest: bytes, field: int, pieces: Sequence[memoryview]) -> bytes:
+    """A message of `rest` followed by one length-delimited `field` for each piece."""
+    parts: list[bytes | memoryview] = [rest]
+    tag = _encode_varint(field << 3 | _LENGTH)
+    for piece in pieces:
+        parts += (tag, _encode_varint(piece.nbytes), piece)
+    return b"".join(parts)
+
+
+def _end_of_value(message: bytes, at: int, wire_type: int) -> int:
+    if wire_type == _VARINT:
+        return _varint(message, at)[1]
+    if wire_type == _LENGTH:
+        size, at = _varint(message, at)
+    elif wire_type in _FIXED_BYTES:
+        size = _FIXED_BYTES[wire_type]
+    else:  # groups left the protocol with proto3
+        raise InputError(f"message has a value of wire type {wire_type} at byte {at}")
+    # Slices of a memoryview are cut silently, so the length is compared here.
+    if size > len(message) - at:
+        raise InputError(
+            f"message ends inside a field: {size} bytes announced at byte {at}, "
+            f"{len(message) - at} present"
+        )
+    return at + size
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = 0
+    for index in range(_MAX_VARINT_BYTES):
+        if at + index >= len(message):
+            raise InputError(f"message ends inside a number at byte {at}")
+        byte = message[at + index]
+        value |= (byte & 0x7F) << (7 * index)
+        if byte < 0x80:
+            return value, at + index + 1
+    raise InputError(f"message has a number of more than {_MAX_VARINT_BYTES} bytes at byte {at}")
+
+
+def _encode_varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
