@@ -1,0 +1,27 @@
+from libc.stdint cimport uint8_t, uint64_t
+
+
+# Bytes into the area, and blocks; level 0 lies over the data, the last one is the top block.
+cdef struct Level:
+    uint64_t offset
+    uint64_t blocks
+
+
+cdef struct Geometry:
+    uint64_t data_blocks
+    uint64_t area_bytes
+    int levels
+    Level level[8]
+
+
+cdef class TrustedTree:
+    cdef Geometry shape
+    cdef bytes area
+    cdef const uint8_t* leaves
+    cdef readonly bytes root
+    cdef readonly object data_bytes
+    # The first of `count` blocks (counted from 0 here) that differs from the tree; -1 if none,
+    # -2 if libcrypto fails. `first` + `count` must be inside the data.
+    cdef Py_ssize_t first_bad(
+        self, uint64_t first, const uint8_t* blocks, Py_ssize_t count
+    ) noexcept nogil
