@@ -1,4 +1,4 @@
-"""Turn a key reference (`hpke:FILE`, `raw:FILE`, `azure:URL`, `trustd:HOST:PORT/NAME`) into a key."""
+"""Turn key references (`hpke:FILE`, `raw:FILE`, `azure:URL`, `trustd:HOST:PORT/NAME`) into keys."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def recipient(ref: str, *, connection: Path | None = None) -> Recipient | RawKey
     if scheme == "raw":
         return RawKey(Path(rest))
     if scheme in ("azure", "trustd"):
-        from sealserve.keys import owner  # the vault's client is heavy; files do without it
+        from sealserve.keys.owner import vault_recipient  # heavy; key files do without it
 
-        return owner.vault_recipient(ref, connection)
+        return vault_recipient(ref, connection)
     raise _unreadable(ref)
 
 

@@ -1,0 +1,177 @@
+"""The client of an attestation service: evidence in, token out (Microsoft Azure Attestation REST).
+
+It only moves bytes; `ReleaseSession` decides what to believe. Environment variables (proxies, CA
+bundles) have no say: the command line that chose the service is measured, they are not.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import ssl
+import time
+from collections.abc import Callable
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from sealserve.attestation.evidence import Evidence
+from sealserve.attestation.token import MAX_JWKS_BYTES, MAX_TOKEN_BYTES, TokenKeys
+from sealserve.native.errors import ReleaseError, UnavailableError
+
+API_VERSION = "2022-08-01"  # first version with SevSnpVm in the published API specification
+DEADLINE_SECONDS = 60.0  # for one call with all its retries
+ATTEMPT_SECONDS = 20.0  # the service answers in about a second; a first call may warm it up
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 8.0
+RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_MAX_ERROR_BYTES = 16 * 1024
+_MAX_TOLD_CHARACTERS = 2000
+
+
+def request_body(evidence: Evidence, *, ark: bytes | None = None) -> bytes:
+    """The JSON that `POST /attest/SevSnpVm` takes.
+
+    ark: the root of the chain, DER, where the evidence does not carry its own. The service wants
+    base64url with padding and the members spelled exactly so.
+    """
+    chain = (evidence.leaf, evidence.intermediate, evidence.root or ark)
+    endorsements = {"Uvm": [_b64(evidence.uvm_endorsement)]} if evidence.uvm_endorsement else {}
+    report = {
+        "SnpReport": _b64(evidence.report),
+        "VcekCertChain": _b64(b"".join(_pem(der) for der in chain if der is not None)),
+        "Endorsements": _b64(_json(endorsements)),
+    }
+    claims = {"data": _b64(evidence.claims), "dataType": "JSON"}
+    return _json({"report": _b64(_json(report)), "runtimeData": claims})
+
+
+class AttestationService:
+    """One service at one URL. Every call ends before its deadline."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """tls: None is the public web's authorities, as certifi lists them."""
+        self.url = url.rstrip("/")
+        self._deadline_seconds = deadline_seconds
+        self._pause = pause
+        self._client = httpx.Client(
+            verify=tls if tls is not None else True,
+            trust_env=False,
+            follow_redirects=False,
+            headers={"User-Agent": "sealserve"},
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def attest(self, evidence: Evidence, *, ark: bytes | None = None) -> str:
+        """A token about this evidence, not verified yet.
+
+        Raises ReleaseError if the service refuses, UnavailableError if it does not answer in time.
+        """
+        url = f"{self.url}/attest/SevSnpVm?api-version={API_VERSION}"
+        body = request_body(evidence, ark=ark)
+        # JSON around the token adds {"token":""}
+        answer = self._call("POST", url, body, limit=MAX_TOKEN_BYTES + 64)
+        try:
+            token = json.loads(answer)["token"]
+        except (ValueError, RecursionError, KeyError, TypeError):
+            token = None
+        if not isinstance(token, str):
+            raise ReleaseError(f"{self.url} answered without a token")
+        return token
+
+    def keys(self, issuer: str) -> TokenKeys:
+        """The issuer's signing keys, from the place its URL implies.
+
+        Raises EvidenceError for keys we cannot use, else as `attest`.
+        """
+        return TokenKeys.parse(self._call("GET", f"{issuer}/certs", None, limit=MAX_JWKS_BYTES))
+
+    def _call(self, method: str, url: str, body: bytes | None, *, limit: int) -> bytes:
+        ends = time.monotonic() + self._deadline_seconds
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return self._attempt(method, url, body, limit, ends)
+            except UnavailableError as error:
+                wait = max(pause * random.uniform(0.5, 1.5), error.retry_after_seconds)  # noqa: S311
+                if time.monotonic() + wait >= ends:
+                    raise
+            self._pause(wait)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _attempt(self, method: str, url: str, body: bytes | None, limit: int, ends: float) -> bytes:
+        timeout = max(0.1, min(ATTEMPT_SECONDS, ends - time.monotonic()))
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            with self._client.stream(
+                method, url, content=body, headers=headers, timeout=timeout
+            ) as response:
+                answer = self._read(response, limit, time.monotonic() + timeout)
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise UnavailableError(f"{self.url} does not answer: {error}") from error
+        if response.status_code == httpx.codes.OK:
+            return answer
+        raise self._refusal(response, answer)
+
+    def _read(self, response: httpx.Response, limit: int, ends: float) -> bytes:
+        """The body, at most `limit` bytes and until `ends`: a peer may also never finish."""
+        answer = bytearray()
+        for piece in response.iter_bytes():
+            answer += piece
+            if len(answer) > limit:
+                raise ReleaseError(f"{self.url} answered with more than {limit} bytes")
+            if time.monotonic() > ends:
+                raise UnavailableError(f"{self.url} did not finish its answer in time")
+        return bytes(answer)
+
+    def _refusal(self, response: httpx.Response, answer: bytes) -> ReleaseError | UnavailableError:
+        status = response.status_code
+        if status in RETRIED:
+            after = response.headers.get("Retry-After", "")
+            seconds = float(after) if after.isdigit() and len(after) < 6 else 0.0
+            return UnavailableError(
+                f"{self.url} answered HTTP {status}", retry_after_seconds=seconds
+            )
+        told = told_by(answer[:_MAX_ERROR_BYTES])
+        return ReleaseError(
+            f"{self.url} refused to attest (HTTP {status}): {told}", denied=f"{self.url}: {told}"
+        )
+
+
+def told_by(body: bytes) -> str:
+    """The `error.message` of a service's answer, shortened and printable; or "no reason given"."""
+    try:
+        message = json.loads(body)["error"]["message"]
+    except (ValueError, RecursionError, KeyError, TypeError):
+        return "no reason given"
+    return printable(str(message))
+
+
+def printable(text: str) -> str:
+    """A stranger's words, safe for a terminal and a log."""
+    kept = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return kept[:_MAX_TOLD_CHARACTERS]
+
+
+def _pem(der: bytes) -> bytes:
+    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()

@@ -1,0 +1,191 @@
+"""A key vault through the unmodified `azure-keyvault-keys`: Azure's, or our trust service.
+
+The only module that imports the SDK. Everything it raises becomes one of our errors here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from azure.core.credentials import AccessToken, TokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.core.pipeline.transport import RequestsTransport
+from azure.core.rest import HttpResponse
+from azure.keyvault.keys import KeyClient, KeyExportEncryptionAlgorithm, KeyReleasePolicy
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sealserve.keys.attest import printable, told_by
+from sealserve.keys.authority import Authority
+from sealserve.keys.keyid import KeyId
+from sealserve.keys.session import ReleaseRequest
+from sealserve.native.errors import ConfigError, ReleaseError, SealserveError, UnavailableError
+
+CONNECT_SECONDS = 5.0
+READ_SECONDS = 20.0
+RETRIES = 4  # the SDK's own back-off, doubling from 0.8 s
+VAULT_KEY_BITS = 3072
+# What a bearer token must be when the attestation token is the credential: the SDK sends none
+# at all otherwise. The trust service knows the word and gives it no right.
+ATTESTED = "attested"
+
+
+@dataclass(frozen=True, slots=True)
+class VaultKey:
+    """One version of a key, as much as its vault tells. policy: the release policy, as stored."""
+
+    key_id: KeyId
+    public: rsa.RSAPublicKey
+    policy: bytes
+
+
+class StaticCredential:
+    """A bearer token somebody gave us, in the shape the SDK asks for credentials."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
+        """The token; it never expires as far as the SDK is concerned."""
+        return AccessToken(self._token, int(time.time()) + 3600)
+
+
+class Vault:
+    """One vault by its host."""
+
+    def __init__(
+        self,
+        host: str,
+        credential: TokenCredential,
+        *,
+        authority: Authority | None = None,
+        retries: int = RETRIES,
+    ) -> None:
+        """host: as `keyid.vault_host` spells it.
+
+        authority: the only CA its TLS may chain to, for a trust service; such a vault's challenge
+        names itself, which the SDK would refuse. None is Azure: public authorities, and the SDK's
+        check that the challenge is for this vault's domain.
+        """
+        self.host = host
+        self._authority = authority  # keeps the path below alive
+        self._client = KeyClient(
+            f"https://{host}",
+            credential,
+            verify_challenge_resource=authority is None,
+            # a redirect would carry the attestation token to a host nobody measured
+            permit_redirects=False,
+            retry_total=retries,
+            transport=RequestsTransport(
+                connection_verify=authority.path if authority else True,
+                connection_timeout=CONNECT_SECONDS,
+                read_timeout=READ_SECONDS,
+                use_env_settings=False,  # no proxy and no CA bundle from the environment
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def release(self, request: ReleaseRequest) -> str:
+        """The vault's signed answer. Raises ReleaseError (`denied` when it refused)."""
+        with self._translated(f"release of {request.name}"):
+            result = self._client.release_key(
+                request.name,
+                request.target,
+                version=request.version,
+                algorithm=KeyExportEncryptionAlgorithm(request.enc),
+            )
+        if not isinstance(result.value, str):
+            raise ReleaseError(f"{self.host} answered a release without a value")
+        return result.value
+
+    def create(self, name: str, policy: bytes, *, tags: dict[str, str] | None = None) -> VaultKey:
+        """A new RSA key (or a new version of it) that leaves the vault only under this policy.
+
+        Raises ReleaseError, UnavailableError, ConfigError.
+        """
+        return self._key(
+            lambda: self._client.create_rsa_key(
+                name,
+                size=VAULT_KEY_BITS,
+                hardware_protected=True,
+                exportable=True,
+                release_policy=KeyReleasePolicy(policy),
+                key_operations=["wrapKey", "unwrapKey"],
+                tags=tags,
+            ),
+            name,
+        )
+
+    def get(self, name: str, version: str = "") -> VaultKey:
+        """A key's public part and policy; without a version, its newest."""
+        return self._key(lambda: self._client.get_key(name, version or None), name)
+
+    def _key(self, ask: Callable[[], Any], name: str) -> VaultKey:
+        with self._translated(f"key {name}"):
+            key = ask()
+        key_id = KeyId.parse(str(key.id))
+        if (key_id.host, key_id.name) != (self.host, name) or not key_id.version:
+            raise ReleaseError(
+                f"{self.host} was asked for the key {name} and answered with {key_id}",
+                hint="is the vault known under another name than its own configuration says?",
+            )
+        jwk = key.key
+        if jwk.n is None or jwk.e is None:
+            raise ConfigError(f"{key_id} is a key of type {key.key_type}; wanted RSA")
+        numbers = rsa.RSAPublicNumbers(int.from_bytes(jwk.e, "big"), int.from_bytes(jwk.n, "big"))
+        try:
+            public = numbers.public_key()
+        except ValueError:
+            raise ReleaseError(f"{key_id} is not an RSA key we can use") from None
+        policy = key.properties.release_policy
+        return VaultKey(key_id, public, policy.encoded_policy if policy else b"")
+
+    @contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except AzureError as error:
+            raise self._ours(what, error) from error
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            # what the SDK's deserialiser raises for JSON of another shape than the service's
+            raise ReleaseError(
+                f"{self.host} answered {what} with something the Azure SDK cannot read",
+                hint="is this host really a key vault?",
+            ) from error
+
+    def _ours(self, what: str, error: AzureError) -> SealserveError:
+        if isinstance(error, ClientAuthenticationError):
+            return ReleaseError(
+                f"{self.host} does not accept our credential for {what}",
+                denied=f"{self.host}: {_told(error)}",
+                hint="which token or identity is configured here, and what role does it have?",
+            )
+        if isinstance(error, ResourceNotFoundError):
+            return ReleaseError(f"{self.host}: {_told(error)}", denied=f"{self.host}: {what}")
+        if isinstance(error, (ServiceRequestError, ServiceResponseError)):
+            return UnavailableError(f"{self.host} does not answer: {printable(str(error))[:300]}")
+        status = error.status_code if isinstance(error, HttpResponseError) else None
+        if status == 429 or (status or 0) >= 500:
+            return UnavailableError(f"{self.host} answered HTTP {status} to {what}")
+        told = _told(error)
+        return ReleaseError(f"{self.host} refused {what}: {told}", denied=f"{self.host}: {told}")
+
+
+def _told(error: AzureError) -> str:
+    response = error.response if isinstance(error, HttpResponseError) else None
+    if not isinstance(response, HttpResponse):
+        return printable(str(error))
+    return told_by(response.content)
