@@ -1,0 +1,256 @@
+"""The ATTESTATION_REPORT of the AMD secure processor: 1184 bytes, little-endian.
+
+Layout: AMD 56860 rev 1.58, ATTESTATION_REPORT, and its earlier revisions for versions 2 to 4.
+Parsing knows no key and no policy. Every reserved range must be zero, inside the signed part
+because anything else is a version we do not know, outside it because one report has one encoding.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from sealserve.native.errors import EvidenceError
+
+REPORT_BYTES: Final = 0x4A0
+SIGNED_BYTES: Final = 0x2A0
+ACCEPTED_VERSIONS: Final = (2, 3, 4, 5)  # 1 has no usable TCB; a later one is not read as 5
+HOST_VMPL: Final = 0xFFFFFFFF  # the host asked for this report, not the guest
+
+_ECDSA_P384_SHA384: Final = 1
+_SIGNATURE_R: Final = 0x2A0
+_SIGNATURE_S: Final = 0x2E8
+_SIGNATURE_COMPONENT_BYTES: Final = 72
+_P384_BYTES: Final = 48
+
+SigningKey = Literal["vcek", "vlek"]
+_SIGNING_KEYS: Final[dict[int, SigningKey]] = {0: "vcek", 1: "vlek"}
+
+# Everything before the CPUID bytes: version to reported TCB.
+_HEAD: Final = struct.Struct("<IIQ16s16sII8sQII64s48s32s48s48s32s32s8s")
+# CHIP_ID to LAUNCH_TCB; versions are build, minor, major.
+_TAIL: Final = struct.Struct("<64s8s3sx3sx8s")
+_HEAD_END: Final = 0x188
+_CHIP_ID: Final = 0x1A0
+_MITIGATION: Final = 0x1F8
+
+_POLICY_RESERVED_ONE: Final = 1 << 17
+_POLICY_RESERVED_ZERO: Final = ~((1 << 26) - 1) & (1 << 64) - 1
+_KEY_INFO_RESERVED: Final = ~0x1F & 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class GuestPolicy:
+    """POLICY, bits 25 to 0: what the guest's owner allowed at launch."""
+
+    abi_major: int
+    abi_minor: int
+    smt: bool
+    migrate_ma: bool
+    debug: bool
+    single_socket: bool
+    cxl: bool
+    aes_256_xts: bool
+    rapl_disabled: bool
+    ciphertext_hiding: bool
+    page_swap_disabled: bool
+
+    @classmethod
+    def of(cls, value: int) -> GuestPolicy:
+        """Read the 64-bit field; reserved bits are the report parser's business."""
+        return cls(
+            abi_minor=value & 0xFF,
+            abi_major=value >> 8 & 0xFF,
+            smt=bool(value >> 16 & 1),
+            migrate_ma=bool(value >> 18 & 1),
+            debug=bool(value >> 19 & 1),
+            single_socket=bool(value >> 20 & 1),
+            cxl=bool(value >> 21 & 1),
+            aes_256_xts=bool(value >> 22 & 1),
+            rapl_disabled=bool(value >> 23 & 1),
+            ciphertext_hiding=bool(value >> 24 & 1),
+            page_swap_disabled=bool(value >> 25 & 1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformInfo:
+    """PLATFORM_INFO. Bits we do not know are information, not an error; they stay in `raw`."""
+
+    raw: int
+
+    def _bit(self, position: int) -> bool:
+        return bool(self.raw >> position & 1)
+
+    @property
+    def smt(self) -> bool:
+        """Simultaneous multithreading is on."""
+        return self._bit(0)
+
+    @property
+    def tsme(self) -> bool:
+        """Transparent memory encryption is on."""
+        return self._bit(1)
+
+    @property
+    def alias_check_complete(self) -> bool:
+        """The memory was checked for aliases (AMD-SB-3015); only reports from version 3 on know."""
+        return self._bit(5)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Firmware:
+    """A version of the SEV firmware; ordered as people order versions."""
+
+    major: int
+    minor: int
+    build: int
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.build}"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Every field of one report. TCB versions stay raw: only the product line can read them.
+
+    report_data: 64 bytes; measurement 48; host_data 32; chip_id 64; the four TCBs 8 each.
+    cpuid: family, model, stepping; None before version 3. Mitigation vectors are None before 5.
+    signature_r, signature_s: integers in (0, 2**384). signed: the bytes under the signature.
+    """
+
+    version: int
+    guest_svn: int
+    policy: GuestPolicy
+    policy_raw: int
+    family_id: bytes
+    image_id: bytes
+    vmpl: int
+    current_tcb: bytes
+    platform_info: PlatformInfo
+    author_key_enabled: bool
+    signing_key: SigningKey
+    report_data: bytes
+    measurement: bytes
+    host_data: bytes
+    id_key_digest: bytes
+    author_key_digest: bytes
+    report_id: bytes
+    report_id_ma: bytes
+    reported_tcb: bytes
+    cpuid: tuple[int, int, int] | None
+    chip_id: bytes
+    committed_tcb: bytes
+    current_firmware: Firmware
+    committed_firmware: Firmware
+    launch_tcb: bytes
+    launch_mitigations: int | None
+    current_mitigations: int | None
+    signature_r: int
+    signature_s: int
+    signed: bytes
+
+    @classmethod
+    def parse(cls, data: bytes) -> Report:
+        """Read a report. Raises EvidenceError with a code report_*, nothing else."""
+        if len(data) != REPORT_BYTES:
+            raise _refused("length", "length of the report", len(data), REPORT_BYTES)
+        head = _HEAD.unpack_from(data)
+        version, algorithm, key_info = head[0], head[6], head[9]
+        if version not in ACCEPTED_VERSIONS:
+            raise _refused(f"version_{version}", "report version", version, "2, 3, 4 or 5")
+        if algorithm != _ECDSA_P384_SHA384:
+            raise _refused("signature_algorithm", "SIGNATURE_ALGO", algorithm, _ECDSA_P384_SHA384)
+        _require_zero_reserved(data, version)
+        _require_policy_form(head[2])
+        chip_id, committed, now, least, launch = _TAIL.unpack_from(data, _CHIP_ID)
+        launch_mitigations, current_mitigations = struct.unpack_from("<QQ", data, _MITIGATION)
+        return cls(
+            version=version,
+            guest_svn=head[1],
+            policy=GuestPolicy.of(head[2]),
+            policy_raw=head[2],
+            family_id=head[3],
+            image_id=head[4],
+            vmpl=head[5],
+            current_tcb=head[7],
+            platform_info=PlatformInfo(head[8]),
+            author_key_enabled=bool(key_info & 1),
+            signing_key=_signing_key(key_info),
+            report_data=head[11],
+            measurement=head[12],
+            host_data=head[13],
+            id_key_digest=head[14],
+            author_key_digest=head[15],
+            report_id=head[16],
+            report_id_ma=head[17],
+            reported_tcb=head[18],
+            cpuid=_cpuid(data) if version >= 3 else None,
+            chip_id=chip_id,
+            committed_tcb=committed,
+            current_firmware=Firmware(now[2], now[1], now[0]),
+            committed_firmware=Firmware(least[2], least[1], least[0]),
+            launch_tcb=launch,
+            launch_mitigations=launch_mitigations if version >= 5 else None,
+            current_mitigations=current_mitigations if version >= 5 else None,
+            signature_r=_component(data, _SIGNATURE_R),
+            signature_s=_component(data, _SIGNATURE_S),
+            signed=data[:SIGNED_BYTES],
+        )
+
+
+def reserved_ranges(version: int) -> tuple[tuple[int, int], ...]:
+    """The half-open ranges of a report of this version that must be zero."""
+    return (
+        (0x04C, 0x050),
+        (0x188, 0x1A0) if version < 3 else (0x18B, 0x1A0),
+        (0x1EB, 0x1EC),
+        (0x1EF, 0x1F0),
+        (0x1F8, 0x2A0) if version < 5 else (0x208, 0x2A0),
+        (_SIGNATURE_R + _P384_BYTES, _SIGNATURE_S),
+        (_SIGNATURE_S + _P384_BYTES, _SIGNATURE_S + _SIGNATURE_COMPONENT_BYTES),
+        (_SIGNATURE_S + _SIGNATURE_COMPONENT_BYTES, REPORT_BYTES),
+    )
+
+
+def _require_zero_reserved(data: bytes, version: int) -> None:
+    for start, end in reserved_ranges(version):
+        if any(data[start:end]):
+            raise _refused(
+                "reserved", f"reserved bytes 0x{start:x} to 0x{end:x}", "not all zero", "zero"
+            )
+
+
+def _require_policy_form(policy: int) -> None:
+    if not policy & _POLICY_RESERVED_ONE or policy & _POLICY_RESERVED_ZERO:
+        raise _refused(
+            "reserved", "reserved bits of POLICY", f"0x{policy:x}", "bit 17 set, 63 to 26 clear"
+        )
+
+
+def _signing_key(key_info: int) -> SigningKey:
+    if key_info & _KEY_INFO_RESERVED:
+        raise _refused("reserved", "reserved bits of KEY_INFO", f"0x{key_info:x}", "zero")
+    if key_info & 2:
+        raise _refused("masked_key", "MASK_CHIP_KEY", 1, "0: the firmware signed nothing")
+    selector = key_info >> 2 & 7
+    if selector not in _SIGNING_KEYS:
+        raise _refused("signing_key", "SIGNING_KEY", selector, "0 (VCEK) or 1 (VLEK)")
+    return _SIGNING_KEYS[selector]
+
+
+def _cpuid(data: bytes) -> tuple[int, int, int]:
+    family, model, stepping = data[_HEAD_END : _HEAD_END + 3]
+    return family, model, stepping
+
+
+def _component(data: bytes, start: int) -> int:
+    value = int.from_bytes(data[start : start + _P384_BYTES], "little")
+    if value == 0:
+        raise _refused("signature", "a component of the signature", "zero", "a number above zero")
+    return value
+
+
+def _refused(what: str, subject: str, seen: object, wanted: object) -> EvidenceError:
+    return EvidenceError(f"report_{what}", subject, seen=str(seen), wanted=str(wanted))
