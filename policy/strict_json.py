@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from typing import NoReturn
 
 MAX_DEPTH = 32  # the deepest text we write nests 5 levels; far below what exhausts a stack
 
@@ -16,7 +18,7 @@ def loads(text: str, *, max_depth: int = MAX_DEPTH) -> object:
     The caller limits the length. Numbers come back as int or float.
     """
     _check_depth(text, max_depth)
-    value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_finite)
     json.dumps(value, ensure_ascii=False).encode()  # UnicodeEncodeError: half a surrogate pair
     return value
 
@@ -42,5 +44,10 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-def _refuse_constant(word: str) -> object:
-    raise ValueError(f"{word} is not JSON")
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _refuse(text)
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(f"{text[:40]} is not a number we read")
