@@ -11,7 +11,7 @@ import sys
 
 import click
 
-from sealserve.native.errors import SealserveError
+from sealserve.native.errors import ConfigError, SealserveError
 
 VERBS = {
     "seal": "Encrypt an ONNX model into one sealed file.",
@@ -76,11 +76,44 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:  # the last line of defence: a bug of ours must not print secrets
-        where = _where(error)
-        click.echo(f"sealserve: unforeseen {type(error).__name__} at {where}", err=True)
-        click.echo("hint: this is a bug in sealserve; please report it with that line", err=True)
-        return UNFORESEEN
+        return _missing_extra(error) or _unforeseen(error)
     return status if isinstance(status, int) else 0
+
+
+# Which extra brings the package that a verb could not import.
+EXTRAS = {
+    "azure": "azure",
+    "fsspec": "owner",
+    "grpc_health": "server",
+    "grpc_reflection": "server",
+    "httpx": "server",
+    "jwt": "server",
+    "onnx": "owner",
+    "onnxruntime": "server",
+    "prometheus_client": "server",
+    "re2": "owner",
+    "starlette": "trustd",
+    "structlog": "server",
+    "uvicorn": "trustd",
+}
+
+
+def _missing_extra(error: Exception) -> int:
+    """Exit code for a package that an extra would bring; 0 if the error is another one."""
+    package = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    extra = EXTRAS.get(package)
+    if extra is None:
+        return 0
+    click.echo(f"sealserve: this needs the package {package}, which is not installed", err=True)
+    click.echo(f"hint: pip install 'sealserve[{extra}]'", err=True)
+    return ConfigError.exit_code
+
+
+def _unforeseen(error: Exception) -> int:
+    place = f"{type(error).__name__} at {_where(error)}"
+    click.echo(f"sealserve: unforeseen {place}", err=True)
+    click.echo("hint: this is a bug in sealserve; please report it with that line", err=True)
+    return UNFORESEEN
 
 
 def _where(error: BaseException) -> str:
