@@ -1,4 +1,4 @@
-"""What an installation brings: a client without a server's packages, a wheel of our folders only."""
+"""What an installation brings: a client without a server's packages, a wheel of ours alone."""
 
 from __future__ import annotations
 
