@@ -132,8 +132,8 @@ def signed_report(evidence: Evidence, roots: Roots, now: datetime) -> SignedRepo
     report = Report.parse(evidence.report)
     leaf = Leaf.parse(evidence.leaf)
     intermediate = Certificate.parse(evidence.intermediate)
-    _require_kind(report, leaf)
-    line = _line(leaf)
+    issuer_kind, line = _issuer(leaf)
+    _require_kind(report, leaf, issuer_kind)
     _require_same_line(report, leaf, line)
     root = _require_chain(leaf, intermediate, evidence.root, roots)
     _require_windows(leaf, intermediate, root, now)
@@ -156,10 +156,25 @@ def _refuse_endorsement(evidence: Evidence) -> None:
         )
 
 
-def _require_kind(report: Report, leaf: Leaf) -> None:
+def _issuer(leaf: Leaf) -> tuple[SigningKey, Line]:
+    """Kind and line by the leaf's issuer, which the chain authenticates.
+
+    A version 2 report names no line of its own, so it is never guessed from the report.
+    """
+    name = leaf.certificate.issuer.common_name
+    match = _INTERMEDIATE.fullmatch(name)
+    if match is None:
+        raise EvidenceError(
+            "line_unknown",
+            "issuer of the leaf",
+            seen=name,
+            wanted="SEV-[VLEK-]Milan, Genoa or Turin",
+        )
+    return "vlek" if match["vlek"] else "vcek", _LINE_OF_PRODUCT[match["product"]]
+
+
+def _require_kind(report: Report, leaf: Leaf, issuer_kind: SigningKey) -> None:
     """SIGNING_KEY, the leaf's subject and its issuer must name the same kind of key."""
-    match = _INTERMEDIATE.fullmatch(leaf.certificate.issuer.common_name)
-    issuer_kind = None if match is None else "vlek" if match["vlek"] else "vcek"
     if not report.signing_key == leaf.kind == issuer_kind:
         raise EvidenceError(
             "leaf_kind",
@@ -167,19 +182,6 @@ def _require_kind(report: Report, leaf: Leaf) -> None:
             seen=f"{leaf.kind} issued by {leaf.certificate.issuer.common_name}",
             wanted=f"{report.signing_key}, as the report says",
         )
-
-
-def _line(leaf: Leaf) -> Line:
-    """The line of the leaf's issuer, which the chain authenticates; a v2 report has no other."""
-    match = _INTERMEDIATE.fullmatch(leaf.certificate.issuer.common_name)
-    if match is None:
-        raise EvidenceError(
-            "line_unknown",
-            "issuer of the leaf",
-            seen=leaf.certificate.issuer.common_name,
-            wanted="SEV-[VLEK-]Milan, Genoa or Turin",
-        )
-    return _LINE_OF_PRODUCT[match["product"]]
 
 
 def _require_same_line(report: Report, leaf: Leaf, line: Line) -> None:
