@@ -4,14 +4,13 @@ SEALSERVE_SANITIZE=address,undefined builds them with those sanitizers (native/R
 """
 
 import os
-from glob import glob
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-NATIVE = "src/sealserve/native"
+NATIVE = Path("src/sealserve/native")
 SANITIZERS = os.environ.get("SEALSERVE_SANITIZE", "")
 COMPILE = ["-O3", "-std=c11", "-fvisibility=hidden", "-fstack-protector-strong", "-g0"]
 LINK = ["-Wl,-z,relro,-z,now"]
@@ -22,7 +21,7 @@ if SANITIZERS:
 STRICT = ["-Wall", "-Wextra", "-Werror"]
 
 # The C sources belong to one module; the others reach them through its cdef functions.
-C_SOURCES = {"crypto": sorted(glob(f"{NATIVE}/src/*.c"))}
+C_SOURCES = {"crypto": sorted(map(str, NATIVE.glob("src/*.c")))}
 
 
 class BuildExt(build_ext):
@@ -42,12 +41,12 @@ class BuildExt(build_ext):
 
 
 def extension(path):
-    name = Path(path).stem
+    name = path.stem
     return Extension(
         f"sealserve.native.{name}",
-        [path, *C_SOURCES.get(name, [])],
+        [str(path), *C_SOURCES.get(name, [])],
         include_dirs=[f"{NATIVE}/src"],
-        depends=glob(f"{NATIVE}/src/*.h"),
+        depends=list(map(str, NATIVE.glob("src/*.h"))),
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
     )
@@ -56,7 +55,7 @@ def extension(path):
 setup(
     cmdclass={"build_ext": BuildExt},
     ext_modules=cythonize(
-        [extension(path) for path in sorted(glob(f"{NATIVE}/*.pyx"))],
+        [extension(path) for path in sorted(NATIVE.glob("*.pyx"))],
         include_path=["src"],
         build_dir="build/cython",
         compiler_directives={"language_level": 3},

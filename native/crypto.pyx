@@ -164,7 +164,11 @@ def _self_test():
     else:
         raise RuntimeError("libcrypto failed its self-test: it accepts a wrong tag")
     digests = sha256_blocks(bytes(32), plain[:4096], 128)
-    _expect("SHA-256", sha256_blocks(bytes(32), digests, 1024).hex(), "7559cb8e57ddf83312fa0b33130366b1595954ee20dda984a23bd85a51474b4e")
+    _expect(
+        "SHA-256",
+        sha256_blocks(bytes(32), digests, 1024).hex(),
+        "7559cb8e57ddf83312fa0b33130366b1595954ee20dda984a23bd85a51474b4e",
+    )
     _expect("HMAC-SHA-512", hmac_sha512(key, plain)[:16].hex(), "3f808c90b4e626d3d4a2b640f84dcad5")
 
 

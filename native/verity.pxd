@@ -20,8 +20,10 @@ cdef class TrustedTree:
     cdef const uint8_t* leaves
     cdef readonly bytes root
     cdef readonly object data_bytes
-    # The first of `count` blocks (counted from 0 here) that differs from the tree; -1 if none,
-    # -2 if libcrypto fails. `first` + `count` must be inside the data.
-    cdef Py_ssize_t first_bad(
-        self, uint64_t first, const uint8_t* blocks, Py_ssize_t count
-    ) noexcept nogil
+
+
+# The number (from 0) of the first of `count` blocks that has another digest than the one given
+# for it; -1 if none, -2 if libcrypto fails.
+cdef Py_ssize_t first_bad(
+    const uint8_t* digests, const uint8_t* blocks, Py_ssize_t count
+) noexcept nogil

@@ -168,16 +168,11 @@ cdef class TrustedTree:
         cdef Py_ssize_t count = source.size // BLOCK
         cdef Py_ssize_t bad
         with nogil:
-            bad = self.first_bad(first, source.data, count)
+            bad = first_bad(self.leaves + first * SHA256_BYTES, source.data, count)
         if bad == -2:
             raise MemoryError("libcrypto could not hash")
         if bad >= 0:
             raise IntegrityError(f"block {first + bad} is not the one in the hash tree")
-
-    cdef Py_ssize_t first_bad(
-        self, uint64_t first, const uint8_t* blocks, Py_ssize_t count
-    ) noexcept nogil:
-        return _compare(self.leaves + first * SHA256_BYTES, blocks, count)
 
 
 cdef int _measure(object data_bytes, Geometry* shape) except -1:
@@ -269,7 +264,7 @@ cdef int _verify(bytes area, const Geometry* shape, bytes root) except -1:
     cdef int i
     for i in reversed(range(shape.levels)):
         with nogil:
-            bad = _compare(wanted, start + shape.level[i].offset, shape.level[i].blocks)
+            bad = first_bad(wanted, start + shape.level[i].offset, shape.level[i].blocks)
         if bad == -2:
             raise MemoryError("libcrypto could not hash")
         if bad >= 0 and i == shape.levels - 1:
@@ -287,10 +282,9 @@ cdef int _verify(bytes area, const Geometry* shape, bytes root) except -1:
     return 0
 
 
-cdef Py_ssize_t _compare(
+cdef Py_ssize_t first_bad(
     const uint8_t* digests, const uint8_t* blocks, Py_ssize_t count
 ) noexcept nogil:
-    """The number of the first block whose digest differs; -1 if none, -2 if libcrypto fails."""
     cdef uint8_t seen[BATCH * SHA256_BYTES]
     cdef Py_ssize_t done = 0
     cdef Py_ssize_t i, batch

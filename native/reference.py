@@ -1,0 +1,431 @@
+"""The plain twin of the native routines: slow, obvious, the same answers and the same errors.
+
+Built on hashlib, hmac and pyca/cryptography. Tests run every case against both; nothing else uses
+it. Secret memory has no twin: that memory is all it is about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+
+from sealserve.native.destination import Cancelled, Destination, check_layout
+from sealserve.native.errors import FormatError, IntegrityError
+from sealserve.native.verity import Tree
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+CHUNK_BYTES = 16384
+TAG_BYTES = 16
+SEALED_CHUNK_BYTES = CHUNK_BYTES + TAG_BYTES
+SALT_BYTES = 24
+HEADER_BYTES = 56
+KEY_BYTES = 32
+MAX_CHUNKS = 1 << 38
+
+BLOCK_BYTES = 4096
+DIGEST_BYTES = 32
+MAX_DATA_BYTES = 1 << 52
+_SALT = bytes(32)
+
+
+# ---- cryptography ------------------------------------------------------------------------------
+
+
+def gcm_seal(key: Buffer, nonce: Buffer, plain: Buffer) -> bytes:
+    _exactly("key", key, KEY_BYTES)
+    _exactly("nonce", nonce, 12)
+    return AESGCM(bytes(key)).encrypt(bytes(nonce), _bytes(plain), None)
+
+
+def gcm_open(key: Buffer, nonce: Buffer, sealed: Buffer) -> bytes:
+    if len(_bytes(sealed)) < TAG_BYTES:
+        raise IntegrityError("shorter than a tag")
+    _exactly("key", key, KEY_BYTES)
+    _exactly("nonce", nonce, 12)
+    try:
+        return AESGCM(bytes(key)).decrypt(bytes(nonce), _bytes(sealed), None)
+    except InvalidTag as error:
+        raise IntegrityError("does not authenticate") from error
+
+
+def sha256_blocks(salt: Buffer, blocks: Buffer, block_bytes: int) -> bytes:
+    _exactly("salt", salt, DIGEST_BYTES)
+    data = _bytes(blocks)
+    if block_bytes <= 0 or len(data) % block_bytes:
+        raise ValueError("not whole blocks")
+    starts = range(0, len(data), block_bytes)
+    return b"".join(
+        hashlib.sha256(bytes(salt) + data[at : at + block_bytes]).digest() for at in starts
+    )
+
+
+def hmac_sha512(key: Buffer, data: Buffer) -> bytes:
+    if not _bytes(key):
+        raise ValueError("key is empty")
+    return hmac.digest(_bytes(key), _bytes(data), "sha512")
+
+
+# ---- Cobblestone-256 (https://c2sp.org/chunked-encryption) --------------------------------------
+
+
+def sealed_size(plain_bytes: int) -> int:
+    chunks = plain_bytes // CHUNK_BYTES + 1
+    if plain_bytes < 0 or chunks > MAX_CHUNKS:
+        raise ValueError("no message is that long")
+    return HEADER_BYTES + plain_bytes + chunks * TAG_BYTES
+
+
+def plain_size(sealed_bytes: int) -> int:
+    full, rest = divmod(sealed_bytes - HEADER_BYTES, SEALED_CHUNK_BYTES)
+    if sealed_bytes < HEADER_BYTES or rest < TAG_BYTES or full >= MAX_CHUNKS:
+        raise FormatError("no message has that length")
+    return full * CHUNK_BYTES + rest - TAG_BYTES
+
+
+class Message:
+    def __init__(self) -> None:
+        raise TypeError("use Message.new or Message.of")
+
+    @classmethod
+    def new(cls, key: Buffer, context: Buffer) -> Message:
+        return cls._derive(key, os.urandom(SALT_BYTES), context)
+
+    @classmethod
+    def of(cls, key: Buffer, header: Buffer, context: Buffer) -> Message:
+        _exactly("header", header, HEADER_BYTES)
+        message = cls._derive(key, bytes(header)[:SALT_BYTES], context)
+        if not hmac.compare_digest(message.header, bytes(header)):
+            raise IntegrityError("the key and context do not match the message's commitment")
+        return message
+
+    @classmethod
+    def _derive(cls, key: Buffer, salt: bytes, context: Buffer) -> Message:
+        _exactly("key", key, KEY_BYTES)
+        name = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0"
+        derived = HKDFExpand(SHA512(), 76, name + salt + _bytes(context)).derive(bytes(key))
+        message = cls.__new__(cls)
+        message._aead = AESGCM(derived[:32])
+        message._base_nonce = int.from_bytes(derived[32:44], "big")
+        message.header = salt + derived[44:]
+        return message
+
+    _aead: AESGCM | None
+    _base_nonce: int
+    header: bytes
+
+    def seal_into(self, first_chunk: int, plain: Buffer, out: Buffer, *, last: bool) -> int:
+        data, target = _bytes(plain), _writable(out)
+        if len(data) % CHUNK_BYTES and not last:
+            raise ValueError("not whole chunks, and not the last ones")
+        chunks = len(data) // CHUNK_BYTES + last
+        self._check(first_chunk, chunks, len(data) + chunks * TAG_BYTES, plain, target)
+        pieces = (data[at * CHUNK_BYTES : (at + 1) * CHUNK_BYTES] for at in range(chunks))
+        sealed = b"".join(
+            self._key().encrypt(self._nonce(first_chunk + at), piece, None)
+            for at, piece in enumerate(pieces)
+        )
+        target[: len(sealed)] = sealed
+        return len(sealed)
+
+    def open_into(self, first_chunk: int, sealed: Buffer, out: Buffer, *, last: bool) -> int:
+        data, target = _bytes(sealed), _writable(out)
+        full, rest = divmod(len(data), SEALED_CHUNK_BYTES)
+        if rest and not last:
+            raise ValueError("not whole chunks, and not the last ones")
+        if last and rest < TAG_BYTES:
+            raise IntegrityError("the message is cut")
+        size = len(data) - (full + last) * TAG_BYTES
+        self._check(first_chunk, full + last, size, sealed, target)
+        try:
+            plain = b"".join(
+                self._open(first_chunk + at, data[at * SEALED_CHUNK_BYTES :])
+                for at in range(full + last)
+            )
+        except IntegrityError:
+            target[:size] = bytes(size)
+            raise
+        target[:size] = plain
+        return size
+
+    def wipe(self) -> None:
+        self._aead = None
+
+    def __enter__(self) -> Message:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.wipe()
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Message is never pickled or copied")
+
+    def _open(self, number: int, rest: bytes) -> bytes:
+        try:
+            return self._key().decrypt(self._nonce(number), rest[:SEALED_CHUNK_BYTES], None)
+        except InvalidTag as error:
+            raise IntegrityError(f"chunk {number} does not authenticate") from error
+
+    def _key(self) -> AESGCM:
+        if self._aead is None:
+            raise ValueError("this message was wiped")
+        return self._aead
+
+    def _nonce(self, number: int) -> bytes:
+        return (self._base_nonce ^ number).to_bytes(12, "big")
+
+    def _check(
+        self, first: int, chunks: int, size: int, source: Buffer, target: memoryview
+    ) -> None:
+        if not 0 <= first <= MAX_CHUNKS - chunks:
+            raise ValueError("a message has at most 2^38 chunks")
+        if len(target) < size:
+            raise ValueError("out is too small")
+        if memoryview(source).obj is target.obj and size:
+            raise ValueError("out overlaps the input")
+        self._key()
+
+
+# ---- dm-verity ---------------------------------------------------------------------------------
+
+
+def tree_size(data_bytes: int) -> int:
+    return BLOCK_BYTES * (1 + sum(_level_blocks(data_bytes)))
+
+
+def root_of(area: Buffer, data_bytes: int) -> bytes:
+    data = _bytes(area)
+    _check_superblock(data, data_bytes, FormatError)
+    if not _level_blocks(data_bytes):
+        raise FormatError("one block of data has no hash tree")
+    return _digest(data[BLOCK_BYTES : 2 * BLOCK_BYTES])
+
+
+class TreeBuilder:
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._finished = False
+
+    def update(self, data: Buffer) -> None:
+        self._check()
+        self._data += _bytes(data)
+
+    def finish(self) -> Tree:
+        self._check()
+        level = bytes(self._data)
+        counts = _level_blocks(len(level))  # ValueError unless whole blocks
+        self._finished = True
+        levels = []
+        for blocks in counts:
+            level = _digests(level).ljust(blocks * BLOCK_BYTES, b"\0")
+            levels.append(level)
+        area = b"".join([_superblock(len(self._data)), *reversed(levels)])
+        return Tree(_digest(level), area)
+
+    def _check(self) -> None:
+        if self._finished:
+            raise ValueError("this tree is finished")
+
+
+class TrustedTree:
+    def __init__(self) -> None:
+        raise TypeError("use TrustedTree.load")
+
+    root: bytes
+    data_bytes: int
+    _leaves: bytes
+
+    @classmethod
+    def load(cls, area: Buffer, data_bytes: int, root: Buffer) -> TrustedTree:
+        _exactly("root", root, DIGEST_BYTES)
+        data = _bytes(area)
+        _check_superblock(data, data_bytes, IntegrityError)
+        wanted = bytes(root)
+        at = BLOCK_BYTES
+        for blocks in reversed(_level_blocks(data_bytes)):
+            level = data[at : at + blocks * BLOCK_BYTES]
+            digests = _digests(level)
+            if digests != wanted[: len(digests)] or any(wanted[len(digests) :]):
+                raise IntegrityError("this is not the tree of that root")
+            wanted = level
+            at += len(level)
+        used = data_bytes // BLOCK_BYTES * DIGEST_BYTES
+        if any(wanted[used:]):
+            raise IntegrityError("the hash tree is not filled up with zeros")
+        tree = cls.__new__(cls)
+        tree.root, tree.data_bytes, tree._leaves = bytes(root), data_bytes, wanted
+        return tree
+
+    def check(self, offset: int, data: Buffer) -> None:
+        blocks = _bytes(data)
+        if offset < 0 or offset % BLOCK_BYTES or len(blocks) % BLOCK_BYTES:
+            raise ValueError("not whole blocks")
+        if offset + len(blocks) > self.data_bytes:
+            raise ValueError("not inside the data of this tree")
+        for at in range(0, len(blocks), BLOCK_BYTES):
+            number = (offset + at) // BLOCK_BYTES
+            wanted = self._leaves[number * DIGEST_BYTES : (number + 1) * DIGEST_BYTES]
+            if _digest(blocks[at : at + BLOCK_BYTES]) != wanted:
+                raise IntegrityError(f"block {number} is not the one in the hash tree")
+
+
+def _level_blocks(data_bytes: int) -> list[int]:
+    """Blocks of each level, from the one over the data upwards."""
+    if data_bytes <= 0 or data_bytes % BLOCK_BYTES or data_bytes > MAX_DATA_BYTES:
+        raise ValueError("a tree covers whole blocks")
+    counts = []
+    blocks = data_bytes // BLOCK_BYTES
+    while blocks > 1:
+        blocks = -(-blocks // 128)
+        counts.append(blocks)
+    return counts
+
+
+def _superblock(data_bytes: int) -> bytes:
+    """cryptsetup lib/verity/verity.c, struct verity_sb."""
+    fields = (b"verity\0\0", 1, 1, bytes(16), b"sha256", 4096, 4096, data_bytes // 4096, 32)
+    return struct.pack("<8sII16s32sIIQH", *fields).ljust(BLOCK_BYTES, b"\0")
+
+
+def _check_superblock(
+    area: bytes, data_bytes: int, error: type[FormatError] | type[IntegrityError]
+) -> None:
+    if len(area) != tree_size(data_bytes):
+        raise error("the hash tree has another length")
+    if area[:BLOCK_BYTES] != _superblock(data_bytes):
+        raise error("the superblock is another one")
+
+
+def _digest(block: bytes) -> bytes:
+    return hashlib.sha256(_SALT + block).digest()
+
+
+def _digests(level: bytes) -> bytes:
+    return sha256_blocks(_SALT, level, BLOCK_BYTES)
+
+
+# ---- load --------------------------------------------------------------------------------------
+
+
+def load(
+    fd: int,
+    *,
+    payload_offset: int,
+    payload_bytes: int,
+    data_bytes: int,
+    tree: TrustedTree,
+    message: Message,
+    destinations: Sequence[Destination],
+    threads: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> None:
+    check_layout(payload_offset, payload_bytes, data_bytes)
+    if data_bytes != tree.data_bytes:
+        raise ValueError("the tree covers other data")
+    message._key()
+    for destination in destinations:
+        destination.check(plain_size(payload_bytes))
+        if destination.buffer is not None:
+            space = len(_writable(destination.buffer))
+            if destination.offset + destination.size > space:
+                raise ValueError("a buffer is too small")
+    if not 1 <= threads <= 64:
+        raise ValueError("1 to 64 threads are possible")
+    try:
+        _tick(0, data_bytes, progress, cancelled)
+        data = _read(fd, data_bytes)
+        tree.check(0, data)
+        plain = _open(data, payload_offset, payload_bytes, message)
+        for destination in destinations:
+            _deliver(destination, plain)
+        _tick(data_bytes, data_bytes, progress, cancelled)
+    except BaseException:
+        for destination in destinations:
+            _forget(destination)
+        raise
+
+
+def _tick(
+    done: int,
+    total: int,
+    progress: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> None:
+    if progress is not None:
+        progress(done, total)
+    if cancelled is not None and cancelled():
+        raise Cancelled("the load was cancelled")
+
+
+def _read(fd: int, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        piece = os.pread(fd, size - len(data), len(data))
+        if not piece:
+            raise IntegrityError(f"the file ends at byte {len(data)}; it has to have {size}")
+        data += piece
+    return bytes(data)
+
+
+def _open(data: bytes, start: int, size: int, message: Message) -> bytes:
+    header, sealed = data[start : start + HEADER_BYTES], data[start + HEADER_BYTES : start + size]
+    if header != message.header:
+        raise IntegrityError("the message's header in the file is not the one it is opened with")
+    plain = bytearray(plain_size(size))
+    message.open_into(0, sealed, plain, last=True)
+    if any(data[start + size :]):
+        raise FormatError("the bytes behind the last chunk are not zero")
+    return bytes(plain)
+
+
+def _deliver(destination: Destination, plain: bytes) -> None:
+    piece = plain[destination.start : destination.start + destination.size]
+    if destination.buffer is not None:
+        at = destination.offset
+        _writable(destination.buffer)[at : at + len(piece)] = piece
+        return
+    done = 0
+    while done < len(piece):
+        assert destination.fd is not None
+        done += os.pwrite(destination.fd, piece[done:], destination.offset + done)
+
+
+def _forget(destination: Destination) -> None:
+    if destination.buffer is not None:
+        at = destination.offset
+        _writable(destination.buffer)[at : at + destination.size] = bytes(destination.size)
+    elif destination.fd is not None:
+        os.ftruncate(destination.fd, 0)
+
+
+# ---- buffers -----------------------------------------------------------------------------------
+
+
+def _bytes(data: Buffer) -> bytes:
+    view = memoryview(data)
+    if not view.c_contiguous:
+        raise BufferError("not contiguous")
+    return view.tobytes()
+
+
+def _writable(data: Buffer) -> memoryview:
+    view = memoryview(data)
+    if view.readonly or not view.c_contiguous:
+        raise BufferError("not writable, or not contiguous")
+    return view.cast("B")
+
+
+def _exactly(what: str, data: Buffer, size: int) -> None:
+    if len(_bytes(data)) != size:
+        raise ValueError(f"{what} has {len(_bytes(data))} bytes; {size} are needed")
