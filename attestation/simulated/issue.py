@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from sealserve.attestation.roots import SIMULATED_ORGANIZATION
-from sealserve.attestation.simulated import asn1
+from sealserve.attestation import asn1
 
 Extension = bytes
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey

@@ -1,4 +1,4 @@
-"""A small writer of DER, for certificates that X.509 libraries will not write: serial number 0."""
+"""A small writer of DER: for what X.509 libraries will not write, such as a serial number of 0."""
 
 from __future__ import annotations
 
