@@ -1,1 +1,6 @@
-"""The public face of this folder."""
+"""Where evidence comes from on this machine."""
+
+from sealserve.attestation.devices.detect import Detection, Look, detect, look
+from sealserve.attestation.devices.simulated import SimulatedSource
+
+__all__ = ["Detection", "Look", "SimulatedSource", "detect", "look"]

@@ -1,1 +1,19 @@
-"""The public face of this folder."""
+"""A machine that is not one: AMD's formats without AMD's hardware, under a root of its own."""
+
+from sealserve.attestation.simulated.blueprint import MEASUREMENT
+from sealserve.attestation.simulated.faults import FAULTS, Fault
+from sealserve.attestation.simulated.frames import SOCKET_VARIABLE
+from sealserve.attestation.simulated.machine import Machine
+from sealserve.attestation.simulated.platform import BANNER, run
+from sealserve.attestation.simulated.root import SimulatedRoot
+
+__all__ = [
+    "BANNER",
+    "FAULTS",
+    "MEASUREMENT",
+    "SOCKET_VARIABLE",
+    "Fault",
+    "Machine",
+    "SimulatedRoot",
+    "run",
+]

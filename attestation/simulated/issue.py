@@ -16,8 +16,8 @@ from typing import Final
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from sealserve.attestation.roots import SIMULATED_ORGANIZATION
 from sealserve.attestation import asn1
+from sealserve.attestation.roots import SIMULATED_ORGANIZATION
 
 Extension = bytes
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey

@@ -1,0 +1,138 @@
+"""`sealserve tee`: run a command in the simulated platform; show what platform this is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from sealserve.attestation import devices, simulated
+from sealserve.cli.output import emit, json_option, say
+from sealserve.native.errors import ConfigError
+from sealserve.policy.execution import ExecutionPolicy
+
+root_option = click.option(
+    "--root-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the simulated root is kept; made there on first use. "
+    "[default: $XDG_STATE_HOME/sealserve/simulated]",
+)
+
+
+@click.group("tee")
+def command() -> None:
+    """Run a command in the simulated platform; show what platform this is."""
+
+
+@command.command(
+    "run",
+    epilog="Example: sealserve tee run --policy policy.rego -- sealserve serve model.sealed …",
+)
+@click.option(
+    "--policy",
+    "policy_file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The execution policy that decides, and whose SHA-256 becomes HOST_DATA.",
+)
+@root_option
+@click.option(
+    "--workdir",
+    default="/",
+    show_default=True,
+    help="Where the command starts; the policy must name the same.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME",
+    help="Make one thing wrong with the machine; repeatable. `tee info` lists the names.",
+)
+@click.argument("words", metavar="-- CMD…", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    policy_file: Path,
+    root_dir: Path | None,
+    workdir: str,
+    faults: tuple[str, ...],
+    words: tuple[str, ...],
+) -> int:
+    """Start CMD in a simulated machine if the policy allows it; its exit status is ours.
+
+    The policy sees the command word by word, the environment and the working directory; what it
+    does not let through of the environment is not passed on. A start it denies exits with 6.
+    """
+    _require_faults(faults)
+    policy = ExecutionPolicy.parse(_read(policy_file), file=str(policy_file))
+    root = simulated.SimulatedRoot.load_or_create(root_dir or _default_root_dir(os.environ))
+    machine = simulated.Machine(root, policy.sha256, faults=faults)
+    return simulated.run(
+        words,
+        machine=machine,
+        may_start=policy.may_start,
+        environment=os.environ,
+        working_dir=workdir,
+        say=say,
+    )
+
+
+@command.command("info", epilog="Example: sealserve tee info --root-dir ./simulated --json")
+@root_option
+@json_option
+def info(root_dir: Path | None, as_json: bool) -> None:
+    """Show what platform this is, how that was found out, and the simulated root's digest."""
+    directory = root_dir or _default_root_dir(os.environ)
+    detection = devices.look(os.environ)
+    root = simulated.SimulatedRoot.load_or_create(directory)
+    result = {
+        "platform": detection.source.platform if detection.source else None,
+        "looked": [{"where": look.where, "found": look.found} for look in detection.looked],
+        "simulated_root_dir": str(directory),
+        "simulated_root_sha256": root.ark_sha256.hex(),
+        "simulated_measurement": simulated.MEASUREMENT.hex(),
+        "faults": {name: fault.what for name, fault in simulated.FAULTS.items()},
+    }
+    emit(result, _text(detection, result), as_json=as_json)
+
+
+def _text(detection: devices.Detection, result: Mapping[str, object]) -> str:
+    names = simulated.FAULTS
+    width = max(len(name) for name in names)
+    return "\n".join(
+        [
+            detection.explain(),
+            "",
+            f"simulated root:        {result['simulated_root_dir']}",
+            f"simulated_root_sha256: {result['simulated_root_sha256']}",
+            f"measurement (sha384):  {result['simulated_measurement']}",
+            "",
+            "faults for `tee run --fault NAME`:",
+            *(f"  {name:{width}}  {fault.what}" for name, fault in names.items()),
+        ]
+    )
+
+
+def _require_faults(faults: tuple[str, ...]) -> None:
+    unknown = [name for name in faults if name not in simulated.FAULTS]
+    if unknown:
+        raise ConfigError(
+            f"no fault is called {unknown[0]!r}",
+            key="--fault",
+            hint="`sealserve tee info` lists the names",
+        )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=str(file)) from error
+
+
+def _default_root_dir(environ: Mapping[str, str]) -> Path:
+    """By the XDG base directory specification: keys are state, not configuration."""
+    state = environ.get("XDG_STATE_HOME", "")
+    base = Path(state) if Path(state).is_absolute() else Path.home() / ".local" / "state"
+    return base / "sealserve" / "simulated"
