@@ -74,27 +74,49 @@ def encode_request(request: InferRequest) -> bytes:
     return message.join(head.SerializeToString(), _RAW_INPUTS, [to_raw(t) for t in request.inputs])
 
 
-def decode_request(data: bytes) -> InferRequest:
-    """Parse one ModelInferRequest; its tensors are views into `data` where alignment allows.
+class IncomingRequest:
+    """A ModelInferRequest whose model is known and whose tensors nobody has looked at yet.
 
-    Raises InputError for anything that is not one, or whose shapes, types and bytes disagree.
+    Raises InputError when the bytes are not one.
     """
-    head_bytes, raw = message.split(data, _RAW_INPUTS)
-    head = ModelInferRequest()
-    _parse(head, head_bytes)
-    _refuse_parameters(head.parameters)
-    for wanted in head.outputs:
-        _refuse_parameters(wanted.parameters)
-    for given in head.inputs:
-        _refuse_parameters(given.parameters)
-    _unique("output", [output.name for output in head.outputs])
-    return InferRequest(
-        model=head.model_name,
-        version=head.model_version,
-        inputs=_tensors("input", head.inputs, raw),
-        outputs=tuple(output.name for output in head.outputs),
-        id=head.id,
-    )
+
+    def __init__(self, data: bytes) -> None:
+        head_bytes, self._raw = message.split(data, _RAW_INPUTS)
+        self._head = ModelInferRequest()
+        _parse(self._head, head_bytes)
+
+    @property
+    def model(self) -> str:
+        return self._head.model_name
+
+    @property
+    def version(self) -> str:
+        return self._head.model_version
+
+    def decode(self) -> InferRequest:
+        """The whole request; its tensors are views into the message where alignment allows.
+
+        Raises InputError when shapes, types, names and bytes disagree.
+        """
+        head = self._head
+        _refuse_parameters(head.parameters)
+        for wanted in head.outputs:
+            _refuse_parameters(wanted.parameters)
+        for given in head.inputs:
+            _refuse_parameters(given.parameters)
+        _unique("output", [output.name for output in head.outputs])
+        return InferRequest(
+            model=head.model_name,
+            version=head.model_version,
+            inputs=_tensors("input", head.inputs, self._raw),
+            outputs=tuple(output.name for output in head.outputs),
+            id=head.id,
+        )
+
+
+def decode_request(data: bytes) -> InferRequest:
+    """One ModelInferRequest; InputError for anything that is not one, or contradicts itself."""
+    return IncomingRequest(data).decode()
 
 
 def encode_response(response: InferResponse) -> bytes:

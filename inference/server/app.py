@@ -1,0 +1,218 @@
+"""One server from its measured configuration to its last answer.
+
+The order is the promise: the port is tried, the key and the certificates are made, every model is
+opened and verified, and only then anything listens. SIGTERM and SIGINT stop new calls, let those
+under way finish, and end with success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from sealserve.attestation.evidence import EvidenceSource
+from sealserve.inference.server.admission import Admission
+from sealserve.inference.server.challenge import Answerer, ChallengeWindow
+from sealserve.inference.server.config import ServerConfig
+from sealserve.inference.server.events import Event, log
+from sealserve.inference.server.hardening import Hardened
+from sealserve.inference.server.identity import TlsIdentity
+from sealserve.inference.server.memory import choose, swap_is_on
+from sealserve.inference.server.opening import Opened, open_all, weights_bytes
+from sealserve.inference.server.release import opener_for
+from sealserve.inference.server.service import InferenceService
+from sealserve.inference.wire.address import format_address
+from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
+from sealserve.native.errors import SealserveError, UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the ready line tells. models: name, version and root (hex) of each."""
+
+    host: str
+    port: int
+    models: tuple[tuple[str, str, str], ...]
+    platform: str
+    weights: str
+    config_sha256: str
+    evidence_seconds: float
+    release_seconds: float
+    open_seconds: float
+
+
+def run(
+    config: ServerConfig,
+    hardened: Hardened,
+    source: EvidenceSource,
+    announce: Callable[[Ready], None],
+) -> None:
+    """Serve until a signal says stop. announce: called once, when the server answers."""
+    require_free_port(config.listen_host, config.listen_port)
+    log(Event.PLATFORM_FOUND, platform=source.platform)
+    memory = choose(hardened, weights_bytes(config), swap=swap_is_on())
+    log(Event.HARDENED, weights=memory.way, why_no_mount=hardened.why_no_mount)
+    opener = opener_for(config.keys, source)
+    started = time.monotonic()
+    identity = TlsIdentity(source)
+    evidence_seconds = time.monotonic() - started
+    log(Event.CERTIFICATES_MADE, seconds=round(evidence_seconds, 4))
+    opened = open_all(config, opener, memory)
+    server = Server(config, source, identity, opened)
+
+    def tell(port: int) -> None:
+        announce(
+            Ready(
+                host=config.listen_host,
+                port=port,
+                models=tuple((m.name, m.version, m.root.hex()) for m in opened.registry),
+                platform=source.platform,
+                weights=memory.way,
+                config_sha256=config.sha256().hex(),
+                evidence_seconds=evidence_seconds,
+                release_seconds=opened.release_seconds,
+                open_seconds=opened.open_seconds,
+            )
+        )
+
+    asyncio.run(_until_signalled(server, tell))
+
+
+class Server:
+    """A server whose models are loaded; `start` is what makes it listen."""
+
+    def __init__(
+        self, config: ServerConfig, source: EvidenceSource, identity: TlsIdentity, opened: Opened
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._registry = opened.registry
+        self._evidence_thread = ThreadPoolExecutor(1, thread_name_prefix="sealserve-evidence")
+        self._answerer = Answerer(
+            source,
+            identity,
+            config=config.sha256(),
+            roots=[model.root for model in opened.registry],
+        )
+
+    async def start(self) -> int:
+        """Listen; returns the port. UnavailableError if it was taken in the meantime."""
+        limits = self._config.limits
+        self._admission = Admission(running=limits.running, waiting=limits.waiting)
+        self._service = InferenceService(
+            self._registry,
+            ChallengeWindow(self._answerer.answer, self._evidence_thread),
+            self._admission,
+            limits=limits,
+            require_root=self._config.require_root,
+        )
+        self._health = health.aio.HealthServicer()
+        self._grpc = grpc.aio.server(options=_options(limits.message_bytes))
+        self._grpc.add_generic_rpc_handlers(self._service.handlers())
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        reflection.enable_server_reflection(
+            (INFERENCE_SERVICE, ATTESTATION_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME),
+            self._grpc,
+        )
+        port = self._listen()
+        await self._grpc.start()
+        for service in ("", INFERENCE_SERVICE, ATTESTATION_SERVICE):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._rotation = asyncio.create_task(self._rotate_for_ever())
+        return port
+
+    async def stop(self) -> None:
+        """No new calls; those under way get the configured time; then everything ends."""
+        seconds = self._config.limits.drain_seconds
+        log(Event.DRAINING, seconds=seconds)
+        self._service.ready = False
+        self._rotation.cancel()
+        await self._health.enter_graceful_shutdown()
+        await self._grpc.stop(seconds)
+        await asyncio.to_thread(self._admission.close)
+        await asyncio.to_thread(self._evidence_thread.shutdown)
+        log(Event.STOPPED)
+
+    async def rotate(self) -> None:
+        """The next certificate takes over for connections made from now on."""
+        started = time.monotonic()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._evidence_thread, self._identity.rotate)
+        log(Event.CERTIFICATES_ROTATED, seconds=round(time.monotonic() - started, 4))
+
+    def _listen(self) -> int:
+        address = format_address(self._config.listen_host, self._config.listen_port)
+        try:
+            port = self._grpc.add_secure_port(address, self._credentials())
+        except RuntimeError as error:
+            raise _port_taken(self._config.listen_host, self._config.listen_port) from error
+        return int(port)
+
+    def _credentials(self) -> grpc.ServerCredentials:
+        served = b""
+
+        def current() -> grpc.ServerCertificateConfiguration | None:
+            """What a handshake uses; None where nothing changed. gRPC asks before each one."""
+            nonlocal served
+            pem = self._identity.certificate_pem
+            if pem == served:
+                return None
+            served = pem
+            return grpc.ssl_server_certificate_configuration([(self._identity.key_pem, pem)])
+
+        first = current()
+        return grpc.dynamic_ssl_server_credentials(first, current)
+
+    async def _rotate_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.limits.rotation_hours * 3600)
+            try:
+                await self.rotate()
+            except SealserveError as error:  # the certificates in use stay valid for weeks
+                log(Event.ROTATION_FAILED, error=type(error).__name__)
+
+
+def require_free_port(host: str, port: int) -> None:
+    """UnavailableError if somebody listens there; gRPC itself would share the port silently."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise _port_taken(host, port) from error
+
+
+def _port_taken(host: str, port: int) -> UnavailableError:
+    return UnavailableError(
+        f"cannot listen on {format_address(host, port)}: somebody else does, or it is not ours",
+        hint="stop the other program, or choose another port with --listen HOST:PORT",
+    )
+
+
+async def _until_signalled(server: Server, tell: Callable[[int], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tell(await server.start())
+    await stop.wait()
+    await server.stop()
+
+
+def _options(message_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # a port in use is an error, not something to share
+        ("grpc.max_receive_message_length", message_bytes),
+        ("grpc.max_send_message_length", message_bytes),
+        ("grpc.max_metadata_size", 16 * 1024),  # ours is one root; the rest is HTTP's own
+    ]

@@ -1,0 +1,138 @@
+"""The measured configuration: everything that decides what this server is, and its digest.
+
+Every value comes from the command line, which the execution policy covers. The digest of its
+canonical JSON stands as `config` in the claims of every challenge, so that whoever knows the
+command line can compute what the machine was told.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from sealserve.native.errors import ConfigError
+
+ROOT_BYTES: Final = 32
+# Runtime claims name the roots of all models, at most this many (DESIGN section 4).
+MAX_MODELS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A sealed file and the root it must have. root: 64 hexadecimal digits."""
+
+    path: str
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """Where the models' keys come from: a vault, or on the simulated platform a private key file.
+
+    vault: `trustd:HOST:PORT` or `azure:https://HOST`. identity: path of an HPKE private key.
+    Exactly one of the two is not empty.
+    """
+
+    identity: str = ""
+    vault: str = ""
+    attestation_service: str = ""
+    vault_ca: str = ""
+    vault_ca_sha256: str = ""
+    vault_credential: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one server spends on its callers."""
+
+    message_bytes: int = 64 * 2**20  # one request or answer
+    running: int = 2  # predictions at the same time; each may use `threads`
+    waiting: int = 64  # admitted and waiting for a turn; more are told to come back
+    threads: int = 1  # of ONNX Runtime, within one operator
+    request_seconds: float = 60.0  # longest a request may take, whatever its own deadline
+    drain_seconds: float = 10.0  # for requests under way when the server is told to stop
+    rotation_hours: float = 12.0  # age at which the next certificate takes over
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """The whole configuration of one server."""
+
+    models: tuple[ServedModel, ...]
+    keys: KeySource
+    listen_host: str = "0.0.0.0"  # noqa: S104  a server is for others; the default port is public
+    listen_port: int = 8001
+    require_root: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        _check_models(self.models)
+        _check_keys(self.keys)
+        _check_limits(self.limits)
+
+    def canonical(self) -> bytes:
+        """The one JSON text of this configuration: sorted members, no spaces."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return text.encode("ascii")
+
+    def sha256(self) -> bytes:
+        """What challenges call `config`."""
+        return hashlib.sha256(self.canonical()).digest()
+
+
+def pair(files: Sequence[str], roots: Sequence[str]) -> tuple[ServedModel, ...]:
+    """One root for each file, in the order given; ConfigError otherwise."""
+    if len(files) != len(roots):
+        raise ConfigError(
+            f"{len(files)} sealed files and {len(roots)} roots",
+            key="--root",
+            hint="give one --root HEX for each FILE, in the same order",
+        )
+    return tuple(ServedModel(file, root.lower()) for file, root in zip(files, roots, strict=True))
+
+
+def _check_models(models: Sequence[ServedModel]) -> None:
+    if not 1 <= len(models) <= MAX_MODELS:
+        raise ConfigError(f"{len(models)} models; 1 to {MAX_MODELS} are possible", key="FILE")
+    for model in models:
+        try:
+            size = len(bytes.fromhex(model.root))
+        except ValueError:
+            size = -1
+        if size != ROOT_BYTES or len(model.root) != 2 * ROOT_BYTES:
+            raise ConfigError(
+                f"{model.root[:80]!r} is not the 64 hexadecimal digits of a root",
+                key="--root",
+                hint="`sealserve seal` prints it; take it from the model's owner",
+            )
+    roots = [model.root for model in models]
+    if len(set(roots)) != len(roots):
+        raise ConfigError("a root is given twice", key="--root")
+
+
+def _check_keys(keys: KeySource) -> None:
+    if bool(keys.identity) == bool(keys.vault):
+        raise ConfigError(
+            f"--identity {keys.identity or 'not given'}, --vault {keys.vault or 'not given'}; "
+            "exactly one of them is needed",
+            hint="--vault where attestation guards the key; --identity on the simulated platform",
+        )
+    options = {
+        "--attestation-service": keys.attestation_service,
+        "--vault-ca": keys.vault_ca,
+        "--vault-ca-sha256": keys.vault_ca_sha256,
+        "--vault-credential": keys.vault_credential,
+    }
+    for option, value in options.items():
+        if keys.identity and value:
+            raise ConfigError("means nothing without --vault", key=option)
+
+
+def _check_limits(limits: Limits) -> None:
+    for name, value in dataclasses.asdict(limits).items():
+        if not value > 0:
+            raise ConfigError(f"{value} is not above 0", key="--" + name.replace("_", "-"))

@@ -1,0 +1,75 @@
+"""From sealed files to models that can answer: opened, verified against their roots, loaded."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from sealserve.inference.server.config import ServedModel, ServerConfig
+from sealserve.inference.server.events import Event, log
+from sealserve.inference.server.memory import Memory
+from sealserve.inference.server.registry import Registry, ServedSession
+from sealserve.inference.server.release import TimedOpener
+from sealserve.inference.server.runtime import Session
+from sealserve.models import Opener, open_model
+from sealserve.native.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The models, and how long their keys and their opening took, in seconds."""
+
+    registry: Registry
+    release_seconds: float
+    open_seconds: float
+
+
+def weights_bytes(config: ServerConfig) -> int:
+    """Room for all weights: none is larger than its sealed file. ConfigError if one is missing."""
+    return sum(_size(model.path) for model in config.models)
+
+
+def open_all(config: ServerConfig, opener: Opener, memory: Memory) -> Opened:
+    """Open every model of the configuration; the memory's folder is gone afterwards.
+
+    Raises what `models.open_model` raises, and FormatError for a model nobody can serve.
+    """
+    timed = TimedOpener(opener)
+    started = time.monotonic()
+    released = 0.0
+    models = []
+    try:
+        for number, model in enumerate(config.models):
+            models.append(_open(model, timed, memory, number, threads=config.limits.threads))
+            released += timed.seconds
+    finally:
+        memory.close()
+    return Opened(Registry(models), released, time.monotonic() - started - released)
+
+
+def _open(
+    model: ServedModel, opener: TimedOpener, memory: Memory, number: int, *, threads: int
+) -> ServedSession:
+    started = time.monotonic()
+    place = memory.place(number)
+    root = bytes.fromhex(model.root)
+    with open_model(Path(model.path), root, opener, place) as opened:
+        session = Session(bytes(opened.graph), place, threads=threads)
+        sealed = opened.sealed
+    log(
+        Event.MODEL_OPENED,
+        model=sealed.name,
+        version=sealed.version,
+        root=model.root,
+        release_seconds=round(opener.seconds, 4),
+        open_seconds=round(time.monotonic() - started - opener.seconds, 4),
+    )
+    return ServedSession(sealed.name, sealed.version, root, session)
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=path, key="FILE") from error

@@ -1,0 +1,182 @@
+"""The calls of the protocol. Handlers get and give bytes; what they raise becomes a status here.
+
+A caller learns the class of a failure and both sides of a mismatch in what it sent itself. What
+nobody foresaw is INTERNAL without a word more, and the log gets its type, never its text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from sealserve import __version__
+from sealserve.inference.server.admission import Admission, BusyError
+from sealserve.inference.server.challenge import ChallengeWindow
+from sealserve.inference.server.config import Limits
+from sealserve.inference.server.events import Event, log
+from sealserve.inference.server.registry import (
+    Registry,
+    RootMismatchError,
+    ServedSession,
+    UnknownModelError,
+    require_root,
+)
+from sealserve.inference.wire import names
+from sealserve.inference.wire import open_inference_pb2 as pb
+from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
+from sealserve.inference.wire.infer import IncomingRequest, InferResponse, encode_response
+from sealserve.native.errors import InputError, SealserveError, UnavailableError
+
+Handler = Callable[[bytes, Any], Awaitable[bytes]]
+
+# First match counts. What is not here is INTERNAL.
+_STATUS: Final = (
+    (UnknownModelError, grpc.StatusCode.NOT_FOUND),
+    (RootMismatchError, grpc.StatusCode.FAILED_PRECONDITION),
+    (InputError, grpc.StatusCode.INVALID_ARGUMENT),
+    (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (TimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),
+)
+
+
+class InferenceService:
+    """Both services of a server, over its models."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        challenges: ChallengeWindow,
+        admission: Admission,
+        *,
+        limits: Limits,
+        require_root: bool,
+    ) -> None:
+        self._registry = registry
+        self._challenges = challenges
+        self._admission = admission
+        self._limits = limits
+        self._require_root = require_root
+        self.ready = True
+
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """To be added to a `grpc.aio` server. They take no serializers: see wire/message.py."""
+        methods: Mapping[str, Handler] = {
+            names.SERVER_LIVE: self._server_live,
+            names.SERVER_READY: self._server_ready,
+            names.SERVER_METADATA: self._server_metadata,
+            names.MODEL_READY: self._model_ready,
+            names.MODEL_METADATA: self._model_metadata,
+            names.MODEL_INFER: self._model_infer,
+            names.GET_EVIDENCE: self._get_evidence,
+        }
+        by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
+        for path, handler in methods.items():
+            _, service, method = path.split("/")
+            by_service.setdefault(service, {})[method] = grpc.unary_unary_rpc_method_handler(
+                _with_status(method, handler)
+            )
+        return tuple(
+            grpc.method_handlers_generic_handler(service, handlers)
+            for service, handlers in by_service.items()
+        )
+
+    async def _server_live(self, data: bytes, _context: Any) -> bytes:
+        _parse(pb.ServerLiveRequest(), data)
+        return pb.ServerLiveResponse(live=True).SerializeToString()
+
+    async def _server_ready(self, data: bytes, _context: Any) -> bytes:
+        _parse(pb.ServerReadyRequest(), data)
+        return pb.ServerReadyResponse(ready=self.ready).SerializeToString()
+
+    async def _server_metadata(self, data: bytes, _context: Any) -> bytes:
+        _parse(pb.ServerMetadataRequest(), data)
+        return pb.ServerMetadataResponse(name="sealserve", version=__version__).SerializeToString()
+
+    async def _model_ready(self, data: bytes, context: Any) -> bytes:
+        request = pb.ModelReadyRequest()
+        _parse(request, data)
+        try:
+            self._find(request.name, request.version, context)
+        except UnknownModelError:
+            return pb.ModelReadyResponse(ready=False).SerializeToString()
+        return pb.ModelReadyResponse(ready=self.ready).SerializeToString()
+
+    async def _model_metadata(self, data: bytes, context: Any) -> bytes:
+        request = pb.ModelMetadataRequest()
+        _parse(request, data)
+        model = self._find(request.name, request.version, context)
+        return self._registry.metadata(model).encode().SerializeToString()
+
+    async def _model_infer(self, data: bytes, context: Any) -> bytes:
+        incoming = IncomingRequest(data)
+        model = self._find(incoming.model, incoming.version, context)
+        request = incoming.decode()  # only now: the root is the right one
+        async with asyncio.timeout(self._limits.request_seconds):
+            outputs = await self._admission.run(lambda: model.session.run(request))
+        return encode_response(InferResponse(model.name, model.version, outputs, request.id))
+
+    async def _get_evidence(self, data: bytes, context: Any) -> bytes:
+        request = GetEvidenceRequest()
+        _parse(request, data)
+        if len(request.nonce) != names.NONCE_BYTES:
+            raise InputError(
+                f"the nonce has {len(request.nonce)} bytes; {names.NONCE_BYTES} are needed"
+            )
+        answer = await self._challenges.ask(request.nonce, _host(context.peer()))
+        return GetEvidenceResponse(
+            evidence=answer.evidence, next_certificate=answer.next_certificate
+        ).SerializeToString()
+
+    def _find(self, name: str, version: str, context: Any) -> ServedSession:
+        """The model meant, if the caller verified its root; the answer repeats that root."""
+        model = self._registry.find(name, version)
+        context.set_trailing_metadata(((names.MODEL_ROOT_KEY, model.root.hex()),))
+        named = [v for k, v in context.invocation_metadata() or () if k == names.MODEL_ROOT_KEY]
+        require_root(model, named, required=self._require_root)
+        return model
+
+
+def _with_status(method: str, handler: Handler) -> Handler:
+    async def handle(data: bytes, context: Any) -> bytes:
+        try:
+            return await handler(data, context)
+        except Exception as error:  # every failure becomes a status, and none is quoted
+            return await _abort(method, error, context)
+
+    return handle
+
+
+async def _abort(method: str, error: Exception, context: Any) -> NoReturn:
+    for kind, code in _STATUS:
+        if isinstance(error, kind):
+            trailing = context.trailing_metadata() or ()
+            await context.abort(code, _words(error), (*trailing, *_pushback(error)))
+    log(Event.REQUEST_FAILED, method=method, error=type(error).__name__)
+    await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this request")
+    raise AssertionError("abort raises")
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, SealserveError) else "the request took too long"
+
+
+def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
+    seconds = getattr(error, "retry_after_seconds", 0.0)
+    return ((names.RETRY_PUSHBACK_KEY, str(int(seconds * 1000))),) if seconds else ()
+
+
+def _parse(message: Message, data: bytes) -> None:
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise InputError("the message is not a protobuf message of this call") from error
+
+
+def _host(peer: str) -> str:
+    """`ipv4:127.0.0.1:5555` without its port, so that one host is one peer."""
+    return peer.rpartition(":")[0]
