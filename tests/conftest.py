@@ -12,3 +12,5 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # `python -m pytest` puts the repository root on the path, from where `import models` would work.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
+pytest_plugins = ["support.attestation_simulated"]
