@@ -1,0 +1,195 @@
+"""Opens a sealed model: everything is verified before anybody gets anything (SPEC section 7)."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from sealserve.models import archive, names
+from sealserve.models.archive import Placed
+from sealserve.models.key import unlock
+from sealserve.models.plain import PlainReader
+from sealserve.models.reader import Progress, SealedFile, sealed_file
+from sealserve.models.sealed import SealedModel
+from sealserve.models.slots import Opener
+from sealserve.models.verify import read_root
+from sealserve.native.cobblestone import Message
+from sealserve.native.errors import FormatError, UnavailableError
+from sealserve.native.load import Destination, load
+from sealserve.native.secret import SecretBuffer
+from sealserve.native.verity import TrustedTree
+
+
+class Place(Protocol):
+    """Where opened files go. What it makes is its own to close and to remove."""
+
+    @property
+    def directory(self) -> str:
+        """The folder that entry names are relative to."""
+        ...
+
+    def create(self, name: str, size: int) -> int:
+        """A descriptor to write `size` bytes to. name: like `weights/00001`."""
+        ...
+
+    def finish(self) -> None:
+        """Every file is complete and verified."""
+        ...
+
+    def wipe(self) -> None:
+        """Remove everything: nothing was verified. May be called more than once."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A model in clear. Use it in a `with` block: the graph is wiped at the end.
+
+    graph: model.onnx. files: the size of every other entry, by name; they are in the place.
+    """
+
+    sealed: SealedModel
+    graph: SecretBuffer
+    files: dict[str, int]
+
+    @property
+    def weights(self) -> dict[str, int]:
+        """The size of every entry that the graph's external tensors refer to, by name."""
+        return {name: size for name, size in self.files.items() if name.startswith(names.WEIGHTS)}
+
+    def close(self) -> None:
+        """Wipe the graph. The place stays: its files may be in use."""
+        self.graph.wipe()
+
+    def __enter__(self) -> OpenedModel:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_model(
+    path: str | Path,
+    root: str | bytes | None,
+    opener: Opener,
+    place: Place,
+    *,
+    threads: int = 2,
+    progress: Progress | None = None,
+) -> OpenedModel:
+    """Verify and decrypt a sealed model into `place`.
+
+    root: 32 bytes or 64 hexadecimal digits, from outside. None takes the file's own, which
+    verifies nothing but consistency: for `unseal` by somebody who trusts their copy.
+    Raises FormatError, IntegrityError, what `opener` raises, ConfigError and UnavailableError if
+    the file cannot be had or the place cannot be filled. Then the place is wiped.
+    """
+    wanted = None if root is None else read_root(root)
+    with sealed_file(path) as file:
+        tree_area = file.tree_area()
+        wanted = wanted or file.claimed_root(tree_area)
+        tree = file.trusted_tree(tree_area, wanted)
+        slots = file.slots()
+        key, message = unlock(file, wanted, slots, opener)
+        with message:
+            key.wipe()
+            entries = _entries(file, tree, message)
+            graph = SecretBuffer(entries[0].entry.size)
+            try:
+                targets = _Destinations(entries, graph, place)
+                _load(file, tree, message, targets.all, threads, progress)
+                targets.check_frame()
+                place.finish()
+            except BaseException as error:
+                graph.wipe()
+                place.wipe()
+                if isinstance(error, OSError):
+                    raise _no_room(file, error) from error
+                raise
+        sealed = file.describe(wanted, slots)
+    return OpenedModel(sealed, graph, {item.entry.name: item.entry.size for item in entries[1:]})
+
+
+def _entries(file: SealedFile, tree: TrustedTree, message: Message) -> tuple[Placed, ...]:
+    """What the archive holds, from its end and directory alone."""
+    size = file.geometry.plain_size
+    if size < archive.END_BYTES:
+        raise FormatError(f"archive of {size} bytes; its end alone takes {archive.END_BYTES}")
+    plain = PlainReader(file, tree, message)
+    end = archive.decode_end(plain.read(size - archive.END_BYTES, archive.END_BYTES), size)
+    records = plain.read(end.directory_offset, end.directory_bytes)
+    return archive.decode_directory(records, end)
+
+
+class _Destinations:
+    """Where each byte of the archive goes: entries to their files, the frame between to memory."""
+
+    def __init__(self, entries: Sequence[Placed], graph: SecretBuffer, place: Place) -> None:
+        frame = [(item.start, archive.local_header(item)) for item in entries]
+        frame.append((entries[-1].end, archive.directory(entries)))
+        self._wanted = b"".join(part for _, part in frame)
+        self._frame = SecretBuffer(len(self._wanted))
+        self.all = [*_frame_parts(frame, self._frame), *_entry_parts(entries, graph, place)]
+
+    def check_frame(self) -> None:
+        """Raise FormatError unless what lay between the entries is what has to."""
+        with self._frame as seen:
+            if not seen.equals(self._wanted):
+                raise FormatError("an entry's local header is not the one of the directory")
+
+
+def _frame_parts(frame: Sequence[tuple[int, bytes]], buffer: SecretBuffer) -> list[Destination]:
+    parts, offset = [], 0
+    for start, part in frame:
+        parts.append(Destination(start, len(part), buffer=buffer, offset=offset))
+        offset += len(part)
+    return parts
+
+
+def _entry_parts(entries: Sequence[Placed], graph: SecretBuffer, place: Place) -> list[Destination]:
+    first, *others = entries
+    parts = [Destination(first.data, first.entry.size, buffer=graph)]
+    for item in others:
+        fd = place.create(item.entry.name, item.entry.size)
+        parts.append(Destination(item.data, item.entry.size, fd=fd))
+    return parts
+
+
+def _load(
+    file: SealedFile,
+    tree: TrustedTree,
+    message: Message,
+    destinations: Sequence[Destination],
+    threads: int,
+    progress: Progress | None,
+) -> None:
+    load(
+        file.fd,
+        payload_offset=file.geometry.payload_offset,
+        payload_bytes=file.geometry.payload_size,
+        data_bytes=file.geometry.data_bytes,
+        tree=tree,
+        message=message,
+        destinations=destinations,
+        threads=threads,
+        progress=progress,
+    )
+
+
+def _no_room(file: SealedFile, error: OSError) -> UnavailableError:
+    hints = {
+        errno.EMFILE: "each entry is a file held open while loading: raise `ulimit -n`",
+        errno.ENOSPC: "the opened model is as large as the sealed one: make room",
+    }
+    return UnavailableError(
+        f"cannot open {file.name}: {error.strerror}", hint=hints.get(error.errno or 0, "")
+    )

@@ -1,0 +1,195 @@
+"""Seals a model: one encrypted file whose root anybody can check (SPEC.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sealserve.models import archive, package, slot_area
+from sealserve.models import format as layout
+from sealserve.models.content import Advance, Content, stream
+from sealserve.models.draft import Draft
+from sealserve.models.key import key_id
+from sealserve.models.reader import Progress
+from sealserve.models.sealed import SealedModel
+from sealserve.models.slots import RawKey, Recipient
+from sealserve.native import cobblestone
+from sealserve.native.cobblestone import CHUNK_BYTES, TAG_BYTES, Message
+from sealserve.native.errors import ConfigError, InputError
+from sealserve.native.secret import SecretBuffer
+from sealserve.native.verity import TreeBuilder
+
+_BATCH_CHUNKS = 64  # sealed at a time: 1 MiB
+
+
+def seal(
+    source: str | Path,
+    out: str | Path,
+    *,
+    keys: Sequence[Recipient | RawKey],
+    name: str,
+    version: str,
+    batch_independent: bool = False,
+    progress: Progress | None = None,
+) -> SealedModel:
+    """Seal a model file, or a folder with one model and other files, into `out`.
+
+    keys: who may open it. A RawKey becomes the input key itself; otherwise that is fresh.
+    `out` is replaced in one step once everything is written, and untouched if anything fails.
+    The files are read three times and never held in memory as a whole, but for weights that a
+    model file stores as varints (int32_data, int64_data, uint64_data).
+    Raises ConfigError, InputError, UnavailableError (no room), and what a recipient raises.
+    """
+    target = Path(out)
+    _check_options(keys, name, version)
+    found = package.collect(Path(source))
+    _check_target(target, Path(source), found)
+    count = _Counter(progress, found.original_bytes + 2 * found.entry_bytes)
+    contents = found.contents(found.manifest(count))
+    entries = package.entries(contents, count)
+    with _input_key(keys) as key:
+        header = layout.Header(
+            batch_independent=batch_independent,
+            created=datetime.now(UTC).strftime(layout.CREATED_FORMAT),
+            key_id=key_id(key),
+            name=name,
+            payload_size=_payload_size(archive.size(entries)),
+            version=version,
+        )
+        return write(target, header, key, _plaintext(entries, contents, count), keys)
+
+
+def write(
+    target: Path,
+    header: layout.Header,
+    key: SecretBuffer,
+    plain: Iterable[bytes | memoryview],
+    keys: Sequence[Recipient | RawKey],
+) -> SealedModel:
+    """Write a sealed file around an archive of the size that the header says."""
+    front = layout.encode_header(header)
+    digest = hashlib.sha256(front).digest()
+    with Draft(target) as draft, Message.new(key, layout.CONTEXT + digest) as message:
+        geometry = layout.geometry(len(front), header.payload_size)
+        tree = TreeBuilder()
+        for part in _data(front, message, plain, geometry):
+            tree.update(part)
+            draft.write(part)
+        grown = tree.finish()
+        draft.write(grown.area)
+        recipients = [recipient for recipient in keys if not isinstance(recipient, RawKey)]
+        slots = tuple(recipient.wrap(key, grown.root, digest) for recipient in recipients)
+        draft.write(slot_area.encode_area(slots))
+        draft.publish()
+    return SealedModel.of(str(target), header, geometry, digest, grown.root, slots)
+
+
+def _data(
+    front: bytes,
+    message: Message,
+    plain: Iterable[bytes | memoryview],
+    geometry: layout.Geometry,
+) -> Iterator[bytes | memoryview]:
+    """Everything the tree covers, in order."""
+    yield front
+    yield message.header
+    yield from _sealed(message, plain)
+    yield bytes(geometry.data_bytes - geometry.payload_end)
+
+
+def _sealed(message: Message, plain: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
+    """The message's chunks; each block is good until the next is asked for."""
+    batch = memoryview(bytearray(_BATCH_CHUNKS * CHUNK_BYTES))
+    out = memoryview(bytearray(len(batch) + (_BATCH_CHUNKS + 1) * TAG_BYTES))
+    chunk = used = 0
+    for part in plain:
+        rest = memoryview(part)
+        while rest:
+            taken = min(len(rest), len(batch) - used)
+            batch[used : used + taken] = rest[:taken]
+            used, rest = used + taken, rest[taken:]
+            if used == len(batch):
+                yield out[: message.seal_into(chunk, batch, out, last=False)]
+                chunk, used = chunk + _BATCH_CHUNKS, 0
+    yield out[: message.seal_into(chunk, batch[:used], out, last=True)]
+
+
+def _plaintext(
+    entries: Sequence[archive.Entry], contents: dict[str, Content], advance: Advance
+) -> Iterator[bytes | memoryview]:
+    """The archive. Raises InputError if a file is not what it was when it was measured."""
+    placed = archive.place(entries)
+    for item in placed:
+        yield archive.local_header(item)
+        crc = 0
+        for block in stream(contents[item.entry.name], advance):
+            crc = zlib.crc32(block, crc)
+            yield block
+        if crc != item.entry.crc32:
+            raise InputError(
+                f"the bytes of {item.entry.name} changed while they were sealed", hint="seal again"
+            )
+    yield archive.directory(placed)
+
+
+class _Counter:
+    """Turns "so many bytes more" into "so many of all"."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
+
+    def __call__(self, more: int) -> None:
+        # The manifest is not in the total: it is made from what is being counted.
+        self._done = min(self._done + more, self._total)
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+
+def _input_key(keys: Sequence[Recipient | RawKey]) -> SecretBuffer:
+    for key in keys:
+        if isinstance(key, RawKey):
+            return key.unwrap((), b"", b"")
+    fresh = SecretBuffer(cobblestone.KEY_BYTES)
+    # Read straight into locked memory: os.urandom would leave a copy in a bytes object.
+    with Path("/dev/urandom").open("rb", buffering=0) as source:
+        if source.readinto(memoryview(fresh)) != cobblestone.KEY_BYTES:
+            raise OSError("the operating system gave too few random bytes")
+    return fresh
+
+
+def _check_options(keys: Sequence[Recipient | RawKey], name: str, version: str) -> None:
+    for option, value, allowed in (
+        ("name", name, layout.NAME),
+        ("version", version, layout.VERSION),
+    ):
+        if not allowed.fullmatch(value):
+            raise ConfigError(f"{value[:80]!r}; wanted {allowed.pattern}", key=option)
+    raw = sum(isinstance(key, RawKey) for key in keys)
+    if not keys or raw > 1 or len(keys) - raw > slot_area.MAX_SLOTS:
+        raise ConfigError(
+            f"{len(keys) - raw} recipients and {raw} raw keys; wanted at least one of either,"
+            f" at most {slot_area.MAX_SLOTS} recipients and one raw key",
+            key="keys",
+        )
+
+
+def _check_target(target: Path, source: Path, found: package.Package) -> None:
+    if target.is_dir() or not target.parent.is_dir():
+        raise ConfigError(f"cannot write {target}: it is a folder, or its folder does not exist")
+    place = target.resolve()
+    if any(place == file.path for file in found.originals.values()):
+        raise ConfigError(f"{target} is part of the model that is sealed", hint="choose another -o")
+    if source.is_dir() and place.is_relative_to(source.resolve()):
+        raise ConfigError(f"{target} lies in the folder that is sealed", hint="choose another -o")
+
+
+def _payload_size(plain_bytes: int) -> int:
+    size = cobblestone.sealed_size(plain_bytes)
+    if size > layout.MAX_PAYLOAD_BYTES:
+        raise InputError(f"{size} bytes to seal; at most {layout.MAX_PAYLOAD_BYTES} are possible")
+    return size
