@@ -1,0 +1,167 @@
+"""Checks on the guest: how it was started, from what, and with which execution policy."""
+
+from __future__ import annotations
+
+from sealserve.attestation.report import HOST_VMPL
+from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, Noted, UvmLaunch
+from sealserve.policy.known import permissive_name
+from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, short
+
+
+def _debug(case: Case) -> Outcome:
+    debug = case.claims.report.policy.debug
+    return judge(
+        f"debug is {_switch(debug)}{_danger(case.trust.danger.allow_debug)}",
+        not debug or case.trust.danger.allow_debug,
+        "policy_debug",
+        "debug on: the host can read and write the machine's memory",
+        "debug off",
+    )
+
+
+def _migration(case: Case) -> Outcome:
+    migration = case.claims.report.policy.migrate_ma
+    return judge(
+        f"a migration agent is {_allowed(migration)}{_danger(case.trust.danger.allow_migration)}",
+        not migration or case.trust.danger.allow_migration,
+        "policy_migrate_ma",
+        "a migration agent may move the machine's memory",
+        "migration off",
+    )
+
+
+def _cxl(case: Case) -> Outcome:
+    cxl = case.claims.report.policy.cxl
+    return judge(
+        "CXL memory is not allowed",
+        not cxl,
+        "policy_cxl",
+        "CXL memory and devices allowed",
+        "not allowed",
+    )
+
+
+def _vmpl(case: Case) -> Outcome:
+    vmpl = case.claims.report.vmpl
+    allowed = (0, *case.trust.danger.allow_vmpl)
+    return judge(
+        f"the report was asked for at VMPL {vmpl}{_danger(bool(allowed[1:]))}",
+        vmpl in allowed,
+        f"vmpl_{vmpl}",
+        "a report the host asked for" if vmpl == HOST_VMPL else f"VMPL {vmpl}",
+        "VMPL " + " or ".join(str(level) for level in allowed),
+    )
+
+
+def _alias_check(case: Case) -> Outcome:
+    """AMD-SB-3015 (BadRAM). Reports before version 3 do not know the bit."""
+    if case.claims.report.version < 3:
+        return Outcome("a version 2 report cannot tell whether memory was checked for aliases")
+    return judge(
+        "memory was checked for aliases",
+        case.claims.report.platform_info.alias_check_complete,
+        "alias_check",
+        "memory not checked for aliases (ALIAS_CHECK_COMPLETE 0)",
+        "ALIAS_CHECK_COMPLETE 1",
+        "the host's firmware lacks the answer to AMD-SB-3015 (BadRAM)",
+    )
+
+
+def _launch(case: Case) -> Outcome:
+    launch = case.trust.launch
+    if isinstance(launch, MeasuredLaunch):
+        return _measured(case, launch)
+    return _endorsed(case, launch)
+
+
+def _measured(case: Case, launch: MeasuredLaunch) -> Outcome:
+    seen = case.claims.report.measurement
+    note = next((known.note for known in launch.measurements if known.digest == seen), "")
+    return judge(
+        f"measurement {short(seen)} is listed{_noted(note)}",
+        any(known.digest == seen for known in launch.measurements),
+        "measurement",
+        seen.hex(),
+        " or ".join(known.digest.hex() + _noted(known.note) for known in launch.measurements),
+        "image updated? compare the new value with its publisher's before you accept it",
+    )
+
+
+def _endorsed(case: Case, launch: UvmLaunch) -> Outcome:
+    endorsement = case.claims.endorsement
+    wanted = f"version {launch.minimum_svn} or later of {launch.feed} by {launch.issuer}"
+    if endorsement is None:
+        return refuse("uvm_missing", "no endorsement of the launch", wanted)
+    if endorsement.measurement != case.claims.report.measurement:
+        return refuse(
+            "uvm_measurement",
+            f"an endorsement of {endorsement.measurement.hex()}",
+            f"one of the measurement {case.claims.report.measurement.hex()}",
+        )
+    seen = f"version {endorsement.svn} of {endorsement.feed} by {endorsement.issuer}"
+    return judge(
+        f"measurement {short(endorsement.measurement)} is {seen}, at least {launch.minimum_svn}",
+        (endorsement.issuer, endorsement.feed) == (launch.issuer, launch.feed)
+        and endorsement.svn >= launch.minimum_svn,
+        "uvm_untrusted_issuer_or_svn",
+        seen,
+        wanted,
+    )
+
+
+def _software(case: Case) -> Outcome:
+    seen = case.claims.report.host_data
+    accepted = case.trust.policy(seen)
+    wanted = " or ".join(_policy(known) for known in case.trust.policies)
+    if name := permissive_name(seen):
+        return refuse(
+            "host_data_permissive",
+            f"{seen.hex()}, {name}",
+            wanted,
+            "that machine runs whatever its host likes",
+        )
+    if seen == NO_POLICY:
+        sentence = "no execution policy (HOST_DATA is zero), as the trust file says"
+    else:
+        sentence = (
+            f"execution policy {short(seen)} is listed{_noted(accepted.note if accepted else '')}"
+        )
+    return judge(
+        sentence,
+        accepted is not None,
+        "host_data",
+        "no policy (HOST_DATA is zero)" if seen == NO_POLICY else seen.hex(),
+        wanted,
+        "another command line or image? the policy's hash changes with every byte of it",
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    _debug,
+    _migration,
+    _cxl,
+    _vmpl,
+    _alias_check,
+    _launch,
+    _software,
+)
+
+
+def _policy(known: Noted) -> str:
+    return "no policy" if known.digest == NO_POLICY else known.digest.hex() + _noted(known.note)
+
+
+def _noted(note: str) -> str:
+    return f" ({note})" if note else ""
+
+
+def _switch(state: bool) -> str:
+    return "ON" if state else "off"
+
+
+def _allowed(state: bool) -> str:
+    return "ALLOWED" if state else "not allowed"
+
+
+def _danger(chosen: bool) -> str:
+    return " ([danger] accepts either)" if chosen else ""

@@ -1,0 +1,46 @@
+"""What one check of an appraisal takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sealserve.attestation.verify import Claims
+from sealserve.native.errors import Finding
+from sealserve.policy.trust import Trust
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is to be judged, against what, and when (UTC)."""
+
+    claims: Claims
+    trust: Trust
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check compared, as a sentence for the verdict, and what it found amiss."""
+
+    sentence: str
+    findings: tuple[Finding, ...] = ()
+
+
+Check = Callable[[Case], Outcome]
+
+
+def judge(sentence: str, met: bool, code: str, seen: str, wanted: str, hint: str = "") -> Outcome:
+    """The outcome of one comparison; `sentence` counts only if it was met."""
+    return Outcome(sentence, () if met else (Finding(code, seen, wanted, hint),))
+
+
+def refuse(code: str, seen: str, wanted: str, hint: str = "") -> Outcome:
+    """The outcome where there was nothing to compare with."""
+    return Outcome("", (Finding(code, seen, wanted, hint),))
+
+
+def short(digest: bytes) -> str:
+    """Enough of a digest to recognise it in a sentence."""
+    return f"{digest.hex()[:16]}…"
