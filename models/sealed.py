@@ -56,3 +56,38 @@ class SealedModel:
             slots=slots,
             header_sha256=header_sha256,
         )
+
+    def to_json(self) -> dict[str, object]:
+        """The same facts for programs: bytes as hexadecimal digits."""
+        return {
+            "path": self.path,
+            "name": self.name,
+            "version": self.version,
+            "created": self.created,
+            "root": self.root.hex(),
+            "hash_offset": self.hash_offset,
+            "payload_offset": self.payload_offset,
+            "payload_size": self.payload_size,
+            "key_id": self.key_id,
+            "batch_independent": self.batch_independent,
+            "header_sha256": self.header_sha256.hex(),
+            "slots": [
+                {"kind": slot.kind, "recipient": slot.recipient, "algorithm": slot.algorithm}
+                for slot in self.slots
+            ],
+        }
+
+    def explain(self) -> str:
+        """The same facts for people, a line each."""
+        slots = [f"{slot.kind} {slot.recipient} ({slot.algorithm})" for slot in self.slots]
+        facts = {
+            "file": self.path,
+            "model": f"{self.name}, version {self.version}, sealed {self.created}",
+            "root": self.root.hex(),
+            "hash offset": str(self.hash_offset),
+            "payload": f"{self.payload_size} bytes from {self.payload_offset}",
+            "key id": self.key_id,
+            "batching": "rows are independent" if self.batch_independent else "rows stay apart",
+            "opens for": f"\n{'':13}".join(slots) or "the holder of its raw key",
+        }
+        return "\n".join(f"{name:<13}{fact}" for name, fact in facts.items())

@@ -1,0 +1,41 @@
+"""`sealserve rewrap`: give a sealed file's key to other recipients; its root stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from sealserve import models
+from sealserve.cli.output import emit, json_option, progress, say
+from sealserve.cli.seal import KEY_HELP, recipients
+from sealserve.cli.unseal import identity_option, opener
+
+
+@click.command("rewrap", epilog="Example: sealserve rewrap net.sealed --key hpke:you.pub …")
+@click.argument("file")
+@click.option("--key", "keys", metavar="REF", multiple=True, required=True, help=KEY_HELP)
+@identity_option
+@click.option("--from", "reference", metavar="REF", help="raw:FILE, the model's key itself.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="File to write; default: FILE itself."
+)
+@json_option
+def command(
+    file: str,
+    keys: tuple[str, ...],
+    identity: Path | None,
+    reference: str | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Write FILE again so that these recipients, and nobody else, can open it.
+
+    The model and its root stay the same. This does not revoke: who had the key has it still.
+    """
+    key = opener(identity, reference, "--from")
+    wanted = recipients(keys)
+    with progress("rewrapping") as advance:
+        sealed = models.rewrap(file, key, wanted, out=out, progress=advance)
+    emit(sealed.to_json(), sealed.explain(), as_json=as_json)
+    say("rewrapping is not revoking: to lock somebody out, seal the model again")
