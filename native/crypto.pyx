@@ -156,13 +156,9 @@ def _self_test():
     plain = bytes(i % 251 for i in range(4133))
     sealed = gcm_seal(key, nonce, plain)
     _expect("AES-256-GCM seal", sealed[-16:].hex(), "2d7dc27432ea6dcd0d3d3adab1e35712")
-    _expect("AES-256-GCM open", gcm_open(key, nonce, sealed), plain)
-    try:
-        gcm_open(key, nonce, sealed[:-1] + bytes([sealed[-1] ^ 1]))
-    except IntegrityError:
-        pass
-    else:
-        raise RuntimeError("libcrypto failed its self-test: it accepts a wrong tag")
+    _expect("AES-256-GCM open", _opened(key, nonce, sealed), plain)
+    forged = sealed[:-1] + bytes([sealed[-1] ^ 1])
+    _expect("AES-256-GCM open of a wrong tag", _opened(key, nonce, forged), None)
     digests = sha256_blocks(bytes(32), plain[:4096], 128)
     _expect(
         "SHA-256",
@@ -170,6 +166,13 @@ def _self_test():
         "7559cb8e57ddf83312fa0b33130366b1595954ee20dda984a23bd85a51474b4e",
     )
     _expect("HMAC-SHA-512", hmac_sha512(key, plain)[:16].hex(), "3f808c90b4e626d3d4a2b640f84dcad5")
+
+
+def _opened(key, nonce, sealed):
+    try:
+        return gcm_open(key, nonce, sealed)
+    except IntegrityError:
+        return None
 
 
 def _expect(what, seen, wanted):

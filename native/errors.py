@@ -77,7 +77,7 @@ class Finding:
         return f"{line}\n    hint: {self.hint}" if self.hint else line
 
 
-class PolicyViolation(SealserveError):
+class PolicyViolation(SealserveError):  # noqa: N818 - a verdict, not a fault
     """Genuine, but not what we accept. `findings` lists every expectation that was not met."""
 
     exit_code = 6

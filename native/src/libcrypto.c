@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 /* openssl/evp.h; the values have not changed since 1.1.0. */
@@ -74,8 +75,10 @@ const char *libcrypto_open(void)
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
         void *symbol = dlsym(found, NAMES[i].name);
         if (!symbol) {
+            static char why[64];
+            snprintf(why, sizeof why, "libcrypto has no %s", NAMES[i].name);
             dlclose(found);
-            return NAMES[i].name;
+            return why;
         }
         memcpy(NAMES[i].slot, &symbol, sizeof symbol); /* ISO C has no cast from data to code */
     }
