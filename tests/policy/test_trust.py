@@ -70,7 +70,7 @@ ALLOWED: dict[str, list[tuple[str, str]]] = {
     "two models": [
         (
             "[models.breast-cancer]",
-            f'[models.b]\nroots = ["{"ab" * 32}"]\n[models.a.]'.replace("a.]", "a]"),
+            f'[models.b]\nroots = ["{"ab" * 32}"]\n[models.a]',
         )
     ],
     "CRLF": [("\n", "\r\n")],
@@ -394,8 +394,8 @@ def test_the_size_is_limited(tmp_path: Path) -> None:
 
 
 def test_a_list_is_limited() -> None:
-    many = ", ".join(f'"{index:064x}"' for index in range(1, 1026))
-    with pytest.raises(ConfigError, match="1 to 1024"):
+    many = ", ".join(f'"{index:064x}"' for index in range(1, 258))
+    with pytest.raises(ConfigError, match="1 to 256"):
         Trust.parse(edit((f'"{ROOT.hex()}"', many)))
 
 
