@@ -41,7 +41,7 @@ types: setup
 sanitize: setup
 	$(PY) tests/native/sanitize.py
 
-long: setup $(STAMPS)/debian-test $(STAMPS)/peer
+long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer
 	$(PY) -m pytest -m long
 
 bench: setup
@@ -76,7 +76,8 @@ $(STAMPS)/peer: | $(VENV)/bin/python
 
 # What Debian has to bring, as COMMAND:PACKAGE.
 NEEDS_build := gcc:gcc git:git
-NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl
+NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps
+NEEDS_long := buildah:buildah debootstrap:debootstrap
 
 $(STAMPS)/debian-%:
 	@mkdir -p $(STAMPS)
