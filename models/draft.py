@@ -20,8 +20,7 @@ class Draft:
     def __init__(self, target: Path) -> None:
         """Raises UnavailableError if no file can be made there, as everything here does."""
         self._target = target
-        # Beside the target, so that the last step is a rename within one file system.
-        self._partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        self._partial = partial_beside(target)
         self._named = False
         self._fd = self._create()
         self._written = 0
@@ -90,6 +89,14 @@ class Draft:
             f"cannot write {self._target}: {error.strerror}, after {self._written} bytes",
             hint="nothing was left behind; make room or choose another place",
         )
+
+
+def partial_beside(target: Path) -> Path:
+    """A name for what is not complete yet, in the same folder and so on the same file system.
+
+    It does not contain the target's, which may be as long as a name can be.
+    """
+    return target.with_name(f".sealserve-{secrets.token_hex(8)}.partial")
 
 
 def _create_nameless(folder: Path) -> int | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 
 from sealserve.models import names
+from sealserve.models.draft import partial_beside
 from sealserve.models.open import open_model
 from sealserve.models.reader import Progress
 from sealserve.models.sealed import SealedModel
@@ -32,7 +32,7 @@ def unseal(
     """
     target = Path(out_dir)
     _check_target(target)
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    partial = partial_beside(target)
     folder = _Folder(partial)
     try:
         with open_model(path, root, key, folder, progress=progress) as opened:
