@@ -69,8 +69,9 @@ class SealedFile:
     def trusted_tree(self, tree_area: bytes, root: bytes) -> verity.TrustedTree:
         """The tree under a root, found to cover the header as it was read.
 
-        Raises IntegrityError; FormatError for padding that is not zero.
+        Raises IntegrityError; FormatError for another superblock or padding that is not zero.
         """
+        self.claimed_root(tree_area)  # what this file says of its format is no matter of any root
         tree = verity.TrustedTree.load(tree_area, self.geometry.data_bytes, root)
         tree.check(0, self.front + self.message_header)
         tree.check(self.geometry.data_bytes - layout.PAGE_BYTES, self.last_page())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 from onnx import ModelProto
@@ -15,7 +17,7 @@ from sealserve.models import format as layout
 from sealserve.models.archive import Entry
 from sealserve.models.key import key_id
 from sealserve.models.seal import write
-from sealserve.native.cobblestone import HEADER_BYTES, sealed_size
+from sealserve.native.cobblestone import sealed_size
 from sealserve.native.secret import SecretBuffer
 from sealserve.native.verity import TreeBuilder
 
@@ -134,6 +136,23 @@ def seal_archive(out: Path, plain: bytes) -> SealedModel:
         return write(out, header_for(len(plain)), key, [plain], [])
 
 
+def file_around(out: Path, plain_bytes: int, encrypt: Callable[[bytes], bytes]) -> bytes:
+    """Write a file around whatever message `encrypt` makes of a context; returns its root."""
+    front = layout.encode_header(header_for(plain_bytes))
+    message = encrypt(layout.CONTEXT + sha256(front).digest())
+    padding = bytes(-(len(front) + len(message)) % PAGE)
+    data, root = Regions(front, message, padding, b"", NO_SLOTS).with_honest_tree()
+    out.write_bytes(data)
+    return root
+
+
+def superblock(blocks: int) -> bytes:
+    """What `veritysetup format` writes before a tree over this many blocks."""
+    sizes = struct.pack("<IIQH", PAGE, PAGE, blocks, 32)
+    head = b"verity\0\0" + struct.pack("<II", 1, 1) + bytes(16) + b"sha256".ljust(32, b"\0")
+    return (head + sizes).ljust(PAGE, b"\0")
+
+
 def entries_of(contents: dict[str, bytes]) -> list[Entry]:
     return [Entry(name, len(data), zlib.crc32(data)) for name, data in contents.items()]
 
@@ -154,8 +173,3 @@ def honest_contents() -> dict[str, bytes]:
         "weights/small": b"s" * 2000,
         "labels.txt": b"yes\nno\n",
     }
-
-
-def message_offset(data: bytes) -> int:
-    """Where the first chunk begins."""
-    return len(Regions.of(data).front) + HEADER_BYTES
