@@ -15,10 +15,19 @@ from sealserve.models.format import Geometry, Header
 from sealserve.models.sealed import SealedModel
 from sealserve.models.slots import Slot
 from sealserve.native import cobblestone, verity
-from sealserve.native.errors import IntegrityError, UnavailableError
+from sealserve.native.errors import (
+    FormatError,
+    IntegrityError,
+    SealserveError,
+    UnavailableError,
+)
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
+_HINTS: dict[type[SealserveError], str] = {
+    FormatError: "it was altered, or is no sealed model of this version; get it again",
+    IntegrityError: "it was altered or damaged, or is another model; get it again",
+}
 _BLOCK_BYTES = 4 << 20  # read and hashed at a time; a multiple of the tree's pages
 
 
@@ -106,10 +115,17 @@ class SealedFile:
 def sealed_file(source: str | Path) -> Iterator[SealedFile]:
     """Open a path or URL and read its header.
 
-    Raises ConfigError, UnavailableError if it cannot be had; FormatError, IntegrityError.
+    Raises ConfigError, UnavailableError if it cannot be had; FormatError, IntegrityError. Those
+    two say whose fault they are, also when they are raised inside the `with` block.
     """
+    name = storage.public_name(source)
     with storage.opened(source) as fd:
-        yield _read(fd, storage.public_name(source))
+        try:
+            yield _read(fd, name)
+        except (FormatError, IntegrityError) as error:
+            error.message = f"{name}: {error.message}"
+            error.hint = error.hint or _HINTS.get(type(error), "")
+            raise
 
 
 def read_exactly(fd: int, offset: int, size: int) -> bytes:
