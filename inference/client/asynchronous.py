@@ -1,0 +1,237 @@
+"""The client for asyncio: as the one for threads, with `await`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TypeVar
+
+import grpc
+
+from sealserve.inference.client import channel
+from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS, Deadline, elapsed, now
+from sealserve.inference.client.fetch import fetch_certificate
+from sealserve.inference.client.inputs import Cast
+from sealserve.inference.client.known_models import roots_for
+from sealserve.inference.client.prediction import (
+    Question,
+    metadata_request,
+    read_metadata,
+    require_root,
+    root_metadata,
+)
+from sealserve.inference.client.status import another_root, our_error, worth_a_new_start
+from sealserve.inference.client.verification import Verification, Verified
+from sealserve.inference.wire import names
+from sealserve.inference.wire.address import parse_address
+from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
+from sealserve.inference.wire.spec import ModelMetadata
+from sealserve.inference.wire.tensor import Array
+from sealserve.policy import Trust, Verdict
+
+_Result = TypeVar("_Result")
+_ModelKey = tuple[str, str, bytes]  # name, version asked for, root
+
+
+async def connect_async(target: str, trust: Trust, *, timeout_seconds: float = 10.0) -> AsyncClient:
+    """Verify a server; returns a client of it for this event loop, or raises as `connect` does."""
+    host, port = parse_address(target, default_port=names.DEFAULT_PORT)
+    session = await _open(host, port, trust, Deadline(timeout_seconds))
+    return AsyncClient(host, port, trust, session)
+
+
+@dataclass(frozen=True)
+class Session:
+    """A channel to a server that was verified over it. asked_at: when its nonce was made."""
+
+    channel: grpc.aio.Channel
+    verified: Verified
+    asked_at: float
+    metadata: dict[_ModelKey, ModelMetadata] = field(default_factory=dict)
+
+    async def call(self, path: str, request: bytes, root: bytes, deadline: Deadline) -> bytes:
+        """One call about the model with this root; grpc.RpcError if it fails."""
+        method = self.channel.unary_unary(path)
+        call = method(request, timeout=deadline.left(), metadata=root_metadata(root))
+        answer = await call
+        require_root(list(await call.trailing_metadata() or ()), root)
+        return bytes(answer)
+
+
+class AsyncClient:
+    """A server that was verified, for one event loop. `Client` says what each method promises."""
+
+    def __init__(self, host: str, port: int, trust: Trust, session: Session) -> None:
+        self._host = host
+        self._port = port
+        self._trust = trust
+        self._session: Session | None = session
+        self._lock = asyncio.Lock()
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the last verification found."""
+        return self._current().verified.verdict
+
+    def models(self) -> dict[str, tuple[str, ...]]:
+        """The models that the trust file accepts and this server serves: roots (hex) by name."""
+        accepted = self._current().verified.accepted(self._trust)
+        return {name: tuple(root.hex() for root in roots) for name, roots in accepted.items()}
+
+    async def metadata(
+        self, model: str, *, version: str = "", timeout_seconds: float = 10.0
+    ) -> ModelMetadata:
+        """Inputs and outputs of a model."""
+        deadline = Deadline(timeout_seconds)
+
+        async def ask(session: Session, root: bytes) -> ModelMetadata:
+            return await _metadata(session, model, version, root, deadline)
+
+        return await self._ask(ask, model, f"metadata of {model}", deadline)
+
+    async def predict(
+        self,
+        model: str,
+        inputs: Mapping[str, object],
+        *,
+        version: str = "",
+        outputs: Sequence[str] | None = None,
+        timeout_seconds: float = 30.0,
+        cast: Cast = "safe",
+    ) -> dict[str, Array]:
+        """Predict with a model that the trust file accepts; returns its outputs by name."""
+        deadline = Deadline(timeout_seconds)
+
+        async def ask(session: Session, root: bytes) -> dict[str, Array]:
+            found = await _metadata(session, model, version, root, deadline)
+            question = Question.of(found, inputs, version=version, outputs=outputs, cast=cast)
+            answer = await session.call(names.MODEL_INFER, question.request, root, deadline)
+            return question.answer(answer)
+
+        return await self._ask(ask, model, f"prediction by {model}", deadline)
+
+    async def recheck(self, *, timeout_seconds: float = 10.0) -> Verdict:
+        """Verify the server anew, with a new nonce."""
+        session = await self._renew(self._current(), Deadline(timeout_seconds))
+        return session.verified.verdict
+
+    async def close(self) -> None:
+        """Close the channel; calls after it raise ValueError."""
+        async with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            await session.channel.close()
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _ask(
+        self,
+        ask: Callable[[Session, bytes], Awaitable[_Result]],
+        model: str,
+        what: str,
+        deadline: Deadline,
+    ) -> _Result:
+        """Ask; if the server is gone, verify whoever is there now and ask once more."""
+        session = self._current()
+        if elapsed() - session.asked_at > MAX_EVIDENCE_AGE_SECONDS:
+            session = await self._renew(session, deadline)
+        try:
+            return await self._on_root(session, model, ask)
+        except grpc.RpcError as error:
+            if not worth_a_new_start(error):
+                raise our_error(error, what) from error
+        session = await self._renew(session, deadline)
+        try:
+            return await self._on_root(session, model, ask)
+        except grpc.RpcError as error:
+            raise our_error(error, what) from error
+
+    async def _on_root(
+        self,
+        session: Session,
+        model: str,
+        ask: Callable[[Session, bytes], Awaitable[_Result]],
+    ) -> _Result:
+        """Ask for each root that would do; the server says which of them this name means."""
+        *others, last = roots_for(self._trust, session.verified, model)
+        for root in others:
+            try:
+                return await ask(session, root)
+            except grpc.RpcError as error:
+                if not another_root(error):
+                    raise
+        return await ask(session, last)
+
+    async def _renew(self, used: Session, deadline: Deadline) -> Session:
+        """The session that follows `used`, which another task may have made already."""
+        async with self._lock:
+            if self._current() is used:
+                self._session = await _open(self._host, self._port, self._trust, deadline)
+            return self._current()
+
+    def _current(self) -> Session:
+        session = self._session
+        if session is None:
+            raise ValueError("this client is closed")
+        return session
+
+
+async def _open(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
+    verification = Verification(trust)
+    certificate = await asyncio.to_thread(fetch_certificate, host, port, deadline.left())
+    await asyncio.to_thread(verification.read_certificate, certificate, now())
+    opened = _pinned(host, port, certificate)
+    try:
+        asked_at = elapsed()
+        answer = await _challenge(opened, verification.challenge(), deadline)
+        verified = await asyncio.to_thread(
+            verification.accept, answer.evidence, answer.next_certificate, now()
+        )
+    finally:
+        await opened.close()
+    return Session(_pinned(host, port, *verified.certificates), verified, asked_at)
+
+
+def _pinned(host: str, port: int, *certificates: bytes) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(
+        channel.target(host, port), channel.credentials(*certificates), channel.options()
+    )
+
+
+async def _challenge(
+    opened: grpc.aio.Channel, nonce: bytes, deadline: Deadline
+) -> GetEvidenceResponse:
+    ask = opened.unary_unary(
+        names.GET_EVIDENCE,
+        request_serializer=GetEvidenceRequest.SerializeToString,
+        response_deserializer=GetEvidenceResponse.FromString,
+    )
+    try:
+        answer: GetEvidenceResponse = await ask(
+            GetEvidenceRequest(nonce=nonce), timeout=deadline.left()
+        )
+    except grpc.RpcError as error:
+        raise our_error(error, "no evidence from the server") from error
+    return answer
+
+
+async def _metadata(
+    session: Session, model: str, version: str, root: bytes, deadline: Deadline
+) -> ModelMetadata:
+    key = (model, version, root)
+    if key not in session.metadata:
+        request = metadata_request(model, version)
+        answer = await session.call(names.MODEL_METADATA, request, root, deadline)
+        session.metadata[key] = read_metadata(answer, model)
+    return session.metadata[key]

@@ -1,0 +1,38 @@
+"""What a channel to a verified server is: pinned to its two certificates, and to nothing else."""
+
+from __future__ import annotations
+
+import grpc
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from sealserve.inference.wire.names import SERVER_NAME
+
+MESSAGE_BYTES = 256 * 2**20  # an answer's length: more than servers send unless told to
+
+
+def credentials(*certificates: bytes) -> grpc.ChannelCredentials:
+    """Only these certificates (DER) are believed; no authority of the system is."""
+    return grpc.ssl_channel_credentials(b"".join(_pem(der) for der in certificates))
+
+
+def options() -> list[tuple[str, int | str]]:
+    """Ours alone: no proxy, no shared connection, no retry that we did not decide on."""
+    return [
+        ("grpc.ssl_target_name_override", SERVER_NAME),
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.enable_http_proxy", 0),
+        ("grpc.enable_retries", 0),
+        ("grpc.service_config_disable_resolution", 1),
+        ("grpc.max_send_message_length", -1),  # the server says what it takes
+        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ]
+
+
+def target(host: str, port: int) -> str:
+    """An address no resolver plugin reads anything into."""
+    return f"ipv6:[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"
+
+
+def _pem(der: bytes) -> bytes:
+    return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)

@@ -1,0 +1,38 @@
+"""Time as a client needs it: how long is left, and how old evidence is."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from sealserve.native.errors import UnavailableError
+
+# A machine that was genuine an hour ago is asked again before more data goes to it.
+MAX_EVIDENCE_AGE_SECONDS = 3600.0
+
+
+def now() -> datetime:
+    """The time certificates and trust files are compared with."""
+    return datetime.now(UTC)
+
+
+def elapsed() -> float:
+    """Seconds since some start; goes on while a laptop sleeps, unlike `time.monotonic`."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Deadline:
+    """How long one call of ours may still take. ValueError unless the time is above zero."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        if not timeout_seconds > 0:
+            raise ValueError(f"timeout_seconds is {timeout_seconds}; it has to be above 0")
+        self._timeout_seconds = timeout_seconds
+        self._end = elapsed() + timeout_seconds
+
+    def left(self) -> float:
+        """Seconds left; UnavailableError when there are none."""
+        seconds = self._end - elapsed()
+        if seconds <= 0:
+            raise UnavailableError(f"not done within {self._timeout_seconds:g} seconds")
+        return seconds

@@ -1,0 +1,48 @@
+"""Gets the certificate a server shows, with a handshake that is believed in nothing else."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from sealserve.inference.wire.address import format_address
+from sealserve.native.errors import UnavailableError
+
+
+def fetch_certificate(host: str, port: int, timeout_seconds: float) -> bytes:
+    """The leaf certificate (DER) of a TLS 1.3 handshake that is then closed.
+
+    No application byte is sent and nothing is verified: what comes back is somebody's claim.
+    Raises UnavailableError if there is no such handshake in that time.
+    """
+    address = format_address(host, port)
+    try:
+        with (
+            socket.create_connection((host, port), timeout=timeout_seconds) as plain,
+            _context().wrap_socket(plain, server_hostname=None) as encrypted,
+        ):
+            certificate = encrypted.getpeercert(binary_form=True)
+    except (OSError, ValueError) as error:
+        raise UnavailableError(
+            f"no TLS 1.3 handshake with {address}: {_reason(error)}",
+            hint="is the server ready, and is this its address?",
+        ) from error
+    if not certificate:
+        raise UnavailableError(f"{address} shows no certificate")
+    return certificate
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the evidence inside is verified next, not a chain
+    context.options |= ssl.OP_NO_TICKET
+    context.set_alpn_protocols(["h2"])  # gRPC servers refuse others
+    return context
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return (isinstance(error, OSError) and error.strerror) or str(error)

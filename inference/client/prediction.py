@@ -1,0 +1,105 @@
+"""One question and its answer as bytes; the same for both clients, and without I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from sealserve.inference.client.inputs import Cast, array_of, tensors
+from sealserve.inference.wire import names
+from sealserve.inference.wire.infer import (
+    InferRequest,
+    InferResponse,
+    decode_response,
+    encode_request,
+)
+from sealserve.inference.wire.open_inference_pb2 import (
+    ModelMetadataRequest,
+    ModelMetadataResponse,
+)
+from sealserve.inference.wire.spec import ModelMetadata, known_names
+from sealserve.inference.wire.tensor import Array
+from sealserve.native.errors import InputError, UnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """request: the encoded message. outputs: names wanted, in order; metadata: of the model."""
+
+    request: bytes
+    outputs: tuple[str, ...]
+    metadata: ModelMetadata
+
+    @classmethod
+    def of(
+        cls,
+        metadata: ModelMetadata,
+        inputs: Mapping[str, object],
+        *,
+        version: str,
+        outputs: Sequence[str] | None,
+        cast: Cast,
+    ) -> Question:
+        """Encode a question. Raises InputError for what does not fit the model."""
+        wanted = tuple(outputs or ())
+        known_names("output", wanted, [spec.name for spec in metadata.outputs])
+        if len(set(wanted)) != len(wanted):
+            raise InputError(f"an output is asked for twice: {list(wanted)}")
+        request = InferRequest(
+            metadata.name, version, tensors(inputs, metadata.inputs, cast), wanted
+        )
+        every = tuple(spec.name for spec in metadata.outputs)
+        return cls(encode_request(request), wanted or every, metadata)
+
+    def answer(self, data: bytes) -> dict[str, Array]:
+        """The outputs by name. UnavailableError for an answer to another question."""
+        try:
+            response = decode_response(data)
+            self._check(response)
+        except InputError as error:  # it was not the caller's input that was wrong
+            raise UnavailableError(f"the server's answer does not fit: {error.message}") from error
+        by_name = {tensor.name: tensor for tensor in response.outputs}
+        return {name: array_of(by_name[name]) for name in self.outputs}
+
+    def _check(self, response: InferResponse) -> None:
+        if response.model != self.metadata.name:
+            raise InputError(f"it is of model {response.model[:128]!r}, not {self.metadata.name!r}")
+        specs = {spec.name: spec for spec in self.metadata.outputs}
+        seen = sorted(tensor.name for tensor in response.outputs)
+        if seen != sorted(self.outputs):
+            raise InputError(f"it has the outputs {seen}; {sorted(self.outputs)} were asked for")
+        for tensor in response.outputs:
+            specs[tensor.name].check(tensor.datatype, tensor.shape)
+
+
+def read_metadata(data: bytes, model: str) -> ModelMetadata:
+    """What the server told of this model. UnavailableError for an answer that is none."""
+    message = ModelMetadataResponse()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise UnavailableError(f"the server's metadata of {model!r} cannot be read") from error
+    if message.name != model:
+        raise UnavailableError(f"metadata of {message.name[:128]!r} instead of {model!r}")
+    return ModelMetadata.decode(message)
+
+
+def metadata_request(model: str, version: str) -> bytes:
+    """The encoded question for a model's metadata."""
+    return ModelMetadataRequest(name=model, version=version).SerializeToString()
+
+
+def root_metadata(root: bytes) -> tuple[tuple[str, str], ...]:
+    """What every call about a model carries: the root its caller verified."""
+    return ((names.MODEL_ROOT_KEY, root.hex()),)
+
+
+def require_root(trailing: Sequence[tuple[str, str | bytes]] | None, root: bytes) -> None:
+    """UnavailableError unless the answer repeats the root that was asked for."""
+    named = [value for key, value in trailing or () if key == names.MODEL_ROOT_KEY]
+    if named != [root.hex()]:
+        raise UnavailableError(
+            f"the answer is not of the model that was asked: root {named}, wanted {root.hex()}"
+        )

@@ -1,0 +1,253 @@
+"""The client for threads. A verified channel, made anew when the server changed or time passed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TypeVar
+
+import grpc
+
+from sealserve.inference.client import channel
+from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS, Deadline, elapsed, now
+from sealserve.inference.client.fetch import fetch_certificate
+from sealserve.inference.client.inputs import Cast
+from sealserve.inference.client.known_models import roots_for
+from sealserve.inference.client.prediction import (
+    Question,
+    metadata_request,
+    read_metadata,
+    require_root,
+    root_metadata,
+)
+from sealserve.inference.client.status import another_root, our_error, worth_a_new_start
+from sealserve.inference.client.verification import Verification, Verified
+from sealserve.inference.wire import names
+from sealserve.inference.wire.address import parse_address
+from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
+from sealserve.inference.wire.spec import ModelMetadata
+from sealserve.inference.wire.tensor import Array
+from sealserve.policy import Trust, Verdict
+
+_Result = TypeVar("_Result")
+_ModelKey = tuple[str, str, bytes]  # name, version asked for, root
+
+
+def connect(target: str, trust: Trust, *, timeout_seconds: float = 10.0) -> Client:
+    """Verify a server; returns a client of it, or raises.
+
+    target: `HOST` or `HOST:PORT`. Raises EvidenceError (not genuine), PolicyViolation (genuine, not
+    acceptable), UnavailableError, ConfigError (an address that is none). No byte of data leaves
+    before this has returned.
+    """
+    host, port = parse_address(target, default_port=names.DEFAULT_PORT)
+    session = _open(host, port, trust, Deadline(timeout_seconds))
+    return Client(host, port, trust, session)
+
+
+def check(target: str, trust: Trust, *, timeout_seconds: float = 10.0) -> Verdict:
+    """Verify a server and say what was found; raises what `connect` raises."""
+    with connect(target, trust, timeout_seconds=timeout_seconds) as client:
+        return client.verdict
+
+
+@dataclass(frozen=True)
+class Session:
+    """A channel to a server that was verified over it. asked_at: when its nonce was made."""
+
+    channel: grpc.Channel
+    verified: Verified
+    asked_at: float
+    metadata: dict[_ModelKey, ModelMetadata] = field(default_factory=dict)
+
+    def call(self, path: str, request: bytes, root: bytes, deadline: Deadline) -> bytes:
+        """One call about the model with this root; grpc.RpcError if it fails."""
+        method = self.channel.unary_unary(path)
+        answer, call = method.with_call(
+            request, timeout=deadline.left(), metadata=root_metadata(root)
+        )
+        require_root(call.trailing_metadata(), root)
+        return bytes(answer)
+
+
+class Client:
+    """A server that was verified. Safe for use from several threads; not across `fork`.
+
+    Made by `connect`. Evidence older than an hour is renewed before the next prediction, and so is
+    the whole verification when the server cannot be reached under the keys it proved.
+    """
+
+    def __init__(self, host: str, port: int, trust: Trust, session: Session) -> None:
+        self._host = host
+        self._port = port
+        self._trust = trust
+        self._session: Session | None = session
+        self._lock = threading.Lock()
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the last verification found."""
+        return self._current().verified.verdict
+
+    def models(self) -> dict[str, tuple[str, ...]]:
+        """The models that the trust file accepts and this server serves: roots (hex) by name."""
+        accepted = self._current().verified.accepted(self._trust)
+        return {name: tuple(root.hex() for root in roots) for name, roots in accepted.items()}
+
+    def metadata(
+        self, model: str, *, version: str = "", timeout_seconds: float = 10.0
+    ) -> ModelMetadata:
+        """Inputs and outputs of a model. Raises what `predict` raises."""
+        deadline = Deadline(timeout_seconds)
+
+        def ask(session: Session, root: bytes) -> ModelMetadata:
+            return _metadata(session, model, version, root, deadline)
+
+        return self._ask(ask, model, f"metadata of {model}", deadline)
+
+    def predict(
+        self,
+        model: str,
+        inputs: Mapping[str, object],
+        *,
+        version: str = "",
+        outputs: Sequence[str] | None = None,
+        timeout_seconds: float = 30.0,
+        cast: Cast = "safe",
+    ) -> dict[str, Array]:
+        """Predict with a model that the trust file accepts; returns its outputs by name.
+
+        inputs: an array or nested lists for each input. Lists take the model's type; arrays are
+        cast only where nothing is lost, or with cast="same_kind" within their kind.
+        outputs: names wanted; None is all. Raises InputError for what does not fit the model,
+        PolicyViolation for a model that is not accepted or not served under an accepted root,
+        UnavailableError; and what `connect` raises when the server has to be verified again.
+        """
+        deadline = Deadline(timeout_seconds)
+
+        def ask(session: Session, root: bytes) -> dict[str, Array]:
+            found = _metadata(session, model, version, root, deadline)
+            question = Question.of(found, inputs, version=version, outputs=outputs, cast=cast)
+            answer = session.call(names.MODEL_INFER, question.request, root, deadline)
+            return question.answer(answer)
+
+        return self._ask(ask, model, f"prediction by {model}", deadline)
+
+    def recheck(self, *, timeout_seconds: float = 10.0) -> Verdict:
+        """Verify the server anew, with a new nonce; raises what `connect` raises.
+
+        After a failure the client stays as it was, and the next call verifies again.
+        """
+        return self._renew(self._current(), Deadline(timeout_seconds)).verified.verdict
+
+    def close(self) -> None:
+        """Close the channel; calls after it raise ValueError."""
+        with self._lock:
+            session, self._session = self._session, None
+        if session is not None:
+            session.channel.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _ask(
+        self,
+        ask: Callable[[Session, bytes], _Result],
+        model: str,
+        what: str,
+        deadline: Deadline,
+    ) -> _Result:
+        """Ask; if the server is gone, verify whoever is there now and ask once more."""
+        session = self._current()
+        if elapsed() - session.asked_at > MAX_EVIDENCE_AGE_SECONDS:
+            session = self._renew(session, deadline)
+        try:
+            return self._on_root(session, model, ask)
+        except grpc.RpcError as error:
+            if not worth_a_new_start(error):
+                raise our_error(error, what) from error
+        session = self._renew(session, deadline)
+        try:
+            return self._on_root(session, model, ask)
+        except grpc.RpcError as error:
+            raise our_error(error, what) from error
+
+    def _on_root(
+        self, session: Session, model: str, ask: Callable[[Session, bytes], _Result]
+    ) -> _Result:
+        """Ask for each root that would do; the server says which of them this name means."""
+        *others, last = roots_for(self._trust, session.verified, model)
+        for root in others:
+            try:
+                return ask(session, root)
+            except grpc.RpcError as error:
+                if not another_root(error):
+                    raise
+        return ask(session, last)
+
+    def _renew(self, used: Session, deadline: Deadline) -> Session:
+        """The session that follows `used`, which another thread may have made already."""
+        with self._lock:
+            if self._current() is used:
+                self._session = _open(self._host, self._port, self._trust, deadline)
+            return self._current()
+
+    def _current(self) -> Session:
+        session = self._session
+        if session is None:
+            raise ValueError("this client is closed")
+        return session
+
+
+def _open(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
+    verification = Verification(trust)
+    certificate = fetch_certificate(host, port, deadline.left())
+    verification.read_certificate(certificate, now())
+    opened = _pinned(host, port, certificate)
+    try:
+        asked_at = elapsed()
+        answer = _challenge(opened, verification.challenge(), deadline)
+        verified = verification.accept(answer.evidence, answer.next_certificate, now())
+    finally:
+        opened.close()
+    return Session(_pinned(host, port, *verified.certificates), verified, asked_at)
+
+
+def _pinned(host: str, port: int, *certificates: bytes) -> grpc.Channel:
+    return grpc.secure_channel(
+        channel.target(host, port), channel.credentials(*certificates), channel.options()
+    )
+
+
+def _challenge(opened: grpc.Channel, nonce: bytes, deadline: Deadline) -> GetEvidenceResponse:
+    ask = opened.unary_unary(
+        names.GET_EVIDENCE,
+        request_serializer=GetEvidenceRequest.SerializeToString,
+        response_deserializer=GetEvidenceResponse.FromString,
+    )
+    try:
+        answer: GetEvidenceResponse = ask(GetEvidenceRequest(nonce=nonce), timeout=deadline.left())
+    except grpc.RpcError as error:
+        raise our_error(error, "no evidence from the server") from error
+    return answer
+
+
+def _metadata(
+    session: Session, model: str, version: str, root: bytes, deadline: Deadline
+) -> ModelMetadata:
+    key = (model, version, root)
+    if key not in session.metadata:
+        request = metadata_request(model, version)
+        answer = session.call(names.MODEL_METADATA, request, root, deadline)
+        session.metadata[key] = read_metadata(answer, model)
+    return session.metadata[key]

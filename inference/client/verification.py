@@ -1,0 +1,160 @@
+"""The verification of one server, as a sequence without I/O; drivers around it move the bytes.
+
+    1 certificate   profile, and evidence inside it that is genuine, acceptable and for its own key
+    2 challenge     a nonce of ours, to be sent over a channel pinned to that certificate
+    3 answer        fresh evidence that names the nonce, the same key, the roots that are served and
+                    the certificate that comes next, which has to pass step 1 too
+
+A step out of order is a RuntimeError. There is no way to `Verified` but through all three.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sealserve.attestation import (
+    ChallengeClaims,
+    Claims,
+    Evidence,
+    ServerCertificate,
+    TlsClaims,
+    decode,
+    read_certificate,
+    verify,
+)
+from sealserve.inference.wire.names import NONCE_BYTES
+from sealserve.native.errors import EvidenceError, Finding, PolicyViolation
+from sealserve.policy import Trust, Verdict, appraise
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A server that met every expectation of a trust file.
+
+    certificates: the current one and the next (DER), what a channel is pinned to. roots: of the
+    models it serves. config: SHA-256 of its measured configuration.
+    """
+
+    verdict: Verdict
+    certificates: tuple[bytes, bytes]
+    roots: frozenset[bytes]
+    config: bytes
+
+    def accepted(self, trust: Trust) -> dict[str, tuple[bytes, ...]]:
+        """The models of the trust file that this server serves, with their roots."""
+        served = {
+            name: tuple(root for root in roots if root in self.roots)
+            for name, roots in trust.models.items()
+        }
+        return {name: roots for name, roots in served.items() if roots}
+
+
+class Verification:
+    """One server against one trust file. random: makes the nonce."""
+
+    def __init__(self, trust: Trust, random: Callable[[int], bytes] = os.urandom) -> None:
+        self._trust = trust
+        self._roots = trust.roots()
+        self._random = random
+        self._certificate: ServerCertificate | None = None
+        self._nonce: bytes | None = None
+
+    def read_certificate(self, der: bytes, now: datetime) -> None:
+        """Step 1. Raises EvidenceError, PolicyViolation."""
+        if self._certificate is not None:
+            raise RuntimeError("the certificate was read already")
+        self._certificate = self._certified(der, now)
+
+    def challenge(self) -> bytes:
+        """Step 2: the nonce to send, once."""
+        if self._certificate is None or self._nonce is not None:
+            raise RuntimeError("a challenge follows the certificate, once")
+        self._nonce = self._random(NONCE_BYTES)
+        return self._nonce
+
+    def accept(self, evidence: bytes, next_certificate: bytes, now: datetime) -> Verified:
+        """Step 3. Raises EvidenceError, PolicyViolation."""
+        if self._certificate is None or self._nonce is None:
+            raise RuntimeError("an answer follows a challenge")
+        nonce, self._nonce = self._nonce, None
+        claims, verdict = self._acceptable(decode(evidence), now)
+        said = ChallengeClaims.parse(claims.runtime)
+        self._require_nonce(said, nonce)
+        _require_key(said.spki, self._certificate.spki_sha256, "challenge_key")
+        self._require_next(said, next_certificate, now)
+        verified = Verified(
+            verdict=verdict,
+            certificates=(self._certificate.der, next_certificate),
+            roots=frozenset(said.roots),
+            config=said.config,
+        )
+        self._require_a_model(verified)
+        return verified
+
+    def _certified(self, der: bytes, now: datetime) -> ServerCertificate:
+        certificate = read_certificate(der, now)
+        claims, _ = self._acceptable(certificate.evidence, now)
+        said = TlsClaims.parse(claims.runtime)
+        _require_key(said.spki, certificate.spki_sha256, "certificate_binding")
+        return certificate
+
+    def _acceptable(self, evidence: Evidence, now: datetime) -> tuple[Claims, Verdict]:
+        claims = verify(evidence, self._roots, now)
+        return claims, appraise(claims, self._trust, now=now)
+
+    def _require_nonce(self, said: ChallengeClaims, nonce: bytes) -> None:
+        if nonce in said.nonces or self._trust.danger.without_nonce:
+            return
+        raise EvidenceError(
+            "challenge_nonce",
+            "the evidence does not answer our challenge",
+            seen=f"{len(said.nonces)} other nonces",
+            wanted=nonce.hex(),
+            hint="somebody may be replaying old evidence",
+        )
+
+    def _require_next(self, said: ChallengeClaims, der: bytes, now: datetime) -> None:
+        assert self._certificate is not None
+        seen = hashlib.sha256(der).digest()
+        if not hmac.compare_digest(seen, said.next):
+            raise EvidenceError(
+                "challenge_next",
+                "the next certificate is not the one the evidence names",
+                seen=seen.hex(),
+                wanted=said.next.hex(),
+            )
+        following = self._certified(der, now)
+        _require_key(following.spki_sha256, self._certificate.spki_sha256, "challenge_next_key")
+
+    def _require_a_model(self, verified: Verified) -> None:
+        if verified.accepted(self._trust):
+            return
+        wanted = [
+            f"{name} {root.hex()}" for name, roots in self._trust.models.items() for root in roots
+        ]
+        raise PolicyViolation(
+            f'the server serves no model that "{self._trust.name}" accepts',
+            findings=[Finding("model_roots", listed(verified.roots), " or ".join(wanted))],
+            hint="another version of the model? compare the roots with what its owner published",
+        )
+
+
+def listed(roots: frozenset[bytes]) -> str:
+    """Roots for a message."""
+    return ", ".join(sorted(root.hex() for root in roots)) or "no model"
+
+
+def _require_key(seen: bytes, wanted: bytes, code: str) -> None:
+    if not hmac.compare_digest(seen, wanted):
+        raise EvidenceError(
+            code,
+            "the evidence speaks for another TLS key",
+            seen=seen.hex(),
+            wanted=wanted.hex(),
+            hint="somebody between you and the server, or a certificate put together from two",
+        )
