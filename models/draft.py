@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from types import TracebackType
 
-from sealserve.native.errors import UnavailableError
+from sealserve.native.errors import ConfigError, UnavailableError
 
 
 class Draft:
@@ -89,6 +89,16 @@ class Draft:
             f"cannot write {self._target}: {error.strerror}, after {self._written} bytes",
             hint="nothing was left behind; make room or choose another place",
         )
+
+
+def check_place(target: Path) -> None:
+    """Raise ConfigError for what can never be a file, before time is spent on what goes in."""
+    try:
+        wrong = target.is_dir() or not target.parent.is_dir()
+    except OSError as error:  # a name that is too long
+        raise ConfigError(f"cannot write {target}: {error.strerror}") from error
+    if wrong:
+        raise ConfigError(f"cannot write {target}: it is a folder, or its folder does not exist")
 
 
 def partial_beside(target: Path) -> Path:

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sealserve.models import slot_area
-from sealserve.models.draft import Draft
+from sealserve.models.draft import Draft, check_place
 from sealserve.models.key import unlock
 from sealserve.models.reader import Progress, SealedFile, sealed_file
 from sealserve.models.sealed import SealedModel
 from sealserve.models.slots import Opener, RawKey, Recipient, Slot
+from sealserve.models.wrapping import wrap
 from sealserve.native.errors import ConfigError
 
 
@@ -51,7 +52,7 @@ def _wrap_again(
     key, message = unlock(file, root, file.slots(), opener)
     message.wipe()
     with key:
-        return tuple(each.wrap(key, root, file.header_sha256) for each in recipients)
+        return wrap(key, recipients, root, file.header_sha256)
 
 
 def _recipients(keys: Sequence[Recipient | RawKey]) -> list[Recipient]:
@@ -68,4 +69,6 @@ def _recipients(keys: Sequence[Recipient | RawKey]) -> list[Recipient]:
 def _target(path: str | Path, out: str | Path | None) -> Path:
     if out is None and "://" in str(path):
         raise ConfigError("a file behind a URL cannot be replaced", hint="name the result with -o")
-    return Path(path if out is None else out)
+    target = Path(path if out is None else out)
+    check_place(target)
+    return target

@@ -11,11 +11,12 @@ from pathlib import Path
 from sealserve.models import archive, package, slot_area
 from sealserve.models import format as layout
 from sealserve.models.content import Advance, Content, stream
-from sealserve.models.draft import Draft
+from sealserve.models.draft import Draft, check_place
 from sealserve.models.key import key_id
 from sealserve.models.reader import Progress
 from sealserve.models.sealed import SealedModel
 from sealserve.models.slots import RawKey, Recipient
+from sealserve.models.wrapping import rehearse, wrap
 from sealserve.native import cobblestone
 from sealserve.native.cobblestone import CHUNK_BYTES, TAG_BYTES, Message
 from sealserve.native.errors import ConfigError, InputError
@@ -45,6 +46,8 @@ def seal(
     """
     target = Path(out)
     _check_options(keys, name, version)
+    check_place(target)
+    rehearse(_with_slots(keys))
     found = package.collect(Path(source))
     _check_target(target, Path(source), found)
     count = _Counter(progress, found.original_bytes + 2 * found.entry_bytes)
@@ -80,8 +83,7 @@ def write(
             draft.write(part)
         grown = tree.finish()
         draft.write(grown.area)
-        recipients = [recipient for recipient in keys if not isinstance(recipient, RawKey)]
-        slots = tuple(recipient.wrap(key, grown.root, digest) for recipient in recipients)
+        slots = wrap(key, _with_slots(keys), grown.root, digest)
         draft.write(slot_area.encode_area(slots))
         draft.publish()
     return SealedModel.of(str(target), header, geometry, digest, grown.root, slots)
@@ -162,6 +164,10 @@ def _input_key(keys: Sequence[Recipient | RawKey]) -> SecretBuffer:
     return fresh
 
 
+def _with_slots(keys: Sequence[Recipient | RawKey]) -> list[Recipient]:
+    return [key for key in keys if not isinstance(key, RawKey)]
+
+
 def _check_options(keys: Sequence[Recipient | RawKey], name: str, version: str) -> None:
     for option, value, allowed in (
         ("name", name, layout.NAME),
@@ -179,8 +185,6 @@ def _check_options(keys: Sequence[Recipient | RawKey], name: str, version: str) 
 
 
 def _check_target(target: Path, source: Path, found: package.Package) -> None:
-    if target.is_dir() or not target.parent.is_dir():
-        raise ConfigError(f"cannot write {target}: it is a folder, or its folder does not exist")
     place = target.resolve()
     if any(place == file.path for file in found.originals.values()):
         raise ConfigError(f"{target} is part of the model that is sealed", hint="choose another -o")

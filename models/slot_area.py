@@ -34,7 +34,7 @@ _ALGORITHMS = {"azure": ("RSA-OAEP-256",), "hpke": ("MLKEM768-X25519", "X25519")
 
 def encode_area(slots: Sequence[Slot]) -> bytes:
     """The slot area, from K to the end of the file. Raises FormatError if a reader would."""
-    _check_slots(slots)
+    check_slots(slots)
     text = canonical.encode(_Area([_to_wire(slot) for slot in slots]))
     area = _PREFIX.pack(MAGIC, FORMAT_VERSION, len(text)) + text
     _check_area_bytes(round_up(len(area)))
@@ -61,6 +61,10 @@ def decode_area(area: bytes) -> tuple[Slot, ...]:
     _, version, length = _PREFIX.unpack(area[: _PREFIX.size])
     if version != FORMAT_VERSION:
         raise FormatError(f"key slots of version {version}; this program reads {FORMAT_VERSION}")
+    if not 0 < length <= MAX_AREA_BYTES - _PREFIX.size:
+        raise FormatError(
+            f"key slots of {length} bytes; 1 to {MAX_AREA_BYTES - _PREFIX.size} are allowed"
+        )
     end = _PREFIX.size + length
     if len(area) != round_up(end):
         raise IntegrityError(
@@ -70,9 +74,19 @@ def decode_area(area: bytes) -> tuple[Slot, ...]:
     slots = tuple(
         map(_from_wire, canonical.decode(area[_PREFIX.size : end], _Area, "key slots").slots)
     )
-    _check_slots(slots)
+    check_slots(slots)
     check_zero(area[end:], "key slots")
     return slots
+
+
+def check_slots(slots: Sequence[Slot]) -> None:
+    """Raise FormatError unless a reader accepts them together."""
+    if len(slots) > MAX_SLOTS:
+        raise FormatError(f"{len(slots)} key slots; at most {MAX_SLOTS} are allowed")
+    for slot in slots:
+        _check_slot(slot)
+    if len({(slot.kind, slot.recipient, slot.algorithm) for slot in slots}) != len(slots):
+        raise FormatError("two key slots for one recipient")
 
 
 class _WireSlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,15 +115,6 @@ def _from_wire(wire: _WireSlot) -> Slot:
     if _to_wire(slot) != wire:  # loose bits in the last digit, or padding
         raise FormatError("key slot: wrapped is not the one base64url text of its bytes")
     return slot
-
-
-def _check_slots(slots: Sequence[Slot]) -> None:
-    if len(slots) > MAX_SLOTS:
-        raise FormatError(f"{len(slots)} key slots; at most {MAX_SLOTS} are allowed")
-    for slot in slots:
-        _check_slot(slot)
-    if len({(slot.kind, slot.recipient, slot.algorithm) for slot in slots}) != len(slots):
-        raise FormatError("two key slots for one recipient")
 
 
 def _check_slot(slot: Slot) -> None:

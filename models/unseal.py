@@ -84,9 +84,16 @@ class _Folder:
 
 
 def _check_target(target: Path) -> None:
-    if not target.parent.is_dir():
-        raise ConfigError(f"cannot write {target}: its folder does not exist")
-    if target.is_symlink() or target.exists():
-        if target.is_dir() and not target.is_symlink() and not any(target.iterdir()):
-            return
+    try:
+        taken = target.is_symlink() or (target.exists() and not _is_empty_folder(target))
+        nowhere = not target.parent.is_dir()
+    except OSError as error:  # a name that is too long, or a folder that cannot be listed
+        raise ConfigError(f"cannot write {target}: {error.strerror}") from error
+    if taken:
         raise ConfigError(f"{target} exists and is not an empty folder", hint="choose another -o")
+    if nowhere:
+        raise ConfigError(f"cannot write {target}: its folder does not exist")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
