@@ -77,7 +77,9 @@ class HpkeRecipient:
     def wrap(self, key: SecretBuffer, root: bytes, header_sha256: bytes) -> Slot:
         """A slot only this key's owner opens, and only for this root and header."""
         _check_length(key)
-        wrapped = SUITES[self.suite].encrypt(key, self.public, slot_info(root, header_sha256))
+        wrapped = SUITES[self.suite].encrypt(
+            memoryview(key), self.public, slot_info(root, header_sha256)
+        )
         return Slot("hpke", self.id, self.suite, wrapped)
 
 

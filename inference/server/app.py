@@ -49,6 +49,17 @@ class Ready:
     release_seconds: float
     open_seconds: float
 
+    def line(self) -> str:
+        """The one line a server prints on stdout."""
+        models = ", ".join(
+            f"model {name} version {version} root {root}" for name, version, root in self.models
+        )
+        return (
+            f"ready: {models}; on {format_address(self.host, self.port)}; platform {self.platform};"
+            f" evidence {self.evidence_seconds:.3f} s, release {self.release_seconds:.3f} s,"
+            f" open {self.open_seconds:.3f} s; weights in {self.weights}"
+        )
+
 
 def run(
     config: ServerConfig,

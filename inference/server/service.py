@@ -7,13 +7,13 @@ nobody foresaw is INTERNAL without a word more, and the log gets its type, never
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from sealserve import __version__
 from sealserve.inference.server.admission import Admission, BusyError
 from sealserve.inference.server.challenge import ChallengeWindow
 from sealserve.inference.server.config import Limits
@@ -31,6 +31,7 @@ from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvid
 from sealserve.inference.wire.infer import IncomingRequest, InferResponse, encode_response
 from sealserve.native.errors import InputError, SealserveError, UnavailableError
 
+_VERSION: Final = importlib.metadata.version("sealserve")
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
 # First match counts. What is not here is INTERNAL.
@@ -95,7 +96,7 @@ class InferenceService:
 
     async def _server_metadata(self, data: bytes, _context: Any) -> bytes:
         _parse(pb.ServerMetadataRequest(), data)
-        return pb.ServerMetadataResponse(name="sealserve", version=__version__).SerializeToString()
+        return pb.ServerMetadataResponse(name="sealserve", version=_VERSION).SerializeToString()
 
     async def _model_ready(self, data: bytes, context: Any) -> bytes:
         request = pb.ModelReadyRequest()

@@ -1,0 +1,48 @@
+"""Files a person names: read with a limit, written whole or not at all, never over an input."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection
+from pathlib import Path
+
+from sealserve.native.errors import ConfigError
+
+
+def read(path: Path, limit: int) -> bytes:
+    """The whole file. Raises ConfigError if it cannot be read or has more than `limit` bytes."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
+    if len(data) > limit:
+        raise ConfigError(f"is longer than {limit} bytes", file=str(path))
+    return data
+
+
+def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
+    """Write beside the target, then rename. Raises ConfigError; then nothing has changed.
+
+    inputs: files that were read to make this one, and that it must not replace.
+    """
+    if any(_same(path, other) for other in inputs):
+        raise ConfigError("is also an input", file=str(path), hint="choose another -o")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"cannot be written: {error.strerror}", file=str(path)) from error
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False

@@ -1,0 +1,136 @@
+"""`sealserve serve`: the server, from inside a trusted execution environment.
+
+Importing this module loads nothing that starts a thread: the process is hardened first, and only
+then anything heavy is imported (inference/server/hardening.py says why).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from sealserve.cli.output import say
+from sealserve.native.errors import ConfigError
+
+EPILOG = (
+    "Example: sealserve serve model.sealed --root 9f2c… --vault trustd:vault.example:8443 "
+    "--vault-ca-sha256 51d0…"
+)
+
+
+@click.command("serve", epilog=EPILOG)
+@click.argument("files", metavar="FILE…", nargs=-1, required=True)
+@click.option(
+    "--root",
+    "roots",
+    metavar="HEX",
+    multiple=True,
+    required=True,
+    help="The identity each FILE must have, in the same order.",
+)
+@click.option(
+    "--vault",
+    default="",
+    metavar="HOST",
+    help="Key vault that releases the keys: trustd:HOST:PORT, or the host of an Azure vault.",
+)
+@click.option(
+    "--attestation-service",
+    default="",
+    metavar="URL",
+    help="Attestation service whose tokens that vault accepts; trustd: brings its own.",
+)
+@click.option(
+    "--vault-ca-sha256",
+    default="",
+    metavar="HEX",
+    help="SHA-256 of the certificate authority of a trustd: vault.",
+)
+@click.option(
+    "--vault-ca",
+    default="",
+    metavar="FILE",
+    help="That authority's certificate, if the handshake is not to bring it.",
+)
+@click.option(
+    "--vault-credential",
+    default="",
+    metavar="FILE",
+    help="Bearer token, for keys that have a release role.",
+)
+@click.option(
+    "--identity",
+    default="",
+    metavar="FILE",
+    help="HPKE private key instead of a vault. No attestation guards it: simulated platform only.",
+)
+@click.option(
+    "--listen",
+    default="0.0.0.0:8001",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where to serve gRPC.",
+)
+@click.option(
+    "--require-root",
+    is_flag=True,
+    help="Refuse calls that do not name the root their caller verified.",
+)
+def command(
+    files: tuple[str, ...],
+    roots: tuple[str, ...],
+    vault: str,
+    attestation_service: str,
+    vault_ca_sha256: str,
+    vault_ca: str,
+    vault_credential: str,
+    identity: str,
+    listen: str,
+    require_root: bool,
+) -> None:
+    """Serve sealed models over gRPC (Open Inference Protocol v2).
+
+    The command line is the configuration that the execution policy measures; the environment and
+    the sealed files decide nothing. Prints one line when every model is verified and loaded;
+    nothing listens before. SIGTERM ends it once the calls under way have finished.
+    """
+    from sealserve.inference.server.guard import guard
+    from sealserve.inference.server.hardening import harden
+
+    guard(os.environ)
+    hardened = harden(sum(_size(file) for file in files))
+    # From here on threads may start.
+    from sealserve.attestation import devices
+    from sealserve.inference.server import app
+    from sealserve.inference.server.config import KeySource, ServerConfig, pair
+    from sealserve.inference.wire.address import parse_address
+    from sealserve.inference.wire.names import DEFAULT_PORT
+
+    host, port = parse_address(listen, default_port=DEFAULT_PORT)
+    config = ServerConfig(
+        models=pair(files, roots),
+        keys=KeySource(
+            identity=identity,
+            vault=vault,
+            attestation_service=attestation_service,
+            vault_ca=vault_ca,
+            vault_ca_sha256=vault_ca_sha256,
+            vault_credential=vault_credential,
+        ),
+        listen_host=host,
+        listen_port=port,
+        require_root=require_root,
+    )
+    source = devices.detect(os.environ)
+    if identity:
+        say("warning: the key comes from a file and no attestation guards it: simulated use only")
+    app.run(config, hardened, source, lambda ready: click.echo(ready.line()))
+
+
+def _size(file: str) -> int:
+    try:
+        return Path(file).stat().st_size
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=file, key="FILE") from error

@@ -1,0 +1,108 @@
+"""Writes a trust file: every expectation with a word on what it is, in the order people read it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+
+from sealserve.attestation.tcb import Line
+from sealserve.policy import floors
+from sealserve.policy.expectations import Kind, MeasuredLaunch, Noted, UvmLaunch
+
+MAX_CRL_AGE_DAYS = 45  # AMD publishes a list at least once a month
+
+
+def trust_text(
+    *,
+    name: str,
+    kind: Kind,
+    simulated_root_sha256: str,
+    lines: Sequence[Line],
+    launch: UvmLaunch | MeasuredLaunch,
+    policies: Sequence[Noted],
+    models: Mapping[str, Sequence[str]],
+    expires: datetime.date | None = None,
+) -> str:
+    """The text of a trust file that `Trust.parse` reads.
+
+    simulated_root_sha256: for kind "simulated" alone. policies: none at all is written as "none".
+    models: roots (hex) by name. Nothing is checked here: parse what comes back.
+    """
+    parts = [
+        "# What we expect of a server. Every line was somebody's decision; there are no defaults.",
+        "version = 1",
+        f"name = {_quoted(name)}",
+    ]
+    if expires is not None:
+        parts.append(f"expires = {expires}  # refused afterwards: review it before")
+    parts += ["", "[platform]", f"kind = {_quoted(kind)}"]
+    if kind == "simulated":
+        parts.append("# A simulated root: whoever holds it can sign anything. Proves no hardware.")
+        parts.append(f"simulated_root_sha256 = {_quoted(simulated_root_sha256)}")
+    parts += _hardware(lines) + _launch(launch) + _software(policies) + _models(models)
+    return "\n".join(parts) + "\n"
+
+
+def _hardware(lines: Sequence[Line]) -> list[str]:
+    parts = [
+        "",
+        "[hardware]",
+        f"lines = [{', '.join(_quoted(line) for line in lines)}]",
+        f"max_crl_age_days = {MAX_CRL_AGE_DAYS}  # AMD's revocation list",
+        f"# Least firmware, as recommended on {floors.DATE}.",
+    ]
+    for line in lines:
+        for table, tcb in floors.RECOMMENDED[line].items():
+            parts.append(f"[hardware.tcb.{table}]")
+            parts += [f"{component} = {level}" for component, level in tcb.components().items()]
+    return parts
+
+
+def _launch(launch: UvmLaunch | MeasuredLaunch) -> list[str]:
+    parts = ["", "[launch]  # firmware and guest image"]
+    if isinstance(launch, UvmLaunch):
+        return [
+            *parts,
+            f"uvm_issuer = {_quoted(launch.issuer)}",
+            f"uvm_feed = {_quoted(launch.feed)}",
+            f"uvm_minimum_svn = {launch.minimum_svn}",
+        ]
+    return [*parts, "measurements = [", *_digests(launch.measurements, "sha384"), "]"]
+
+
+def _software(policies: Sequence[Noted]) -> list[str]:
+    parts = ["", "[software]  # execution policies: what may run (HOST_DATA)"]
+    if not policies:
+        return [*parts, 'policies = "none"  # on purpose: anything may run']
+    return [*parts, "policies = [", *_digests(policies, "sha256"), "]"]
+
+
+def _models(models: Mapping[str, Sequence[str]]) -> list[str]:
+    parts = []
+    for name, roots in models.items():
+        listed = ", ".join(_quoted(root) for root in roots)
+        parts += ["", f"[models.{_quoted(name)}]", f"roots = [{listed}]"]
+    return parts
+
+
+def _digests(entries: Sequence[Noted], key: str) -> list[str]:
+    return [
+        f"  {{ {key} = {_quoted(entry.digest.hex())}"
+        + (f", note = {_quoted(entry.note)}" if entry.note else "")
+        + " },"
+        for entry in entries
+    ]
+
+
+def _quoted(text: str) -> str:
+    """A TOML basic string (TOML 1.0, String)."""
+    escaped = "".join(_escaped(character) for character in text)
+    return f'"{escaped}"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if ord(character) < 0x20 or ord(character) == 0x7F:
+        return f"\\u{ord(character):04x}"
+    return character
