@@ -41,8 +41,8 @@ def problem(name: str) -> str:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether only the format itself may use this name."""
-    return name in (GRAPH, MANIFEST, WEIGHTS.rstrip("/")) or name.startswith(WEIGHTS)
+    """Whether only the format itself may use this name, or what it would make a folder."""
+    return name.split("/")[0] in (GRAPH, MANIFEST, WEIGHTS.rstrip("/"))
 
 
 def decode(name: bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +68,13 @@ def collect(source: Path) -> Package:
 
     Raises ConfigError if there is nothing of the kind, InputError for what cannot be sealed.
     """
-    if source.is_dir():
+    try:
+        is_folder, exists = source.is_dir(), source.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise ConfigError(f"no model at {source}: {error.strerror}") from error
+    if is_folder:
         return _package(_model_in(source), list(_files_below(source)))
-    if not source.exists():
+    if not exists:
         raise ConfigError(f"no model at {source}")
     return _package(source, [])
 
@@ -81,6 +85,7 @@ def entries(contents: Mapping[str, Content], advance: Advance) -> list[Entry]:
 
 
 def _package(model: Path, below: list[tuple[str, SourceFile]]) -> Package:
+    _check_original_names([model.name])
     parts = split(model)
     used = {file.path for file in parts.files.values()}
     others = {name: file for name, file in below if file.path not in used}
@@ -135,7 +140,7 @@ def _check_names(others: Mapping[str, SourceFile], rest: Mapping[str, Content]) 
         raise InputError(f"{2 + len(rest)} files to seal; at most {names.MAX_ENTRIES} are possible")
 
 
-def _check_original_names(originals: Mapping[str, SourceFile]) -> None:
+def _check_original_names(originals: Iterable[str]) -> None:
     for name in originals:
         if not name.isprintable():  # half characters from undecodable file names among them
             raise InputError(f"file name {name[:120]!r} has characters that cannot be printed")
