@@ -40,10 +40,17 @@ def opened(source: str | Path, *, max_bytes: int = MAX_FETCH_BYTES) -> Iterator[
 
 
 def public_name(source: str | Path) -> str:
-    """The source for messages: a URL without user, query and fragment, where secrets stand."""
+    """The source for messages: a URL without user, query and fragment, where secrets stand.
+
+    Raises ConfigError for what looks like a URL and is none.
+    """
     if "://" not in str(source):
         return str(source)
-    parts = urlsplit(str(source))
+    try:
+        parts = urlsplit(str(source))
+    except ValueError as error:  # its text quotes the URL
+        scheme = str(source).partition("://")[0]
+        raise ConfigError(f"the {scheme[:40]} URL of the sealed file cannot be read") from error
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
