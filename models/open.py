@@ -27,9 +27,8 @@ from sealserve.native.verity import TrustedTree
 class Place(Protocol):
     """Where opened files go. What it makes is its own to close and to remove."""
 
-    @property
-    def directory(self) -> str:
-        """The folder that entry names are relative to."""
+    def wants(self, name: str) -> bool:
+        """Whether this entry is kept; another one is verified and discarded."""
         ...
 
     def create(self, name: str, size: int) -> int:
@@ -37,7 +36,7 @@ class Place(Protocol):
         ...
 
     def finish(self) -> None:
-        """Every file is complete and verified."""
+        """Every file is complete and verified: nothing more is written."""
         ...
 
     def wipe(self) -> None:
@@ -49,7 +48,8 @@ class Place(Protocol):
 class OpenedModel:
     """A model in clear. Use it in a `with` block: the graph is wiped at the end.
 
-    graph: model.onnx. files: the size of every other entry, by name; they are in the place.
+    graph: model.onnx. files: the size of every other entry, by name; those it wants are in the
+    place.
     """
 
     sealed: SealedModel
@@ -159,6 +159,8 @@ def _entry_parts(entries: Sequence[Placed], graph: SecretBuffer, place: Place) -
     first, *others = entries
     parts = [Destination(first.data, first.entry.size, buffer=graph)]
     for item in others:
+        if not place.wants(item.entry.name):
+            continue
         fd = place.create(item.entry.name, item.entry.size)
         parts.append(Destination(item.data, item.entry.size, fd=fd))
     return parts

@@ -10,6 +10,7 @@ A step out of order is a RuntimeError. There is no way to `Verified` but through
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import os
@@ -88,7 +89,9 @@ class Verification:
         _require_key(said.spki, self._certificate.spki_sha256, "challenge_key")
         self._require_next(said, next_certificate, now)
         verified = Verified(
-            verdict=verdict,
+            verdict=dataclasses.replace(
+                verdict, checked=(*verdict.checked, *self._channel_checks())
+            ),
             certificates=(self._certificate.der, next_certificate),
             roots=frozenset(said.roots),
             config=said.config,
@@ -116,6 +119,16 @@ class Verification:
             seen=f"{len(said.nonces)} other nonces",
             wanted=nonce.hex(),
             hint="somebody may be replaying old evidence",
+        )
+
+    def _channel_checks(self) -> tuple[str, ...]:
+        fresh = "the evidence answers our nonce"
+        if self._trust.danger.without_nonce:
+            fresh = "the evidence may be old ([danger] requires no nonce)"
+        return (
+            fresh,
+            "it speaks for the TLS key of this channel",
+            "the certificate that comes next carries the same key and evidence of its own",
         )
 
     def _require_next(self, said: ChallengeClaims, der: bytes, now: datetime) -> None:

@@ -46,17 +46,23 @@ class WeightsPlace(Protocol):
     @property
     def buffers(self) -> dict[str, int]: ...
 
+    def wants(self, name: str) -> bool:
+        """Weights alone: a server needs no other file of a model."""
+
     def create(self, name: str, size: int) -> int:
-        """An empty file of `size` bytes to fill; the caller closes the descriptor."""
+        """An empty file of `size` bytes to fill."""
+
+    def finish(self) -> None:
+        """Every file is complete: nothing more is written."""
 
     def forget(self, name: str) -> None:
         """Unlink one file: the runtime has mapped it."""
 
-    def finish(self) -> None:
+    def clear(self) -> None:
         """Leave nothing that can be opened; what is mapped stays."""
 
     def wipe(self) -> None:
-        """Give up: empty every file, then `finish`."""
+        """Give up: empty every file, then `clear`."""
 
 
 class MountedPlace:
@@ -66,6 +72,7 @@ class MountedPlace:
         directory.mkdir(mode=0o700)
         self._folder = directory
         self._files: dict[str, Path] = {}
+        self._written: list[int] = []
 
     @property
     def directory(self) -> str:
@@ -75,22 +82,30 @@ class MountedPlace:
     def buffers(self) -> dict[str, int]:
         return {}
 
+    def wants(self, name: str) -> bool:
+        return _NAME.fullmatch(name) is not None
+
     def create(self, name: str, size: int) -> int:
-        _require_name(name)
         path = self._folder / name
         path.parent.mkdir(mode=0o700, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         os.ftruncate(descriptor, size)
         self._files[name] = path
+        self._written.append(descriptor)
         return descriptor
+
+    def finish(self) -> None:
+        while self._written:
+            os.close(self._written.pop())
 
     def forget(self, name: str) -> None:
         path = self._files.pop(name, None)
         if path is not None:
             path.unlink()
 
-    def finish(self) -> None:
+    def clear(self) -> None:
+        self.finish()
         self._files.clear()
         if self._folder.exists():
             shutil.rmtree(self._folder)
@@ -98,7 +113,7 @@ class MountedPlace:
     def wipe(self) -> None:
         for path in self._files.values():
             os.truncate(path, 0)
-        self.finish()
+        self.clear()
 
 
 class AnonymousPlace:
@@ -113,26 +128,31 @@ class AnonymousPlace:
     def buffers(self) -> dict[str, int]:
         return dict(self._files)
 
+    def wants(self, name: str) -> bool:
+        return _NAME.fullmatch(name) is not None
+
     def create(self, name: str, size: int) -> int:
-        _require_name(name)
         descriptor = os.memfd_create("sealserve", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, size)
-        self._files[name] = os.dup(descriptor)
+        self._files[name] = descriptor
         return descriptor
+
+    def finish(self) -> None:
+        pass  # the descriptors are what the runtime is handed
 
     def forget(self, name: str) -> None:
         descriptor = self._files.pop(name, None)
         if descriptor is not None:
             os.close(descriptor)
 
-    def finish(self) -> None:
+    def clear(self) -> None:
         for name in list(self._files):
             self.forget(name)
 
     def wipe(self) -> None:
         for descriptor in self._files.values():
             os.ftruncate(descriptor, 0)
-        self.finish()
+        self.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +216,3 @@ def _is_tmpfs(path: Path, mounts: str = "/proc/self/mounts") -> bool:
 def _free_bytes(path: Path) -> int:
     state = os.statvfs(path)
     return state.f_bavail * state.f_frsize
-
-
-def _require_name(name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name for a file of weights")

@@ -158,7 +158,7 @@ def _weights_for(options: Any, place: WeightsPlace) -> Iterator[None]:
     except BaseException:
         place.wipe()
         raise
-    place.finish()
+    place.clear()
 
 
 @contextmanager
