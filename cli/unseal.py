@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -34,6 +37,20 @@ def opener(identity: Path | None, reference: str | None, option: str) -> Opener:
     return key
 
 
+@contextmanager
+def _ended_like_interrupted() -> Iterator[None]:
+    """SIGTERM and SIGHUP clean up as Ctrl-C does: until the end, half a model lies on a disk."""
+    ending = (signal.SIGTERM, signal.SIGHUP)
+    heeded = [number for number in ending if signal.getsignal(number) is signal.SIG_DFL]
+    for number in heeded:  # one that is ignored, as by nohup, stays so
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
+
+
 @click.command("unseal", epilog="Example: sealserve unseal net.sealed -o net --identity me.key")
 @click.argument("file")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="New folder.")
@@ -56,7 +73,7 @@ def command(
     key = opener(identity, reference, "--key")
     if root is None:
         say("no --root given: the file is checked against itself, not against what you expect")
-    with progress("unsealing") as advance:
+    with progress("unsealing") as advance, _ended_like_interrupted():
         sealed = models.unseal(file, out, key, root=root, progress=advance)
     result = {**sealed.to_json(), "folder": str(out)}
     emit(result, f"{sealed.explain()}\nunsealed to  {out}", as_json=as_json)

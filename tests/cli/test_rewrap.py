@@ -1,0 +1,95 @@
+"""`sealserve rewrap`: other recipients, the same root."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.models_cli import FACTS, Desk, help_of
+
+
+@pytest.fixture
+def desk(tmp_path, capsys):
+    return Desk(tmp_path, capsys)
+
+
+@pytest.fixture
+def root(desk):
+    return desk.seal("--json").json["root"]
+
+
+def test_the_root_stays_and_the_recipients_change(desk, root):
+    ran = desk.run(
+        "rewrap", "net.sealed", "--identity", "me.key", "--key", "hpke:you.key.pub", "--json"
+    )
+    assert ran.status == 0
+    assert "rewrapping is not revoking" in ran.err
+    assert set(ran.json) == FACTS
+    assert ran.json["root"] == root
+    assert [slot["recipient"] for slot in ran.json["slots"]] == [desk.you.recipient.id]
+    assert desk.run("verify", "net.sealed", "--root", root).status == 0
+    assert desk.run("unseal", "net.sealed", "-o", "you", "--identity", "you.key").status == 0
+    assert desk.run("unseal", "net.sealed", "-o", "me", "--identity", "me.key").status == 7
+
+
+def test_another_file_leaves_the_first(desk, root):
+    before = (desk.folder / "net.sealed").read_bytes()
+    keys = ("--key", "hpke:you.key.pub", "--key", "hpke:me.key.pub")
+    ran = desk.run("rewrap", "net.sealed", "--identity", "me.key", *keys, "-o", "both.sealed")
+    assert ran.status == 0
+    assert (desk.folder / "net.sealed").read_bytes() == before
+    for name in ("me", "you"):
+        arguments = ("both.sealed", "-o", name, "--identity", f"{name}.key")
+        assert desk.run("unseal", *arguments).status == 0
+
+
+def test_a_raw_key_opens_and_gets_no_slot(desk):
+    options = ("--key", "raw:raw.key", "--name", "n", "--version", "1")
+    desk.run("seal", "net.onnx", "-o", "raw.sealed", *options)
+    given = ("--from", "raw:raw.key")
+    assert desk.run("rewrap", "raw.sealed", *given, "--key", "hpke:me.key.pub").status == 0
+    assert desk.run("unseal", "raw.sealed", "-o", "out", "--identity", "me.key").status == 0
+    ran = desk.run("rewrap", "raw.sealed", *given, "--key", "raw:raw.key")
+    assert ran.status == 8
+    assert "no raw key: none has a slot" in ran.err
+
+
+REFUSED = {
+    "somebody else": (("--identity", "you.key", "--key", "hpke:you.key.pub"), 7),
+    "a wrong raw key": (("--from", "raw:raw.key", "--key", "hpke:you.key.pub"), 4),
+    "nobody": (("--key", "hpke:you.key.pub"), 2),
+    "for nobody": (("--identity", "me.key"), 2),
+    "twice": (("--identity", "me.key", "--key", "hpke:me.key.pub", "--key", "hpke:me.key.pub"), 8),
+    "a recipient that is no file": (("--identity", "me.key", "--key", "hpke:none"), 8),
+}
+
+
+@pytest.mark.parametrize(("options", "status"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_leaves_the_file_as_it_was(options, status, desk, root):
+    before, files = (desk.folder / "net.sealed").read_bytes(), desk.files
+    ran = desk.run("rewrap", "net.sealed", *options)
+    assert (ran.status, ran.out) == (status, "")
+    assert "Traceback" not in ran.err
+    assert (desk.folder / "net.sealed").read_bytes() == before
+    assert desk.files == files
+
+
+def test_an_altered_file_is_not_passed_on(desk, root):
+    path = desk.folder / "net.sealed"
+    data = bytearray(path.read_bytes())
+    data[777_777] ^= 1
+    path.write_bytes(data)
+    ran = desk.run("rewrap", "net.sealed", "--identity", "me.key", "--key", "hpke:you.key.pub")
+    assert ran.status == 4
+    assert path.read_bytes() == data
+
+
+def test_progress_is_for_terminals(desk, root):
+    arguments = ("net.sealed", "--identity", "me.key", "--key", "hpke:you.key.pub")
+    status, seen = desk.at_a_terminal("rewrap", *arguments)
+    assert status == 0
+    assert "rewrapping" in seen
+
+
+def test_help_has_an_example(desk):
+    text = help_of(desk, "rewrap")
+    assert "Example: sealserve rewrap net.sealed --key hpke:you.pub" in text

@@ -1,0 +1,151 @@
+"""`sealserve seal`: what it prints, what it refuses, and that it never overwrites its input."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+from support.models_cli import FACTS, Desk, help_of
+
+
+@pytest.fixture
+def desk(tmp_path, capsys):
+    return Desk(tmp_path, capsys)
+
+
+def test_prints_the_facts_for_people(desk):
+    ran = desk.seal()
+    assert ran.status == 0
+    assert ran.err == ""
+    for word in ("root", "key id", "net, version 1.0", "hash offset", desk.me.recipient.id):
+        assert word in ran.out
+    assert desk.files >= {"net.sealed"}
+
+
+def test_prints_the_facts_for_programs(desk):
+    ran = desk.seal("--json")
+    assert ran.status == 0
+    assert set(ran.json) == FACTS
+    assert ran.json["slots"] == [
+        {"kind": "hpke", "recipient": desk.me.recipient.id, "algorithm": "MLKEM768-X25519"}
+    ]
+    assert len(ran.json["root"]) == 64
+    assert len(ran.json["key_id"]) == 16
+    assert ran.json == desk.run("inspect", "net.sealed", "--json").json
+
+
+def test_declares_batch_independence(desk):
+    assert desk.seal("--json").json["batch_independent"] is False
+    assert desk.seal("--json", "--batch-independent").json["batch_independent"] is True
+
+
+def test_takes_several_keys(desk):
+    ran = desk.seal("--key", "hpke:you.key.pub", "--key", "raw:raw.key", "--json")
+    assert [slot["recipient"] for slot in ran.json["slots"]] == [
+        desk.me.recipient.id,
+        desk.you.recipient.id,
+    ]
+    assert "warning: a raw key is the model's key itself" in ran.err
+
+
+def test_seals_a_folder(desk):
+    folder = desk.folder / "model"
+    folder.mkdir()
+    (desk.folder / "net.onnx").rename(folder / "net.onnx")
+    (folder / "labels.txt").write_text("yes")
+    key = ("--key", "raw:raw.key", "--name", "n", "--version", "1")
+    assert desk.run("seal", "model", "-o", "net.sealed", *key).status == 0
+    assert desk.run("unseal", "net.sealed", "-o", "out", "--key", "raw:raw.key").status == 0
+    assert (desk.folder / "out/labels.txt").read_text() == "yes"
+
+
+def test_never_overwrites_its_input(desk):
+    before = (desk.folder / "net.onnx").read_bytes()
+    ran = desk.seal(out="net.onnx")
+    assert ran.status == 8
+    assert "net.onnx is part of the model that is sealed" in ran.err
+    assert "hint: choose another -o" in ran.err
+    assert (desk.folder / "net.onnx").read_bytes() == before
+
+
+def test_replaces_an_old_file_of_its_own(desk):
+    first = desk.seal("--json").json
+    second = desk.seal("--json").json
+    assert first["root"] != second["root"]
+    assert desk.run("verify", "net.sealed", "--root", second["root"]).status == 0
+
+
+def test_the_file_is_readable_by_all_and_written_by_its_owner(desk):
+    """It is ciphertext: meant to be copied and served."""
+    desk.seal()
+    mode = stat.S_IMODE((desk.folder / "net.sealed").stat().st_mode)
+    assert mode & 0o600 == 0o600
+    assert not mode & 0o111
+
+
+KEYS = {
+    "no such file": ("hpke:none.pub", 8),
+    "a private key as recipient": ("hpke:me.key", 8),
+    "a model as key": ("raw:net.onnx", 8),
+    "no such scheme": ("pgp:me", 8),
+    "no scheme": ("me.key.pub", 8),
+    "empty": ("", 8),
+}
+
+
+@pytest.mark.parametrize(("reference", "status"), KEYS.values(), ids=KEYS)
+def test_a_key_that_is_none(reference, status, desk):
+    ran = desk.run(
+        "seal", "net.onnx", "-o", "x", "--key", reference, "--name", "n", "--version", "1"
+    )
+    assert ran.status == status
+    assert ran.out == ""
+    assert "sealserve: " in ran.err
+    assert "Traceback" not in ran.err
+    assert "x" not in desk.files
+
+
+def test_the_same_key_twice(desk):
+    ran = desk.seal("--key", "hpke:me.key.pub")
+    assert ran.status == 8
+    assert "two key slots for one recipient" in ran.err
+    assert "net.sealed" not in desk.files
+
+
+@pytest.mark.parametrize("left_out", ["-o", "--key", "--name", "--version"])
+def test_options_that_must_be_there(left_out, desk):
+    options = {"-o": "x", "--key": "raw:raw.key", "--name": "n", "--version": "1"}
+    del options[left_out]
+    ran = desk.run("seal", "net.onnx", *(part for pair in options.items() for part in pair))
+    assert ran.status == 2
+    assert left_out in ran.err
+
+
+def test_no_model(desk):
+    (desk.folder / "net.onnx").unlink()
+    ran = desk.seal()
+    assert ran.status == 8
+    assert "no model at net.onnx" in ran.err
+
+
+def test_not_a_model(desk):
+    (desk.folder / "net.onnx").write_text("a text")
+    ran = desk.seal()
+    assert ran.status == 9
+    assert "not an ONNX model" in ran.err
+    assert "net.sealed" not in desk.files
+
+
+def test_progress_is_for_terminals(desk):
+    assert desk.seal().err == ""
+    options = ("--key", "raw:raw.key", "--name", "n", "--version", "1")
+    status, seen = desk.at_a_terminal("seal", "net.onnx", "-o", "t.sealed", *options)
+    assert status == 0
+    assert "sealing" in seen
+
+
+def test_help_has_an_example_that_runs(desk):
+    text = help_of(desk, "seal")
+    assert "Example: sealserve seal net.onnx -o net.sealed --key hpke:me.pub" in text
+    assert "azure:URL, trustd:HOST:PORT/NAME, hpke:FILE, raw:FILE" in text
