@@ -97,14 +97,14 @@ class Parts:
         )
 
 
-def profile(evidence: bytes, **replaced: Any) -> list[tuple[x509.ExtensionType, bool]]:
+def profile(carried: bytes, /, **replaced: Any) -> list[tuple[x509.ExtensionType, bool]]:
     """The five extensions, each replaceable by name: (value, critical), or None to leave it out."""
     chosen: dict[str, Any] = {
         "constraints": (x509.BasicConstraints(ca=False, path_length=None), True),
         "usage": (key_usage(), True),
         "purposes": (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
         "names": (x509.SubjectAlternativeName([x509.DNSName(SERVER_NAME)]), False),
-        "evidence": (x509.UnrecognizedExtension(EVIDENCE_OID, octets(evidence)), False),
+        "evidence": (x509.UnrecognizedExtension(EVIDENCE_OID, octets(carried)), False),
     }
     return [extension for extension in {**chosen, **replaced}.values() if extension is not None]
 
