@@ -16,11 +16,16 @@ static inline int cpu_has_avx512(void)
            && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 }
 
-static inline int cpu_has_vaes512(void)
+static inline int cpu_has_vaes256(void)
 {
-    return cpu_has_avx512() && __builtin_cpu_supports("vaes")
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("vaes")
            && __builtin_cpu_supports("vpclmulqdq") && __builtin_cpu_supports("aes")
            && __builtin_cpu_supports("pclmul");
+}
+
+static inline int cpu_has_vaes512(void)
+{
+    return cpu_has_avx512() && cpu_has_vaes256();
 }
 
 /* gcc 12 has no word for it: leaf 7, EBX bit 29 (Intel SDM volume 2, CPUID). */

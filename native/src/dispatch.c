@@ -55,7 +55,7 @@ static void put_faster_first(void)
 
 static void find_kernels(void)
 {
-    static const gcm_kernel *const every_gcm[] = {&gcm_vaes, &gcm_libcrypto};
+    static const gcm_kernel *const every_gcm[] = {&gcm_vaes512, &gcm_vaes256, &gcm_libcrypto};
     static const sha256_kernel *const every_sha256[] = {&sha256_x16, &sha256_ni,
                                                         &sha256_libcrypto};
     size_t found = 0;

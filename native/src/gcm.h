@@ -16,6 +16,6 @@ typedef struct {
                 size_t bytes, uint8_t *plain, const uint8_t tag[GCM_TAG_BYTES]);
 } gcm_kernel;
 
-extern const gcm_kernel gcm_vaes, gcm_libcrypto;
+extern const gcm_kernel gcm_vaes512, gcm_vaes256, gcm_libcrypto;
 
 #endif

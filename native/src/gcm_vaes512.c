@@ -1,16 +1,16 @@
-/* NIST SP 800-38D. Thirty-two blocks are in flight: eight registers of counters, each of four
- * blocks, pass through fourteen rounds of AES while the carry-less products of GHASH are formed
- * between the rounds, so that both units of the processor have work.
+/* AES-256-GCM on AVX-512 with VAES and VPCLMULQDQ (NIST SP 800-38D). Thirty-two blocks are in
+ * flight: eight registers of counters, each of four blocks, pass through fourteen rounds of AES
+ * while the carry-less products of GHASH are formed between the rounds, so that both units of the
+ * processor have work. Thirty-two products share one reduction.
  *
- * GHASH works on byte-reversed blocks with H multiplied by x, so that no bit is ever reflected
- * (Gueron and Kounavis, Intel carry-less multiplication white paper, revision 2.02); 32 products
- * share one reduction. No branch and no address depends on key, text, tag or H. */
+ * No branch and no address depends on key, text, tag or H. */
 #include "gcm.h"
 
 #include "cpu.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "gcm_x86.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,8 +18,6 @@
     __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,vaes,vpclmulqdq,aes,pclmul,ssse3")))
 #define INLINE static inline __attribute__((always_inline)) TARGET
 
-#define ROUNDS 14
-#define BLOCK GCM_TAG_BYTES
 #define VECTOR 64        /* bytes: four blocks */
 #define VECTORS 8        /* in flight */
 #define GROUP (VECTORS * VECTOR)
@@ -40,11 +38,6 @@ INLINE __m512i reverse_bytes(__m512i blocks)
                                            0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)));
 }
 
-INLINE __m128i reverse_block(__m128i block)
-{
-    return _mm_shuffle_epi8(block, _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-}
-
 INLINE void multiply_add(product *sum, __m512i x, __m512i h)
 {
     sum->low = _mm512_xor_si512(sum->low, _mm512_clmulepi64_epi128(x, h, 0x00));
@@ -59,67 +52,9 @@ INLINE __m128i fold_lanes(__m512i v)
     return _mm_xor_si128(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
 }
 
-/* Modulo x^128 + x^7 + x^2 + x + 1, reflected: twice 64 bits are folded by 0xC2 << 56. */
-INLINE __m128i reduce128(__m128i low, __m128i middle, __m128i high)
-{
-    const __m128i poly = _mm_set_epi64x((long long)0xC200000000000000ULL, 1);
-    middle = _mm_xor_si128(middle, _mm_shuffle_epi32(low, 0x4E));
-    middle = _mm_xor_si128(middle, _mm_clmulepi64_si128(poly, low, 0x01));
-    high = _mm_xor_si128(high, _mm_shuffle_epi32(middle, 0x4E));
-    return _mm_xor_si128(high, _mm_clmulepi64_si128(poly, middle, 0x01));
-}
-
 INLINE __m128i reduce(const product *sum)
 {
     return reduce128(fold_lanes(sum->low), fold_lanes(sum->middle), fold_lanes(sum->high));
-}
-
-INLINE __m128i multiply(__m128i x, __m128i h)
-{
-    __m128i middle = _mm_xor_si128(_mm_clmulepi64_si128(x, h, 0x01),
-                                   _mm_clmulepi64_si128(x, h, 0x10));
-    return reduce128(_mm_clmulepi64_si128(x, h, 0x00), middle, _mm_clmulepi64_si128(x, h, 0x11));
-}
-
-/* H * x, both byte-reversed. */
-INLINE __m128i times_x(__m128i h)
-{
-    const __m128i poly = _mm_set_epi64x((long long)0xC200000000000000ULL, 1);
-    __m128i carries = _mm_srli_epi64(h, 63);
-    __m128i shifted = _mm_or_si128(_mm_slli_epi64(h, 1), _mm_slli_si128(carries, 8));
-    /* all ones when the top bit fell out */
-    __m128i mask = _mm_sub_epi64(_mm_setzero_si128(), _mm_unpackhi_epi64(carries, carries));
-    return _mm_xor_si128(shifted, _mm_and_si128(mask, poly));
-}
-
-INLINE __m128i spread(__m128i key)
-{
-    key = _mm_xor_si128(key, _mm_slli_si128(key, 4));
-    return _mm_xor_si128(key, _mm_slli_si128(key, 8));
-}
-
-#define EVEN_KEY(a, b, rcon)                                                                       \
-    _mm_xor_si128(spread(a), _mm_shuffle_epi32(_mm_aeskeygenassist_si128(b, rcon), 0xFF))
-#define ODD_KEY(b, a) _mm_xor_si128(spread(b), _mm_shuffle_epi32(_mm_aeskeygenassist_si128(a, 0), 0xAA))
-
-/* FIPS 197, section 5.2, for 256 bits. */
-INLINE void expand(const uint8_t key[32], __m128i k[ROUNDS + 1])
-{
-    k[0] = _mm_loadu_si128((const __m128i *)key);
-    k[1] = _mm_loadu_si128((const __m128i *)(key + 16));
-    k[2] = EVEN_KEY(k[0], k[1], 0x01);
-    k[3] = ODD_KEY(k[1], k[2]);
-    k[4] = EVEN_KEY(k[2], k[3], 0x02);
-    k[5] = ODD_KEY(k[3], k[4]);
-    k[6] = EVEN_KEY(k[4], k[5], 0x04);
-    k[7] = ODD_KEY(k[5], k[6]);
-    k[8] = EVEN_KEY(k[6], k[7], 0x08);
-    k[9] = ODD_KEY(k[7], k[8]);
-    k[10] = EVEN_KEY(k[8], k[9], 0x10);
-    k[11] = ODD_KEY(k[9], k[10]);
-    k[12] = EVEN_KEY(k[10], k[11], 0x20);
-    k[13] = ODD_KEY(k[11], k[12]);
-    k[14] = EVEN_KEY(k[12], k[13], 0x40);
 }
 
 INLINE __m128i encrypt_block(const schedule *key, __m128i block)
@@ -239,15 +174,7 @@ INLINE __m128i hash_group(const schedule *key, const __m512i cipher[VECTORS], __
     return reduce(&sum);
 }
 
-/* Blocks 1 (for the tag) and from 2 on (for the text), least significant byte first. */
-INLINE __m128i first_counter(const uint8_t nonce[GCM_NONCE_BYTES])
-{
-    uint8_t block[BLOCK] = {0};
-    memcpy(block, nonce, GCM_NONCE_BYTES);
-    block[15] = 1;
-    return reverse_block(_mm_loadu_si128((const __m128i *)block));
-}
-
+/* The text begins with counter 2. */
 INLINE __m512i text_counters(__m128i first)
 {
     return _mm512_add_epi32(_mm512_broadcast_i32x4(first),
@@ -283,13 +210,9 @@ INLINE __m128i tail(const schedule *key, __m512i counter, const uint8_t *from, s
     return reduce(&sum);
 }
 
-INLINE void finish(const schedule *key, __m128i hash, size_t bytes, __m128i masked_zero,
-                   uint8_t tag[BLOCK])
+INLINE __m128i first_power(const schedule *key)
 {
-    __m128i lengths = _mm_set_epi64x(0, (long long)((uint64_t)bytes << 3));
-    __m128i h = _mm_load_si128((const __m128i *)(key->powers + (POWERS - 1) * BLOCK));
-    hash = reverse_block(multiply(_mm_xor_si128(hash, lengths), h));
-    _mm_storeu_si128((__m128i *)tag, _mm_xor_si128(hash, masked_zero));
+    return _mm_load_si128((const __m128i *)(key->powers + (POWERS - 1) * BLOCK));
 }
 
 TARGET static int open(void *schedule_of, const uint8_t nonce[GCM_NONCE_BYTES],
@@ -317,7 +240,7 @@ TARGET static int open(void *schedule_of, const uint8_t nonce[GCM_NONCE_BYTES],
     if (rest)
         hash = tail(key, counter, cipher, rest, plain, 0, hash);
     uint8_t seen[BLOCK];
-    finish(key, hash, bytes, mask, seen);
+    finish_tag(hash, first_power(key), bytes, mask, seen);
     return constant_time_equal(seen, tag, BLOCK);
 }
 
@@ -353,13 +276,13 @@ TARGET static int seal(void *schedule_of, const uint8_t nonce[GCM_NONCE_BYTES],
     }
     if (rest)
         hash = tail(key, counter, plain, rest, cipher, 1, hash);
-    finish(key, hash, bytes, mask, tag);
+    finish_tag(hash, first_power(key), bytes, mask, tag);
     return 1;
 }
 
-const gcm_kernel gcm_vaes = {"vaes", cpu_has_vaes512, make_schedule, forget, seal, open};
+const gcm_kernel gcm_vaes512 = {"vaes512", cpu_has_vaes512, make_schedule, forget, seal, open};
 
 #else
 
-const gcm_kernel gcm_vaes = {"vaes", cpu_never, NULL, NULL, NULL, NULL};
+const gcm_kernel gcm_vaes512 = {"vaes512", cpu_never, NULL, NULL, NULL, NULL};
 #endif
