@@ -2,7 +2,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t
 
 
-cdef extern from "libcrypto.h" nogil:
+cdef extern from "crypto.h" nogil:
     # Only the type and the constants: the functions are reached through the cdefs below, so that
     # one module alone holds the C code and the opened library.
     ctypedef struct gcm_key:
@@ -18,7 +18,7 @@ cdef extern from "libcrypto.h" nogil:
         SHA512_BYTES
 
 
-# src/libcrypto.h says what each one promises.
+# src/crypto.h says what each one promises.
 cdef gcm_key* new_key(const uint8_t* key, gcm_direction direction) noexcept nogil
 cdef void free_key(gcm_key* key) noexcept nogil
 cdef bint seal(

@@ -5,13 +5,19 @@ for vectors and small inputs. Importing fails if libcrypto cannot be opened or g
 to a known question: there is no second way to a key schedule that we would fall back to silently.
 """
 
+import os
+
+from cpython.unicode cimport PyUnicode_AsUTF8
+
 from sealserve.native.views cimport View, readable
 
 from sealserve.native.errors import IntegrityError
 
 
-cdef extern from "libcrypto.h" nogil:
-    const char* c_open "libcrypto_open"()
+cdef extern from "crypto.h" nogil:
+    const char* c_open "crypto_open"(const char*, const char*)
+    const char* c_gcm_name "gcm_kernel_name"(size_t)
+    const char* c_sha256_name "sha256_kernel_name"(size_t)
     gcm_key* c_gcm_new "gcm_new"(const uint8_t*, gcm_direction)
     void c_gcm_free "gcm_free"(gcm_key*)
     int c_gcm_seal "gcm_seal"(gcm_key*, const uint8_t*, const uint8_t*, size_t, uint8_t*)
@@ -60,6 +66,18 @@ cdef bint equal(const uint8_t* a, const uint8_t* b, size_t size) noexcept nogil:
 
 cdef void wipe_memory(void* memory, size_t size) noexcept nogil:
     c_wipe(memory, size)
+
+
+def kernels():
+    """The kernels of each family that this processor can run, by name, the one in use first."""
+    return {"gcm": _names(c_gcm_name), "sha256": _names(c_sha256_name)}
+
+
+cdef list _names(const char* (*name_of)(size_t) noexcept nogil):
+    names = []
+    while name_of(len(names)) is not NULL:
+        names.append(name_of(len(names)).decode())
+    return names
 
 
 def gcm_seal(key, nonce, plain):
@@ -180,10 +198,22 @@ def _expect(what, seen, wanted):
         raise RuntimeError(f"libcrypto failed its self-test: wrong answer from {what}")
 
 
-cdef const char* _why = c_open()
+# One variable per family, for tests; whatever they say, the self-test below has to pass.
+_gcm = os.environ.get("SEALSERVE_GCM")
+_sha256 = os.environ.get("SEALSERVE_SHA256")
+
+
+cdef const char* _chosen(str name) except? NULL:
+    if name is None:
+        return NULL
+    return PyUnicode_AsUTF8(name)
+
+
+cdef const char* _why = c_open(_chosen(_gcm), _chosen(_sha256))
 if _why is not NULL:
     raise ImportError(
-        f"sealserve needs OpenSSL 3 or 1.1.1 as a shared library: {_why.decode()}"
-        "\nhint: install it (Debian: apt-get install libssl3)"
+        f"sealserve's cryptography does not start: {_why.decode()}"
+        "\nhint: it needs OpenSSL 3 or 1.1.1 as a shared library (Debian: apt-get install libssl3);"
+        f" SEALSERVE_GCM is {_gcm!r}, SEALSERVE_SHA256 is {_sha256!r}"
     )
 _self_test()

@@ -1,6 +1,8 @@
-#define _GNU_SOURCE /* explicit_bzero */
-
+/* The portable path: OpenSSL's libcrypto, opened at run time, so no headers at build and no link. */
 #include "libcrypto.h"
+
+#include "gcm.h"
+#include "sha256.h"
 
 #include <dlfcn.h>
 #include <limits.h>
@@ -15,6 +17,7 @@
 /* EVP counts in int: longer inputs go in slices. */
 #define SLICE_BYTES ((size_t)1 << 30)
 
+typedef struct evp_cipher_ctx_st evp_key;
 typedef struct evp_cipher_st EVP_CIPHER;
 typedef struct engine_st ENGINE;
 typedef struct evp_md_st EVP_MD;
@@ -23,13 +26,13 @@ typedef struct evp_md_ctx_st EVP_MD_CTX;
 /* openssl/evp.h and openssl/hmac.h, the same in 1.1.1 and 3.x. */
 static struct {
     EVP_CIPHER *(*aes_256_gcm)(void);
-    gcm_key *(*cipher_new)(void);
-    void (*cipher_free)(gcm_key *);
-    int (*cipher_init)(gcm_key *, const EVP_CIPHER *, ENGINE *, const uint8_t *, const uint8_t *,
+    evp_key *(*cipher_new)(void);
+    void (*cipher_free)(evp_key *);
+    int (*cipher_init)(evp_key *, const EVP_CIPHER *, ENGINE *, const uint8_t *, const uint8_t *,
                        int);
-    int (*cipher_update)(gcm_key *, uint8_t *, int *, const uint8_t *, int);
-    int (*cipher_final)(gcm_key *, uint8_t *, int *);
-    int (*cipher_ctrl)(gcm_key *, int, int, void *);
+    int (*cipher_update)(evp_key *, uint8_t *, int *, const uint8_t *, int);
+    int (*cipher_final)(evp_key *, uint8_t *, int *);
+    int (*cipher_ctrl)(evp_key *, int, int, void *);
     EVP_MD *(*sha256)(void);
     EVP_MD *(*sha512)(void);
     EVP_MD_CTX *(*md_new)(void);
@@ -86,9 +89,14 @@ const char *libcrypto_open(void)
     return NULL;
 }
 
-gcm_key *gcm_new(const uint8_t key[GCM_KEY_BYTES], gcm_direction direction)
+static int always(void)
 {
-    gcm_key *context = evp.cipher_new();
+    return 1;
+}
+
+static void *schedule(const uint8_t key[GCM_KEY_BYTES], gcm_direction direction)
+{
+    evp_key *context = evp.cipher_new();
     if (!context)
         return NULL;
     if (evp.cipher_init(context, evp.aes_256_gcm(), NULL, NULL, NULL, direction) == 1
@@ -99,13 +107,12 @@ gcm_key *gcm_new(const uint8_t key[GCM_KEY_BYTES], gcm_direction direction)
     return NULL;
 }
 
-void gcm_free(gcm_key *key)
+static void forget(void *key)
 {
-    if (key)
-        evp.cipher_free(key); /* clears the key schedule */
+    evp.cipher_free(key); /* clears the key schedule */
 }
 
-static int update(gcm_key *key, const uint8_t *from, size_t bytes, uint8_t *to)
+static int update(evp_key *key, const uint8_t *from, size_t bytes, uint8_t *to)
 {
     while (bytes) {
         int slice = (int)(bytes < SLICE_BYTES ? bytes : SLICE_BYTES);
@@ -119,56 +126,54 @@ static int update(gcm_key *key, const uint8_t *from, size_t bytes, uint8_t *to)
     return 1;
 }
 
-static int finish(gcm_key *key)
+static int finish(evp_key *key)
 {
     uint8_t none[GCM_TAG_BYTES]; /* GCM has no padding to write */
     int written = 0;
     return evp.cipher_final(key, none, &written) == 1 && written == 0;
 }
 
-int gcm_seal(gcm_key *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *plain,
-             size_t plain_bytes, uint8_t *sealed)
+static int seal(void *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *plain,
+                size_t bytes, uint8_t *cipher, uint8_t tag[GCM_TAG_BYTES])
 {
-    if (evp.cipher_init(key, NULL, NULL, NULL, nonce, GCM_SEAL) == 1
-        && update(key, plain, plain_bytes, sealed) && finish(key)
-        && evp.cipher_ctrl(key, EVP_CTRL_AEAD_GET_TAG, GCM_TAG_BYTES, sealed + plain_bytes) == 1)
-        return 1;
-    wipe(sealed, plain_bytes + GCM_TAG_BYTES);
-    return 0;
+    return evp.cipher_init(key, NULL, NULL, NULL, nonce, GCM_SEAL) == 1
+           && update(key, plain, bytes, cipher) && finish(key)
+           && evp.cipher_ctrl(key, EVP_CTRL_AEAD_GET_TAG, GCM_TAG_BYTES, tag) == 1;
 }
 
-int gcm_open(gcm_key *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *sealed,
-             size_t sealed_bytes, uint8_t *plain)
+static int open(void *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *cipher,
+                size_t bytes, uint8_t *plain, const uint8_t tag[GCM_TAG_BYTES])
 {
-    size_t plain_bytes = sealed_bytes - GCM_TAG_BYTES;
-    uint8_t tag[GCM_TAG_BYTES]; /* the parameter is not const */
-    memcpy(tag, sealed + plain_bytes, GCM_TAG_BYTES);
-    if (evp.cipher_init(key, NULL, NULL, NULL, nonce, GCM_OPEN) == 1
-        && update(key, sealed, plain_bytes, plain)
-        && evp.cipher_ctrl(key, EVP_CTRL_AEAD_SET_TAG, GCM_TAG_BYTES, tag) == 1 && finish(key))
-        return 1;
-    wipe(plain, plain_bytes);
-    return 0;
+    uint8_t wanted[GCM_TAG_BYTES]; /* the parameter is not const */
+    memcpy(wanted, tag, GCM_TAG_BYTES);
+    return evp.cipher_init(key, NULL, NULL, NULL, nonce, GCM_OPEN) == 1
+           && update(key, cipher, bytes, plain)
+           && evp.cipher_ctrl(key, EVP_CTRL_AEAD_SET_TAG, GCM_TAG_BYTES, wanted) == 1
+           && finish(key);
 }
 
-int sha256_blocks(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks, size_t block_bytes,
-                  size_t count, uint8_t *digests)
+const gcm_kernel gcm_libcrypto = {"libcrypto", always, schedule, forget, seal, open};
+
+static size_t hash(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks,
+                   size_t block_bytes, size_t count, uint8_t *digests)
 {
     EVP_MD_CTX *context = evp.md_new();
     if (!context)
         return 0;
     const EVP_MD *type = evp.sha256();
-    int ok = 1;
-    for (size_t i = 0; ok && i < count; i++) {
-        ok = evp.md_init(context, type, NULL) == 1
-             && evp.md_update(context, salt, SHA256_SALT_BYTES) == 1
-             && evp.md_update(context, blocks + i * block_bytes, block_bytes) == 1
-             && evp.md_final(context, digests + i * SHA256_BYTES, NULL) == 1;
+    size_t done = 0;
+    while (done < count && evp.md_init(context, type, NULL) == 1
+           && evp.md_update(context, salt, SHA256_SALT_BYTES) == 1
+           && evp.md_update(context, blocks + done * block_bytes, block_bytes) == 1
+           && evp.md_final(context, digests + done * SHA256_BYTES, NULL) == 1) {
         type = NULL; /* again the same: spares a look-up per block */
+        done++;
     }
     evp.md_free(context);
-    return ok;
+    return done;
 }
+
+const sha256_kernel sha256_libcrypto = {"libcrypto", always, hash};
 
 int hmac_sha512(const uint8_t *key, size_t key_bytes, const uint8_t *data, size_t data_bytes,
                 uint8_t mac[SHA512_BYTES])
@@ -178,18 +183,4 @@ int hmac_sha512(const uint8_t *key, size_t key_bytes, const uint8_t *data, size_
     unsigned written = 0;
     return evp.hmac(evp.sha512(), key, (int)key_bytes, data, data_bytes, mac, &written) != NULL
            && written == SHA512_BYTES;
-}
-
-int constant_time_equal(const uint8_t *a, const uint8_t *b, size_t bytes)
-{
-    unsigned difference = 0;
-    for (size_t i = 0; i < bytes; i++)
-        difference |= a[i] ^ b[i];
-    return difference == 0;
-}
-
-void wipe(void *memory, size_t bytes)
-{
-    if (bytes)
-        explicit_bzero(memory, bytes);
 }

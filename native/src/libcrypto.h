@@ -1,56 +1,7 @@
-/* The cryptography that everything else in native/ stands on, in plain C.
- *
- * Today each function is libcrypto's, opened at run time: no headers at build, no link. Faster
- * kernels replace what is behind these declarations and nothing above them.
- *
- * No function needs the GIL. Every length is in bytes. */
 #ifndef SEALSERVE_LIBCRYPTO_H
 #define SEALSERVE_LIBCRYPTO_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#define GCM_KEY_BYTES 32
-#define GCM_NONCE_BYTES 12
-#define GCM_TAG_BYTES 16
-#define SHA256_BYTES 32
-#define SHA256_SALT_BYTES 32
-#define SHA512_BYTES 64
-
 /* Opens libcrypto once per process. Returns NULL, or why it could not be done. Not thread-safe. */
 const char *libcrypto_open(void);
-
-/* One AES-256 key, scheduled for one direction. For one thread at a time. */
-typedef struct evp_cipher_ctx_st gcm_key;
-
-typedef enum { GCM_OPEN = 0, GCM_SEAL = 1 } gcm_direction;
-
-/* NULL when memory or libcrypto fails. gcm_free wipes; it takes NULL. */
-gcm_key *gcm_new(const uint8_t key[GCM_KEY_BYTES], gcm_direction direction);
-void gcm_free(gcm_key *key);
-
-/* Writes plain_bytes + GCM_TAG_BYTES to sealed. 1, or 0 when libcrypto fails (sealed wiped). */
-int gcm_seal(gcm_key *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *plain,
-             size_t plain_bytes, uint8_t *sealed);
-
-/* Writes sealed_bytes - GCM_TAG_BYTES to plain. 1, or 0 when the tag differs (plain wiped).
- * sealed_bytes must be at least GCM_TAG_BYTES. */
-int gcm_open(gcm_key *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *sealed,
-             size_t sealed_bytes, uint8_t *plain);
-
-/* digests[i] = SHA-256(salt || block i) for `count` blocks of block_bytes each, back to back.
- * 1, or 0 when memory or libcrypto fails. */
-int sha256_blocks(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks, size_t block_bytes,
-                  size_t count, uint8_t *digests);
-
-/* 1, or 0 when libcrypto fails. */
-int hmac_sha512(const uint8_t *key, size_t key_bytes, const uint8_t *data, size_t data_bytes,
-                uint8_t mac[SHA512_BYTES]);
-
-/* 1 when equal, in a time that depends on `bytes` alone. */
-int constant_time_equal(const uint8_t *a, const uint8_t *b, size_t bytes);
-
-/* Zeroes memory; the compiler cannot drop it. */
-void wipe(void *memory, size_t bytes);
 
 #endif

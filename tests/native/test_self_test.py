@@ -18,9 +18,10 @@ print(next(l.split()[-1] for l in open("/proc/self/maps") if "libcrypto.so" in l
 
 def import_crypto(code: str = "import sealserve.native.crypto", **env: str) -> tuple[int, str]:
     path = os.pathsep.join(sys.path)
+    portable = {"SEALSERVE_GCM": "libcrypto", "SEALSERVE_SHA256": "libcrypto"}
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path, **env},
+        env={**os.environ, "PYTHONPATH": path, **portable, **env},
         capture_output=True,
         text=True,
         check=False,
@@ -82,4 +83,12 @@ def test_no_libcrypto_at_all(tmp_path: Path) -> None:
     code, said = import_crypto(LD_LIBRARY_PATH=str(tmp_path))
     assert code == 1
     assert "neither libcrypto.so.3 nor libcrypto.so.1.1" in said
-    assert "hint: install it" in said
+    assert "hint: it needs OpenSSL" in said
+
+
+@pytest.mark.parametrize("family", ["SEALSERVE_GCM", "SEALSERVE_SHA256"])
+def test_a_kernel_this_processor_does_not_have(family: str) -> None:
+    code, said = import_crypto(**{family: "abacus"})
+    assert code == 1
+    assert "no" in said
+    assert f"{family} is 'abacus'" in said
