@@ -78,6 +78,9 @@ class FolderPlace:
     def directory(self) -> str:
         return str(self.folder)
 
+    def wants(self, name: str) -> bool:
+        return True
+
     def create(self, name: str, size: int) -> int:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
