@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import jwt
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -129,6 +128,8 @@ def _header(token: str) -> dict[str, object]:
 
 
 def _signed_payload(token: str, key: rsa.RSAPublicKey) -> bytes:
+    import jwt  # a client has no tokens, and its installation no PyJWT
+
     try:
         payload: object = jwt.PyJWS(algorithms=[ALGORITHM]).decode(
             token, key, algorithms=[ALGORITHM]

@@ -91,7 +91,7 @@ def info(root_dir: Path | None, as_json: bool) -> None:
         "looked": [{"where": look.where, "found": look.found} for look in detection.looked],
         "simulated_root_dir": str(directory),
         "simulated_root_sha256": root.ark_sha256.hex(),
-        "simulated_measurement": simulated.MEASUREMENT.hex(),
+        "measurement": simulated.MEASUREMENT.hex(),
         "faults": {name: fault.what for name, fault in simulated.FAULTS.items()},
     }
     emit(result, _text(detection, result), as_json=as_json)
@@ -106,7 +106,7 @@ def _text(detection: devices.Detection, result: Mapping[str, object]) -> str:
             "",
             f"simulated root:        {result['simulated_root_dir']}",
             f"simulated_root_sha256: {result['simulated_root_sha256']}",
-            f"measurement (sha384):  {result['simulated_measurement']}",
+            f"measurement (sha384):  {result['measurement']}",
             "",
             "faults for `tee run --fault NAME`:",
             *(f"  {name:{width}}  {fault.what}" for name, fault in names.items()),

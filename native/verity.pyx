@@ -90,9 +90,9 @@ cdef class TreeBuilder:
         self._check_open()
         if self.pending_bytes:
             raise ValueError(f"the data ends {self.pending_bytes} bytes into a block of {BLOCK}")
-        leaves, self.leaves = self.leaves, None
         cdef Geometry shape
-        _measure(len(leaves) // SHA256_BYTES * BLOCK, &shape)
+        _measure(len(self.leaves) // SHA256_BYTES * BLOCK, &shape)
+        leaves, self.leaves = self.leaves, None
         return _grow(&shape, leaves)
 
     cdef _add(self, View source):

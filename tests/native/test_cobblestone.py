@@ -87,7 +87,7 @@ def test_salts_are_fresh(backend: Any) -> None:
 # ---- sizes
 
 
-@given(st.integers(0, 1 << 53))
+@given(st.integers(0, (1 << 52) - 1))
 def test_sizes_agree_with_the_twin(plain_bytes: int) -> None:
     sealed_bytes = reference.sealed_size(plain_bytes)
     assert cobblestone.sealed_size(plain_bytes) == sealed_bytes

@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -47,8 +46,8 @@ class Guarded:
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[tuple[Guarded, Guarded]]:
-    yield Guarded(), Guarded()
+def guarded() -> tuple[Guarded, Guarded]:
+    return Guarded(), Guarded()
 
 
 def test_every_length_agrees(text: bytes) -> None:

@@ -1,6 +1,6 @@
 """Makes the sealed files of this folder again, with another salt and so another root.
 
-Run as `PYTHONPATH=tests python tests/vectors/models/make.py FOLDER`, never over the old ones.
+Run as `PYTHONPATH=tests python tests/vectors/models/make.py FOLDER`; never over the old: they stay.
 """
 
 from __future__ import annotations
