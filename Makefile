@@ -1,6 +1,6 @@
 # make demo    the main job on real input, no cloud, no special hardware
 # make test    every test that takes seconds
-# make check   formatting, types, warnings as errors, sanitizers
+# make check   formatting, types, warnings as errors
 # make long    soak, big models, slow peers
 # make bench   ours beside the best peer and the machine's limit
 # make clean   everything these made
@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check lint types sanitize long bench clean setup
+.PHONY: demo test check lint types long bench clean setup
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export ORT_DISABLE_TELEMETRY := 1
@@ -29,7 +29,7 @@ demo: setup
 test: setup $(STAMPS)/debian-test $(STAMPS)/peer
 	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
 
-check: lint types sanitize
+check: lint types
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -37,9 +37,6 @@ lint: setup
 
 types: setup
 	$(VENV)/bin/mypy
-
-sanitize: setup
-	$(PY) tests/native/sanitize.py
 
 long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer
 	$(PY) -m pytest -m long
