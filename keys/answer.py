@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
@@ -74,27 +75,26 @@ class ReleasedKey:
 
     def unwrap(self, ephemeral: rsa.RSAPrivateKey) -> rsa.RSAPrivateKey:
         """The vault's private key, after `check`. Raises ReleaseError if it does not open."""
-        key = serialization.load_der_private_key(self._pkcs8(ephemeral), None)
+        key = self._opened(ephemeral)
         if not isinstance(key, rsa.RSAPrivateKey):
             raise jws.wrong_answer(f"a {type(key).__name__} inside key_hsm", "an RSA key")
         if self.modulus is not None and key.public_key().public_numbers().n != self.modulus:
             raise jws.wrong_answer("another key inside key_hsm than beside it", "the same modulus")
         return key
 
-    def _pkcs8(self, ephemeral: rsa.RSAPrivateKey) -> bytes:
+    def _opened(self, ephemeral: rsa.RSAPrivateKey) -> object:
         size = (ephemeral.key_size + 7) // 8
         digest = WRAP_HASHES[self.enc]()
         oaep = padding.OAEP(padding.MGF1(digest), digest, None)
         try:
             kek = ephemeral.decrypt(self.wrapped[:size], oaep)
             pkcs8 = keywrap.aes_key_unwrap_with_padding(kek, self.wrapped[size:])
-            serialization.load_der_private_key(pkcs8, None)
-        except (ValueError, keywrap.InvalidUnwrap, TypeError):
+            return serialization.load_der_private_key(pkcs8, None)
+        except (ValueError, keywrap.InvalidUnwrap, TypeError, UnsupportedAlgorithm):
             # the cause stays out: it may quote the plaintext
             raise jws.wrong_answer(
                 "a wrapped key that does not open", "one wrapped to the key in our token"
             ) from None
-        return pkcs8
 
 
 def _object(parent: Mapping[str, object], name: str) -> Mapping[str, object]:

@@ -59,8 +59,14 @@ class Connection:
         texts = {name: _text(path, name, values[name]) for name in _KEYS - {"version"}}
         if texts["platform"] not in PLATFORMS:
             raise ConfigError(f"is one of {', '.join(PLATFORMS)}", file=str(path), key="platform")
-        Authority.of_pem(texts["ca"].encode(), file=str(path))
-        texts["address"] = vault_host(texts["address"])
+        try:
+            texts["address"] = vault_host(texts["address"])
+        except ConfigError as error:
+            raise ConfigError(error.message, file=str(path), key="address") from None
+        try:
+            Authority.of_pem(texts["ca"].encode())
+        except ConfigError as error:
+            raise ConfigError(error.message, file=str(path), key="ca") from None
         return cls(**texts)
 
 

@@ -22,6 +22,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 
+from sealserve.models.draft import partial_beside
 from sealserve.native.errors import ConfigError
 
 MAX_KEY_FILE_BYTES = 16 * 1024  # an ML-KEM-768 public key is 1.7 KiB of PEM
@@ -35,9 +36,15 @@ _Part = TypeVar("_Part")
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:
-    """Create `path` with this mode and content. Raises ConfigError if it exists or cannot be."""
+    """Create `path` with this mode and content. Raises ConfigError if it exists or cannot be.
+
+    It has its name only once it is complete and on the disk.
+    """
+    partial = partial_beside(path)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        _write(partial, data, mode)
+        os.link(partial, path)  # unlike a rename, never over something
+        _make_last(path.parent)
     except FileExistsError:
         raise ConfigError(
             "the file exists and a key is never overwritten",
@@ -46,15 +53,25 @@ def write_new(path: Path, data: bytes, *, mode: int) -> None:
         ) from None
     except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", file=str(path)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)  # whatever the umask took away or left
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _make_last(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)  # whatever the umask took away or left
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise ConfigError(f"cannot be written: {error.strerror}", file=str(path)) from error
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def private_pem(parts: tuple[PrivatePart, ...]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -12,9 +13,9 @@ from sealserve.native.errors import ConfigError
 NAME = re.compile(r"[0-9A-Za-z-]{1,127}")
 VERSION = re.compile(r"[0-9a-f]{32}")
 # A DNS name, an IPv4 address or a bracketed IPv6 address, and a port; no user, path or query.
-_HOST = re.compile(
-    r"([0-9a-z](?:[0-9a-z.-]{0,251}[0-9a-z])?|\[[0-9a-f:.]{2,45}\])(?::([0-9]{1,5}))?"
-)
+_LABEL = "[0-9a-z](?:[0-9a-z-]{0,61}[0-9a-z])?"
+_HOST = re.compile(rf"({_LABEL}(?:\.{_LABEL})*|\[[0-9a-f:.]{{2,45}}\])(?::([0-9]{{1,5}}))?")
+_MAX_NAME = 253
 _MAX_URL = 512  # host 253, name 127, version 32, and the rest
 _HTTPS_PORT = 443
 
@@ -52,14 +53,19 @@ class KeyId:
 
 
 def vault_host(text: str) -> str:
-    """`HOST[:PORT]` in its one spelling: lower case, without the port 443. Raises ConfigError."""
-    found = _HOST.fullmatch(text.lower())
-    if found is None:
+    """`HOST[:PORT]` in its one spelling: lower case, without the port 443. Raises ConfigError.
+
+    An internationalised name has to come in its ASCII form (`xn--…`), as certificates have it.
+    """
+    # not before: some letters outside ASCII have a lower case inside it
+    found = _HOST.fullmatch(text.lower()) if text.isascii() else None
+    name = _one_spelling(found[1]) if found else ""
+    if found is None or not name:
         raise ConfigError(f"{text[:80]!r} is not HOST or HOST:PORT")
     port = int(found[2]) if found[2] else _HTTPS_PORT
     if not 0 < port < 65536:
         raise ConfigError(f"port {port} of {text[:80]!r} is not between 1 and 65535")
-    return found[1] if port == _HTTPS_PORT else f"{found[1]}:{port}"
+    return name if port == _HTTPS_PORT else f"{name}:{port}"
 
 
 def host_and_port(host: str) -> tuple[str, int]:
@@ -68,6 +74,18 @@ def host_and_port(host: str) -> tuple[str, int]:
     if found is None:
         raise ValueError(f"{host!r} was not spelled by vault_host")
     return found[1].strip("[]"), int(found[2] or _HTTPS_PORT)
+
+
+def _one_spelling(name: str) -> str:
+    """The name or address as everybody writes it; "" for one that cannot exist."""
+    try:
+        if name.startswith("["):
+            return f"[{ipaddress.IPv6Address(name[1:-1]).compressed}]"
+        if name.rpartition(".")[2].isdigit():  # no top-level domain is a number (RFC 3696)
+            return str(ipaddress.IPv4Address(name))
+    except ValueError:
+        return ""
+    return name if len(name) <= _MAX_NAME else ""
 
 
 def _refused(url: str, why: str) -> ConfigError:

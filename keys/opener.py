@@ -122,19 +122,23 @@ def connect_vault(options: VaultOptions, source: EvidenceSource) -> VaultOpener:
     """The opener that `serve --vault …` means.
 
     `trustd:HOST:PORT` needs the digest of its CA and is its own attestation service.
-    `azure:https://HOST` needs the URL of an attestation service, and hardware that is not
-    simulated. credential: a bearer token, for trust-service keys with a release role.
+    `HOST` or `azure:https://HOST` needs the URL of an attestation service, and hardware that is
+    not simulated. credential: a bearer token, for trust-service keys with a release role.
     Raises ConfigError, and for the CA from the handshake ReleaseError or UnavailableError.
     """
-    scheme, _, rest = options.vault.partition(":")
-    if scheme == "trustd" and rest:
-        return _trust_service(vault_host(rest), options, source)
-    if scheme == "azure" and rest.startswith("https://"):
-        return _azure(vault_host(rest.removeprefix("https://").rstrip("/")), options, source)
-    raise ConfigError(
-        f"--vault {options.vault[:120]!r} names no vault",
-        hint="write trustd:HOST:PORT or azure:https://HOST",
-    )
+    if options.vault.startswith("trustd:"):
+        return _trust_service(_host(options, "trustd:"), options, source)
+    return _azure(_host(options, "azure:https://"), options, source)
+
+
+def _host(options: VaultOptions, scheme: str) -> str:
+    try:
+        return vault_host(options.vault.removeprefix(scheme).removesuffix("/"))
+    except ConfigError as error:
+        raise ConfigError(
+            f"--vault {options.vault[:120]!r} names no vault: {error.message}",
+            hint="write trustd:HOST:PORT, or the host of an Azure vault",
+        ) from None
 
 
 def _trust_service(host: str, options: VaultOptions, source: EvidenceSource) -> VaultOpener:

@@ -102,9 +102,11 @@ class ReleaseSession:
         ReleaseError for a genuine token about something else.
         """
         self._expect(_Step.ATTESTING)
+        ephemeral, self._ephemeral = self._ephemeral, None
         self._step = _Step.OVER
         told = verify_token(token, keys, issuer=self._config.issuer, now=now)
         self._check_about_us(told)
+        self._ephemeral = ephemeral
         self._step = _Step.RELEASING
         return ReleaseRequest(self._key_id.name, self._key_id.version, token)
 

@@ -157,6 +157,7 @@ class RsaRecipient:
     def wrap(self, key: SecretBuffer, root: bytes, header_sha256: bytes) -> Slot:
         """A slot this vault key opens. Root and header are not bound: Azure has no place for it."""
         _check_length(key)
+        # cryptography's RSA takes nothing but `bytes`: one copy that is freed, not wiped
         wrapped = self._public.encrypt(bytes(key), oaep_256())
         return Slot("azure", self.key_id.url, RSA_OAEP_256, wrapped)
 
