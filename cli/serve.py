@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from sealserve.cli.files import read
 from sealserve.cli.output import say
 from sealserve.native.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sealserve.inference.server.config import Limits
 
 EPILOG = (
     "Example: sealserve serve model.sealed --root 9f2c… --vault trustd:vault.example:8443 "
@@ -78,6 +83,19 @@ EPILOG = (
     is_flag=True,
     help="Refuse calls that do not name the root their caller verified.",
 )
+@click.option(
+    "--config",
+    "config_file",
+    default="",
+    metavar="FILE",
+    help="TOML file with limits other than the defaults.",
+)
+@click.option(
+    "--config-sha256",
+    default="",
+    metavar="HEX",
+    help="SHA-256 that file must have; it makes the file part of what is measured.",
+)
 def command(
     files: tuple[str, ...],
     roots: tuple[str, ...],
@@ -89,6 +107,8 @@ def command(
     identity: str,
     listen: str,
     require_root: bool,
+    config_file: str,
+    config_sha256: str,
 ) -> None:
     """Serve sealed models over gRPC (Open Inference Protocol v2).
 
@@ -122,11 +142,23 @@ def command(
         listen_host=host,
         listen_port=port,
         require_root=require_root,
+        limits=_limits(config_file, config_sha256),
     )
     source = devices.detect(os.environ)
     if identity:
         say("warning: the key comes from a file and no attestation guards it: simulated use only")
     app.run(config, hardened, source, lambda ready: click.echo(ready.line()))
+
+
+def _limits(file: str, sha256: str) -> Limits:
+    from sealserve.inference.server.config import Limits
+    from sealserve.inference.server.config_file import MAX_FILE_BYTES, limits_of
+
+    if file:
+        return limits_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
+    if sha256:
+        raise ConfigError("means nothing without --config", key="--config-sha256")
+    return Limits()
 
 
 def _size(file: str) -> int:

@@ -2,7 +2,7 @@
 
 The order is the promise: the port is tried, the key and the certificates are made, every model is
 opened and verified, and only then anything listens. SIGTERM and SIGINT stop new calls, let those
-under way finish, and end with success.
+under way finish, and end with success. SIGTERM before that wipes what was opened, with success too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import FrameType
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -68,19 +69,21 @@ def run(
     announce: Callable[[Ready], None],
 ) -> None:
     """Serve until a signal says stop. announce: called once, when the server answers."""
+    signal.signal(signal.SIGTERM, _give_up)
     require_free_port(config.listen_host, config.listen_port)
     log(Event.PLATFORM_FOUND, platform=source.platform)
-    memory = choose(hardened, weights_bytes(config), swap=swap_is_on())
-    log(Event.HARDENED, weights=memory.way, why_no_mount=hardened.why_no_mount)
-    opener = opener_for(config.keys, source)
-    started = time.monotonic()
-    identity = TlsIdentity(source)
-    evidence_seconds = time.monotonic() - started
-    log(Event.CERTIFICATES_MADE, seconds=round(evidence_seconds, 4))
-    opened = open_all(config, opener, memory)
+    with choose(hardened, weights_bytes(config), swap=swap_is_on()) as memory:
+        log(Event.HARDENED, weights=memory.way, why_no_mount=hardened.why_no_mount)
+        opener = opener_for(config.keys, source)
+        started = time.monotonic()
+        identity = TlsIdentity(source)
+        evidence_seconds = time.monotonic() - started
+        log(Event.CERTIFICATES_MADE, seconds=round(evidence_seconds, 4))
+        opened = open_all(config, opener, memory)
     server = Server(config, source, identity, opened)
 
     def tell(port: int) -> None:
+        log(Event.READY, host=config.listen_host, port=port, models=len(tuple(opened.registry)))
         announce(
             Ready(
                 host=config.listen_host,
@@ -190,6 +193,11 @@ class Server:
                 await self.rotate()
             except SealserveError as error:  # the certificates in use stay valid for weeks
                 log(Event.ROTATION_FAILED, error=type(error).__name__)
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> None:
+    """SIGTERM while models are opened: whoever holds something secret wipes it on the way out."""
+    raise SystemExit(0)
 
 
 def require_free_port(host: str, port: int) -> None:

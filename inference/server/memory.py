@@ -157,7 +157,11 @@ class AnonymousPlace:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The way taken, for all models of a process. folder: None where nothing has a path."""
+    """The way taken, for all models of a process. folder: None where nothing has a path.
+
+    Use it in a `with` block: every model is loaded at its end, or none will be, and the folder
+    goes away.
+    """
 
     way: str
     folder: Path | None
@@ -167,8 +171,10 @@ class Memory:
         """Room for the weights of one more model."""
         return MountedPlace(self.folder / str(number)) if self.folder else AnonymousPlace()
 
-    def close(self) -> None:
-        """Every model is loaded, or none will be: take the folder away."""
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._leave()
 
 

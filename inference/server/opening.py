@@ -31,7 +31,7 @@ def weights_bytes(config: ServerConfig) -> int:
 
 
 def open_all(config: ServerConfig, opener: Opener, memory: Memory) -> Opened:
-    """Open every model of the configuration; the memory's folder is gone afterwards.
+    """Open every model of the configuration, one after the other.
 
     Raises what `models.open_model` raises, and FormatError for a model nobody can serve.
     """
@@ -39,12 +39,9 @@ def open_all(config: ServerConfig, opener: Opener, memory: Memory) -> Opened:
     started = time.monotonic()
     released = 0.0
     models = []
-    try:
-        for number, model in enumerate(config.models):
-            models.append(_open(model, timed, memory, number, threads=config.limits.threads))
-            released += timed.seconds
-    finally:
-        memory.close()
+    for number, model in enumerate(config.models):
+        models.append(_open(model, timed, memory, number, threads=config.limits.threads))
+        released += timed.seconds
     return Opened(Registry(models), released, time.monotonic() - started - released)
 
 

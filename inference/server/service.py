@@ -32,6 +32,9 @@ from sealserve.inference.wire.infer import IncomingRequest, InferResponse, encod
 from sealserve.native.errors import InputError, SealserveError, UnavailableError
 
 _VERSION: Final = importlib.metadata.version("sealserve")
+# A message travels as an HTTP/2 header, up to 12 bytes a character, of which clients take 8 KiB;
+# the names it quotes are the caller's own and may be long.
+_MAX_WORDS: Final = 500
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
 # First match counts. What is not here is INTERNAL.
@@ -163,7 +166,9 @@ async def _abort(method: str, error: Exception, context: Any) -> NoReturn:
 
 
 def _words(error: Exception) -> str:
-    return error.message if isinstance(error, SealserveError) else "the request took too long"
+    if not isinstance(error, SealserveError):
+        return "the request took too long"
+    return error.message if len(error.message) <= _MAX_WORDS else f"{error.message[:_MAX_WORDS]}…"
 
 
 def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
