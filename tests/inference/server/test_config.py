@@ -1,0 +1,195 @@
+"""The measured configuration: what it refuses, and a digest that anybody can compute again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import pytest
+
+from sealserve.inference.server.config import (
+    MAX_MODELS,
+    KeySource,
+    Limits,
+    ServedModel,
+    ServerConfig,
+    pair,
+)
+from sealserve.inference.server.config_file import BOUNDS, limits_of
+from sealserve.native.errors import ConfigError
+
+ROOT = "9f2c" + "22" * 30
+GOOD: dict[str, Any] = {
+    "models": (ServedModel("/models/net.sealed", ROOT),),
+    "keys": KeySource(vault="trustd:vault.example:8443", vault_ca_sha256="51d0" + "00" * 30),
+}
+# Written by hand: whoever knows the command line can write the same.
+CANONICAL = (
+    '{"keys":{"attestation_service":"","identity":"","vault":"trustd:vault.example:8443",'
+    '"vault_ca":"","vault_ca_sha256":"51d0' + "00" * 30 + '","vault_credential":""},'
+    '"limits":{"drain_seconds":10.0,"message_bytes":67108864,"request_seconds":60.0,'
+    '"rotation_hours":12.0,"running":2,"threads":1,"waiting":64},'
+    '"listen_host":"0.0.0.0","listen_port":8001,'
+    '"models":[{"path":"/models/net.sealed","root":"' + ROOT + '"}],"require_root":false}'
+)
+
+
+def config(**changes: Any) -> ServerConfig:
+    return ServerConfig(**{**GOOD, **changes})
+
+
+def test_the_canonical_text_is_sorted_json_without_spaces() -> None:
+    assert config().canonical().decode() == CANONICAL
+    assert config().sha256() == hashlib.sha256(CANONICAL.encode()).digest()
+
+
+def test_the_canonical_text_is_ascii_whatever_the_path() -> None:
+    text = config(models=(ServedModel("/modèles/net", ROOT),)).canonical()
+    assert text.isascii()
+    assert json.loads(text)["models"][0]["path"] == "/modèles/net"
+
+
+DIFFERENT = {
+    "file": {"models": (ServedModel("/models/other", ROOT),)},
+    "root": {"models": (ServedModel("/models/net.sealed", ROOT[::-1]),)},
+    "one model more": {"models": (*GOOD["models"], ServedModel("b", ROOT[::-1]))},
+    "listen host": {"listen_host": "127.0.0.1"},
+    "listen port": {"listen_port": 8002},
+    "require root": {"require_root": True},
+    "identity": {"keys": KeySource(identity="owner.key")},
+    **{
+        f"key source: {field.name}": {
+            "keys": dataclasses.replace(GOOD["keys"], **{field.name: "x"})
+        }
+        for field in dataclasses.fields(KeySource)
+        if field.name != "identity"
+    },
+    **{
+        f"limit: {field.name}": {"limits": Limits(**{field.name: 3})}
+        for field in dataclasses.fields(Limits)
+    },
+}
+
+
+@pytest.mark.parametrize("changes", DIFFERENT.values(), ids=DIFFERENT.keys())
+def test_every_difference_shows_in_the_digest(changes: dict[str, Any]) -> None:
+    assert config(**changes).sha256() != config().sha256()
+
+
+def test_every_field_is_among_the_differences() -> None:
+    changed = {name for changes in DIFFERENT.values() for name in changes}
+    assert changed == {field.name for field in dataclasses.fields(ServerConfig)}
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "no model": ({"models": ()}, "0 models"),
+    "too many models": (
+        {"models": tuple(ServedModel("f", f"{n:064x}") for n in range(MAX_MODELS + 1))},
+        "33 models",
+    ),
+    "root too short": ({"models": (ServedModel("f", ROOT[:-2]),)}, "64 hexadecimal digits"),
+    "root too long": ({"models": (ServedModel("f", ROOT + "00"),)}, "64 hexadecimal digits"),
+    "root not hexadecimal": ({"models": (ServedModel("f", "g" * 64),)}, "64 hexadecimal digits"),
+    "root with spaces": ({"models": (ServedModel("f", f"{ROOT} "),)}, "64 hexadecimal digits"),
+    "root empty": ({"models": (ServedModel("f", ""),)}, "64 hexadecimal digits"),
+    "a root twice": ({"models": (ServedModel("a", ROOT), ServedModel("b", ROOT))}, "twice"),
+    "no source of keys": ({"keys": KeySource()}, "exactly one"),
+    "two sources of keys": ({"keys": KeySource(identity="a", vault="b")}, "exactly one"),
+    **{
+        f"{field.name} with identity": (
+            {"keys": KeySource(identity="owner.key", **{field.name: "x"})},
+            "means nothing without --vault",
+        )
+        for field in dataclasses.fields(KeySource)
+        if field.name not in ("identity", "vault")
+    },
+    **{
+        f"{field.name} of 0": ({"limits": Limits(**{field.name: 0})}, "is not above 0")
+        for field in dataclasses.fields(Limits)
+    },
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_configuration_that_makes_no_sense(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config(**changes)
+
+
+def test_files_and_roots_are_paired_in_order() -> None:
+    assert pair(["a", "b"], [ROOT.upper(), "00" * 32]) == (
+        ServedModel("a", ROOT),
+        ServedModel("b", "00" * 32),
+    )
+
+
+@pytest.mark.parametrize(("files", "roots"), [(["a"], []), (["a", "b"], [ROOT]), ([], [ROOT])])
+def test_another_number_of_roots_than_files_is_refused(files: list[str], roots: list[str]) -> None:
+    with pytest.raises(ConfigError, match=f"{len(files)} sealed files and {len(roots)} roots"):
+        pair(files, roots)
+
+
+# ---- the file with limits
+
+
+def load(text: str, sha256: str | None = None) -> Limits:
+    data = text.encode()
+    digest = hashlib.sha256(data).hexdigest() if sha256 is None else sha256
+    return limits_of(data, digest, file="serve.toml")
+
+
+def limit(name: str, value: int) -> str:
+    return f"version = 1\n[limits]\n{name} = {value}\n"
+
+
+def test_a_file_sets_limits_and_leaves_the_others() -> None:
+    limits = load("version = 1\n[limits]\nrunning = 4\nmessage_bytes = 1048576\n")
+    assert limits == Limits(running=4, message_bytes=1048576)
+
+
+def test_a_digest_may_be_written_in_upper_case() -> None:
+    text = "version = 1\n[limits]\n"
+    assert load(text, hashlib.sha256(text.encode()).hexdigest().upper()) == Limits()
+
+
+@pytest.mark.parametrize("sha256", ["", "00" * 32, "no digest"])
+def test_a_file_of_another_digest_is_not_even_parsed(sha256: str) -> None:
+    with pytest.raises(ConfigError, match="--config-sha256") as refused:
+        load("this is not TOML", sha256)
+    assert hashlib.sha256(b"this is not TOML").hexdigest() in refused.value.message
+
+
+def test_every_limit_can_be_set_within_bounds_that_hold_the_default() -> None:
+    defaults = dataclasses.asdict(Limits())
+    assert BOUNDS.keys() == defaults.keys()
+    for name, (low, high) in BOUNDS.items():
+        assert low <= defaults[name] <= high
+        for value in (low, high):
+            assert getattr(load(limit(name, value)), name) == value
+
+
+BAD_FILES = {
+    "empty": "",
+    "no version": "[limits]\n",
+    "no limits": "version = 1\n",
+    "another version": "version = 2\n[limits]\n",
+    "not TOML": "version = 1\n[limits\n",
+    "limits not a table": "version = 1\nlimits = 3\n",
+    "unknown limit": "version = 1\n[limits]\nruning = 2\n",
+    "a root": 'version = 1\nroot = "00"\n[limits]\n',
+    "a vault": 'version = 1\n[limits]\n[keys]\nvault = "trustd:elsewhere"\n',
+    "text": 'version = 1\n[limits]\nrunning = "2"\n',
+    "true": "version = 1\n[limits]\nrunning = true\n",
+    "fraction": "version = 1\n[limits]\nrequest_seconds = 0.5\n",
+    **{f"{name} below": limit(name, low - 1) for name, (low, _) in BOUNDS.items()},
+    **{f"{name} above": limit(name, high + 1) for name, (_, high) in BOUNDS.items()},
+}
+
+
+@pytest.mark.parametrize("text", BAD_FILES.values(), ids=BAD_FILES.keys())
+def test_a_file_that_says_anything_else(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load(text)
+    assert refused.value.file == "serve.toml"

@@ -1,0 +1,108 @@
+"""The environment: each variable alone keeps the server from starting, is kept, or is dropped."""
+
+from __future__ import annotations
+
+import pytest
+
+from sealserve.inference.server.guard import guard, refusals
+from sealserve.native.errors import ConfigError
+
+REFUSED = [
+    "SSLKEYLOGFILE",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "LD_AUDIT",
+    "LD_DEBUG_OUTPUT",
+    "LD_PROFILE",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONSTARTUP",
+    "PYTHONINSPECT",
+    "PYTHONBREAKPOINT",
+    "PYTHONWARNINGS",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONDUMPREFS",
+    "PYTHON_ANYTHING_LATER",
+    "OPENSSL_CONF",
+    "OPENSSL_MODULES",
+    "OPENSSL_ENGINES",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "GRPC_PROXY",
+    # Some programs read these in lower case.
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "sslkeylogfile",
+]
+KEPT = [
+    "HOME",
+    "HOSTNAME",
+    "LANG",
+    "LC_ALL",
+    "ORT_DISABLE_TELEMETRY",
+    "PATH",
+    "SEALSERVE_TEE_FD",
+    "TERM",
+    "TZ",
+    "UVM_SECURITY_CONTEXT_DIR",
+]
+DROPPED = [
+    "AZURE_CLIENT_SECRET",
+    "BASH_ENV",
+    "CURL_CA_BUNDLE",
+    "GODEBUG",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "GRPC_TRACE",
+    "GRPC_VERBOSITY",
+    "LOCPATH",
+    "MALLOC_ARENA_MAX",
+    "OMP_NUM_THREADS",
+    "ORT_DEFAULT_LOGGER_SEVERITY",
+    "PYTHONUNBUFFERED",
+    "PYTHON_VERSION",
+    "REQUESTS_CA_BUNDLE",
+    "SEALSERVE_ROOT",
+    "TMPDIR",
+    "XDG_STATE_HOME",
+]
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_one_refused_variable_keeps_the_server_from_starting(name: str) -> None:
+    environment = {"PATH": "/bin", name: "s3cret-value"}
+    with pytest.raises(ConfigError) as refused:
+        guard(environment)
+    assert f"{name} (" in refused.value.message
+    assert refused.value.hint
+    assert "s3cret-value" not in str(refused.value)
+    assert environment == {"PATH": "/bin", name: "s3cret-value"}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_variable_that_is_empty_is_refused_too(name: str) -> None:
+    assert list(refusals({name: ""})) == [name]
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_is_kept(name: str) -> None:
+    environment = {name: "value"}
+    guard(environment)
+    assert environment == {name: "value"}
+
+
+@pytest.mark.parametrize("name", DROPPED)
+def test_what_is_dropped(name: str) -> None:
+    environment = {"PATH": "/bin", name: "value"}
+    guard(environment)
+    assert environment == {"PATH": "/bin"}
+
+
+def test_every_refused_variable_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as refused:
+        guard(dict.fromkeys(REFUSED, "x"))
+    assert all(name in refused.value.message for name in REFUSED)
