@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable
 
 import httpx
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.token import MAX_JWKS_BYTES, MAX_TOKEN_BYTES, TokenKeys
+from sealserve.keys.deadline import Deadline
 from sealserve.native.errors import ReleaseError, UnavailableError
 
 API_VERSION = "2022-08-01"  # first version with SevSnpVm in the published API specification
@@ -67,7 +66,9 @@ class AttestationService:
             verify=tls if tls is not None else True,
             trust_env=False,
             follow_redirects=False,
-            headers={"User-Agent": "sealserve"},
+            limits=httpx.Limits(max_keepalive_connections=0),  # as `Deadline` wants it
+            # nothing to unpack: a limit on bytes is then a limit on memory
+            headers={"User-Agent": "sealserve", "Accept-Encoding": "identity"},
         )
 
     def close(self) -> None:
@@ -114,26 +115,31 @@ class AttestationService:
     def _attempt(self, method: str, url: str, body: bytes | None, limit: int, ends: float) -> bytes:
         timeout = max(0.1, min(ATTEMPT_SECONDS, ends - time.monotonic()))
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        try:
-            with self._client.stream(
-                method, url, content=body, headers=headers, timeout=timeout
-            ) as response:
-                answer = self._read(response, limit, time.monotonic() + timeout)
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            raise UnavailableError(f"{self.url} does not answer: {error}") from error
+        with Deadline(timeout) as deadline:
+            try:
+                with self._client.stream(
+                    method,
+                    url,
+                    content=body,
+                    headers=headers,
+                    timeout=timeout,
+                    extensions={"trace": deadline.trace},
+                ) as response:
+                    answer = self._read(response, limit)
+            except httpx.TransportError as error:
+                what = "did not finish its answer in time" if deadline.passed else str(error)
+                raise UnavailableError(f"{self.url} does not answer: {what}") from error
         if response.status_code == httpx.codes.OK:
             return answer
         raise self._refusal(response, answer)
 
-    def _read(self, response: httpx.Response, limit: int, ends: float) -> bytes:
-        """The body, at most `limit` bytes and until `ends`: a peer may also never finish."""
+    def _read(self, response: httpx.Response, limit: int) -> bytes:
+        """The body as it was sent, at most `limit` bytes."""
         answer = bytearray()
-        for piece in response.iter_bytes():
+        for piece in response.iter_raw():
             answer += piece
             if len(answer) > limit:
                 raise ReleaseError(f"{self.url} answered with more than {limit} bytes")
-            if time.monotonic() > ends:
-                raise UnavailableError(f"{self.url} did not finish its answer in time")
         return bytes(answer)
 
     def _refusal(self, response: httpx.Response, answer: bytes) -> ReleaseError | UnavailableError:
@@ -166,7 +172,8 @@ def printable(text: str) -> str:
 
 
 def _pem(der: bytes) -> bytes:
-    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+    # not parsed: AMD's leaves have the serial 0, which X.509 libraries begin to refuse
+    return ssl.DER_cert_to_PEM_cert(der).encode()
 
 
 def _b64(data: bytes) -> str:

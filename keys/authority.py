@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import socket
 import ssl
 from pathlib import Path
@@ -17,6 +18,7 @@ from sealserve.native.errors import ConfigError, ReleaseError, UnavailableError
 
 HANDSHAKE_SECONDS = 10.0
 _MAX_CERTIFICATE_BYTES = 16 * 1024
+_SHA256 = re.compile("[0-9A-Fa-f]{64}")
 
 
 class Authority:
@@ -103,11 +105,8 @@ def der(certificate: x509.Certificate) -> bytes:
 
 def digest(text: str) -> str:
     """64 hex digits in lower case. Raises ConfigError."""
-    try:
-        if len(bytes.fromhex(text)) == 32:
-            return text.lower()
-    except ValueError:
-        pass
+    if _SHA256.fullmatch(text):
+        return text.lower()
     raise ConfigError(f"{text[:80]!r} is not a SHA-256 digest", hint="64 hexadecimal digits")
 
 

@@ -33,6 +33,9 @@ class Attests(Protocol):
     def attest(self, evidence: Evidence) -> str:
         """A token for this evidence."""
 
+    def close(self) -> None:
+        """Close the connections."""
+
     def keys(self, issuer: str) -> TokenKeys:
         """The issuer's signing keys, fetched anew."""
 
@@ -42,6 +45,9 @@ class Releases(Protocol):
 
     def release(self, request: ReleaseRequest) -> str:
         """The vault's signed answer."""
+
+    def close(self) -> None:
+        """Close the connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,11 @@ class VaultOpener:
         self._source = source
         self._clock = clock
         self._keys = TokenKeys({})
+
+    def close(self) -> None:
+        """Close the connections to both."""
+        self._service.close()
+        self._vault.close()
 
     def unwrap(self, slots: Sequence[Slot], root: bytes, header_sha256: bytes) -> SecretBuffer:
         """The input key, released to this machine.

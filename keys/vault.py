@@ -20,19 +20,18 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpResponse
 from azure.keyvault.keys import KeyClient, KeyExportEncryptionAlgorithm, KeyReleasePolicy
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sealserve.keys import bounded
 from sealserve.keys.attest import printable, told_by
 from sealserve.keys.authority import Authority
 from sealserve.keys.keyid import KeyId
 from sealserve.keys.session import ReleaseRequest
 from sealserve.native.errors import ConfigError, ReleaseError, SealserveError, UnavailableError
 
-CONNECT_SECONDS = 5.0
-READ_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0  # for the retries of one call
 RETRIES = 4  # the SDK's own back-off, doubling from 0.8 s
 VAULT_KEY_BITS = 3072
 # What a bearer token must be when the attestation token is the credential: the SDK sends none
@@ -42,11 +41,19 @@ ATTESTED = "attested"
 
 @dataclass(frozen=True, slots=True)
 class VaultKey:
-    """One version of a key, as much as its vault tells. policy: the release policy, as stored."""
+    """One version of a key, as much as its vault tells.
+
+    policy: the release policy, as stored; empty for a key that is never released.
+    """
 
     key_id: KeyId
     public: rsa.RSAPublicKey
     policy: bytes
+    enabled: bool
+
+
+class NoSuchKeyError(ReleaseError):
+    """The vault answered that it has no such key."""
 
 
 class StaticCredential:
@@ -70,6 +77,7 @@ class Vault:
         *,
         authority: Authority | None = None,
         retries: int = RETRIES,
+        answer_seconds: float = bounded.ANSWER_SECONDS,
     ) -> None:
         """host: as `keyid.vault_host` spells it.
 
@@ -85,12 +93,9 @@ class Vault:
             verify_challenge_resource=authority is None,
             # a redirect would carry the attestation token to a host nobody measured
             permit_redirects=False,
-            retry_total=retries,
-            transport=RequestsTransport(
-                connection_verify=authority.path if authority else True,
-                connection_timeout=CONNECT_SECONDS,
-                read_timeout=READ_SECONDS,
-                use_env_settings=False,  # no proxy and no CA bundle from the environment
+            retry_policy=bounded.Patience(retry_total=retries, timeout=DEADLINE_SECONDS),
+            transport=bounded.transport(
+                authority.path if authority else None, answer_seconds=answer_seconds
             ),
         )
 
@@ -133,10 +138,22 @@ class Vault:
         """A key's public part and policy; without a version, its newest."""
         return self._key(lambda: self._client.get_key(name, version or None), name)
 
+    def find(self, name: str) -> VaultKey | None:
+        """The newest version of a key, or None where the vault has no key of this name."""
+        try:
+            return self.get(name)
+        except NoSuchKeyError:
+            return None
+
     def _key(self, ask: Callable[[], Any], name: str) -> VaultKey:
         with self._translated(f"key {name}"):
             key = ask()
-        key_id = KeyId.parse(str(key.id))
+        try:
+            key_id = KeyId.parse(str(key.id))
+        except ConfigError as error:
+            raise ReleaseError(
+                f"{self.host} was asked for the key {name} and answered: {error.message}"
+            ) from None
         if (key_id.host, key_id.name) != (self.host, name) or not key_id.version:
             raise ReleaseError(
                 f"{self.host} was asked for the key {name} and answered with {key_id}",
@@ -151,7 +168,12 @@ class Vault:
         except ValueError:
             raise ReleaseError(f"{key_id} is not an RSA key we can use") from None
         policy = key.properties.release_policy
-        return VaultKey(key_id, public, policy.encoded_policy if policy else b"")
+        return VaultKey(
+            key_id,
+            public,
+            policy.encoded_policy if policy else b"",
+            enabled=key.properties.enabled is True,
+        )
 
     @contextmanager
     def _translated(self, what: str) -> Iterator[None]:
@@ -174,14 +196,25 @@ class Vault:
                 hint="which token or identity is configured here, and what role does it have?",
             )
         if isinstance(error, ResourceNotFoundError):
-            return ReleaseError(f"{self.host}: {_told(error)}", denied=f"{self.host}: {what}")
+            return NoSuchKeyError(f"{self.host}: {_told(error)}", denied=f"{self.host}: {what}")
         if isinstance(error, (ServiceRequestError, ServiceResponseError)):
             return UnavailableError(f"{self.host} does not answer: {printable(str(error))[:300]}")
         status = error.status_code if isinstance(error, HttpResponseError) else None
         if status == 429 or (status or 0) >= 500:
-            return UnavailableError(f"{self.host} answered HTTP {status} to {what}")
+            return UnavailableError(
+                f"{self.host} answered HTTP {status} to {what}",
+                retry_after_seconds=_retry_after(error),
+            )
         told = _told(error)
         return ReleaseError(f"{self.host} refused {what}: {told}", denied=f"{self.host}: {told}")
+
+
+def _retry_after(error: AzureError) -> float:
+    response = error.response if isinstance(error, HttpResponseError) else None
+    if not isinstance(response, HttpResponse):
+        return 0.0
+    wish = response.headers.get("Retry-After", "")
+    return float(wish) if wish.isdigit() and len(wish) < 6 else 0.0
 
 
 def _told(error: AzureError) -> str:
