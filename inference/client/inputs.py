@@ -39,7 +39,7 @@ def _tensor(spec: TensorSpec, value: object, cast_rule: Cast) -> Tensor:
     if spec.datatype == "BYTES":
         data = _texts(spec, value)
     elif spec.datatype == "BF16":
-        data = _bfloat16(spec, _fixed(spec, value, np.dtype("<f4"), cast_rule), cast_rule)
+        data = _bfloat16(spec, value, cast_rule)
     else:
         storage = data_type(spec.datatype).storage
         assert storage is not None  # BYTES alone has none
@@ -60,27 +60,39 @@ def _from_list(spec: TensorSpec, value: object, storage: np.dtype[np.generic]) -
     """Lists have no type of their own and take the model's, if each value is one of its kind."""
     try:
         natural = np.asarray(value)
-        fits = natural.size == 0 or _same_kind(natural.dtype, storage)
-        data = natural.astype(storage) if natural.size == 0 else np.array(value, storage)
+        kind = _kind(natural, value)
+        if natural.size and not _same_kind(kind, storage):
+            raise InputError(
+                f"input {spec.name!r} holds {natural.dtype.name} values; the model takes"
+                f" {spec.datatype}"
+            )
+        # Python's own integers are refused beyond the bounds of a type; arrays inside would wrap.
+        exact = np.asarray(value, object) if kind in "iu" else natural
+        return _nearest(spec, exact, storage)
     except (ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(
             f"input {spec.name!r} cannot be read as {spec.datatype}: {error}",
             hint="give nested lists of equal lengths, or a numpy array",
         ) from error
-    if not fits:
-        raise InputError(
-            f"input {spec.name!r} holds {natural.dtype.name} values; the model takes"
-            f" {spec.datatype}"
-        )
-    return data
 
 
-def _same_kind(given: np.dtype[np.generic], wanted: np.dtype[np.generic]) -> bool:
+def _kind(natural: Array, value: object) -> str:
+    """The kind of number in a list; numpy joins large integers of both signs to floats."""
+    if natural.dtype.kind in "fO" and natural.size:
+        every = np.asarray(value, object).reshape(-1)
+        if all(isinstance(element, int | np.integer) for element in every):
+            return "i"
+        if all(isinstance(element, int | float | np.number) for element in every):
+            return "f"
+    return natural.dtype.kind
+
+
+def _same_kind(given: str, wanted: np.dtype[np.generic]) -> bool:
     """Numbers stay numbers of their kind: no fraction for an integer, no number for a truth."""
-    ranks = {"b": "b", "u": "bu", "i": "biu", "f": "biuf", "c": "biufc"}
-    if wanted.kind == "b":
-        return given.kind == "b"
-    return given.kind in ranks["i" if wanted.kind == "u" else wanted.kind]
+    ranks = {"b": "b", "i": "biu", "u": "biu", "f": "biuf"}
+    return given in ranks[wanted.kind]
 
 
 def _converted(
@@ -92,9 +104,9 @@ def _converted(
             f" ({storage.name}), and that cast loses something",
             hint=f"round it yourself: {spec.name}.astype(np.{storage.name})",
         )
-    data: Array = array.astype(storage, copy=False)
-    integers_to_floats = array.dtype.kind in "iu" and storage.kind == "f"
-    if cast_rule == "safe" and integers_to_floats and not _survived(array, data):
+    data = _nearest(spec, array, storage)
+    integers = array.dtype.kind in "iu" and (cast_rule == "safe" or storage.kind in "iu")
+    if integers and not _survived(array, data):
         raise InputError(
             f"input {spec.name!r} has integers that {spec.datatype} does not hold exactly",
             hint=f"round them yourself: {spec.name}.astype(np.{storage.name})",
@@ -102,31 +114,65 @@ def _converted(
     return data
 
 
-def _survived(integers: Array, floats: Array) -> bool:
+def _nearest(spec: TensorSpec, given: Array, storage: np.dtype[np.generic]) -> Array:
+    """Rounded where floats are wanted; InputError for what would be rounded to infinity."""
+    with np.errstate(over="ignore"):
+        data: Array = given.astype(storage, copy=False)
+    if storage.kind == "f" and data is not given:
+        _require_range(spec, given, data)
+    return data
+
+
+def _require_range(spec: TensorSpec, given: Array, floats: Array) -> None:
+    infinite = np.isinf(floats)
+    if infinite.any() and np.isfinite(given[infinite].astype(np.float64)).any():
+        raise InputError(
+            f"input {spec.name!r} has values beyond the range of {spec.datatype}",
+            hint="scale them, or write infinity where you mean it",
+        )
+
+
+def _survived(integers: Array, numbers: Array) -> bool:
     """numpy calls int64 to float64 safe, though beyond 2^53 it is not."""
+    if numbers.dtype.kind != "f":
+        return bool(np.array_equal(numbers, integers))
     with np.errstate(invalid="ignore"):
-        return bool(np.array_equal(floats.astype(integers.dtype), integers))
+        return bool(np.array_equal(numbers.astype(integers.dtype), integers))
 
 
-def _bfloat16(spec: TensorSpec, values: Array, cast_rule: Cast) -> Array:
-    floats = cast("NDArray[np.float32]", values)
-    if cast_rule == "safe" and not bfloat16.is_exact(floats):
+def _bfloat16(spec: TensorSpec, value: object, cast_rule: Cast) -> Array:
+    floats = cast("NDArray[np.float32]", _fixed(spec, value, np.dtype("<f4"), cast_rule))
+    an_array = isinstance(value, np.ndarray | np.generic)
+    if an_array and cast_rule == "safe" and not bfloat16.is_exact(floats):
         raise InputError(
             f"input {spec.name!r} has values that BF16 does not hold exactly",
             hint='let them be rounded: cast="same_kind"',
         )
-    return bfloat16.to_bits(floats)
+    bits = bfloat16.to_bits(floats)
+    _require_range(spec, floats, bfloat16.from_bits(bits))
+    return bits
 
 
 def _texts(spec: TensorSpec, value: object) -> Array:
-    given = np.asarray(value, dtype=object)
+    try:
+        given = np.asarray(value, dtype=object)
+    except ValueError as error:
+        raise InputError(f"input {spec.name!r} is ragged") from error
     flat: list[Any] = given.reshape(-1).tolist()
     data: Array = np.empty(len(flat), dtype=object)
     for index, element in enumerate(flat):
-        if not isinstance(element, bytes | str):
-            raise InputError(
-                f"input {spec.name!r} takes texts or bytes; element {index} is"
-                f" {type(element).__name__}"
-            )
-        data[index] = element if isinstance(element, bytes) else element.encode()
+        data[index] = _text(spec, index, element)
     return data.reshape(given.shape)
+
+
+def _text(spec: TensorSpec, index: int, element: object) -> bytes:
+    try:
+        if isinstance(element, str):
+            return element.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"input {spec.name!r}: element {index} is not UTF-8") from error
+    if isinstance(element, bytes):
+        return element
+    raise InputError(
+        f"input {spec.name!r} takes texts or bytes; element {index} is {type(element).__name__}"
+    )
