@@ -28,6 +28,9 @@ SEQUENCE: Final = 0x30
 SET: Final = 0x31
 
 _MAX_LENGTH_BYTES: Final = 3  # evidence is at most 64 KiB
+# Both end up in messages, and CPython refuses to print an integer of more than 4300 digits.
+_MAX_INTEGER_BYTES: Final = 20  # the longest serial number, RFC 5280, 4.1.2.2
+_MAX_OID_BYTES: Final = 64  # AMD's take 10; a UUID under 2.25 takes 20
 
 
 class Reader:
@@ -138,6 +141,8 @@ def printable(content: bytes) -> str:
 
 def non_negative(content: bytes) -> int:
     """The content of an INTEGER, minimal and not negative."""
+    if len(content) > _MAX_INTEGER_BYTES:
+        raise refused(f"an INTEGER of more than {_MAX_INTEGER_BYTES} bytes")
     if not content or content[0] & 0x80:
         raise refused("an INTEGER that is empty or negative")
     if len(content) > 1 and content[0] == 0 and not content[1] & 0x80:
@@ -147,6 +152,8 @@ def non_negative(content: bytes) -> int:
 
 def object_identifier(content: bytes) -> str:
     """The content of an OBJECT IDENTIFIER in dotted form."""
+    if len(content) > _MAX_OID_BYTES:
+        raise refused(f"an OBJECT IDENTIFIER of more than {_MAX_OID_BYTES} bytes")
     if not content or content[-1] & 0x80:
         raise refused("an OBJECT IDENTIFIER that is cut off")
     arcs, value, fresh = [], 0, True
