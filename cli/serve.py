@@ -7,6 +7,7 @@ then anything heavy is imported (inference/server/hardening.py says why).
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,11 +117,12 @@ def command(
     the sealed files decide nothing. Prints one line when every model is verified and loaded;
     nothing listens before. SIGTERM ends it once the calls under way have finished.
     """
+    from sealserve.inference.server.config import file_bytes
     from sealserve.inference.server.guard import guard
     from sealserve.inference.server.hardening import harden
 
     guard(os.environ)
-    hardened = harden(sum(_size(file) for file in files))
+    hardened = harden(sum(file_bytes(file, "FILE") for file in files))
     # From here on threads may start.
     from sealserve.attestation import devices
     from sealserve.inference.server import app
@@ -128,6 +130,14 @@ def command(
     from sealserve.inference.wire.address import parse_address
     from sealserve.inference.wire.names import DEFAULT_PORT
 
+    _require_files(
+        {
+            "--identity": identity,
+            "--vault-ca": vault_ca,
+            "--vault-credential": vault_credential,
+            "--config": config_file,
+        }
+    )
     host, port = parse_address(listen, default_port=DEFAULT_PORT)
     config = ServerConfig(
         models=pair(files, roots),
@@ -157,12 +167,18 @@ def _limits(file: str, sha256: str) -> Limits:
     if file:
         return limits_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
     if sha256:
-        raise ConfigError("means nothing without --config", key="--config-sha256")
+        raise ConfigError(
+            "means nothing without --config",
+            key="--config-sha256",
+            hint="leave it out, or give the file too",
+        )
     return Limits()
 
 
-def _size(file: str) -> int:
-    try:
-        return Path(file).stat().st_size
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=file, key="FILE") from error
+def _require_files(named: Mapping[str, str]) -> None:
+    """ConfigError, before anything else is done, for an option that names no file."""
+    from sealserve.inference.server.config import file_bytes
+
+    for option, file in named.items():
+        if file:
+            file_bytes(file, option)

@@ -12,6 +12,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from sealserve.native.errors import ConfigError
@@ -95,6 +97,26 @@ def pair(files: Sequence[str], roots: Sequence[str]) -> tuple[ServedModel, ...]:
     return tuple(ServedModel(file, root.lower()) for file, root in zip(files, roots, strict=True))
 
 
+def file_bytes(file: str, option: str) -> int:
+    """How long a file is that the command line names; ConfigError if it is none."""
+    try:
+        state = Path(file).stat()
+    except OSError as error:
+        raise _no_file(file, option, f"cannot be read: {error.strerror}") from error
+    if not S_ISREG(state.st_mode):
+        raise _no_file(file, option, "is not a regular file")
+    return state.st_size
+
+
+def _no_file(file: str, option: str, why: str) -> ConfigError:
+    return ConfigError(
+        why,
+        file=file,
+        key=option,
+        hint="give the path as the server sees it, best from / on: a policy fixes where it starts",
+    )
+
+
 def _check_models(models: Sequence[ServedModel]) -> None:
     if not 1 <= len(models) <= MAX_MODELS:
         raise ConfigError(f"{len(models)} models; 1 to {MAX_MODELS} are possible", key="FILE")
@@ -111,7 +133,9 @@ def _check_models(models: Sequence[ServedModel]) -> None:
             )
     roots = [model.root for model in models]
     if len(set(roots)) != len(roots):
-        raise ConfigError("a root is given twice", key="--root")
+        raise ConfigError(
+            "a root is given twice", key="--root", hint="one root is one model: give it once"
+        )
 
 
 def _check_keys(keys: KeySource) -> None:
@@ -129,7 +153,11 @@ def _check_keys(keys: KeySource) -> None:
     }
     for option, value in options.items():
         if keys.identity and value:
-            raise ConfigError("means nothing without --vault", key=option)
+            raise ConfigError(
+                "means nothing without --vault",
+                key=option,
+                hint=f"leave {option} out, or give --vault instead of --identity",
+            )
 
 
 def _check_limits(limits: Limits) -> None:

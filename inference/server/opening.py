@@ -6,14 +6,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealserve.inference.server.config import ServedModel, ServerConfig
+from sealserve.inference.server.config import ServedModel, ServerConfig, file_bytes
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.memory import Memory
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.release import TimedOpener
 from sealserve.inference.server.runtime import Session
 from sealserve.models import Opener, open_model
-from sealserve.native.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Opened:
 
 def weights_bytes(config: ServerConfig) -> int:
     """Room for all weights: none is larger than its sealed file. ConfigError if one is missing."""
-    return sum(_size(model.path) for model in config.models)
+    return sum(file_bytes(model.path, "FILE") for model in config.models)
 
 
 def open_all(config: ServerConfig, opener: Opener, memory: Memory) -> Opened:
@@ -63,10 +62,3 @@ def _open(
         open_seconds=round(time.monotonic() - started - opener.seconds, 4),
     )
     return ServedSession(sealed.name, sealed.version, root, session)
-
-
-def _size(path: str) -> int:
-    try:
-        return Path(path).stat().st_size
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=path, key="FILE") from error

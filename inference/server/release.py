@@ -56,7 +56,12 @@ def _credential(path: str) -> str:
     try:
         return Path(path).read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("cannot be read as a token", file=path) from error
+        raise ConfigError(
+            "cannot be read as a token",
+            file=path,
+            key="--vault-credential",
+            hint="one bearer token in ASCII, and nothing else, has to stand in it",
+        ) from error
 
 
 class TimedOpener:

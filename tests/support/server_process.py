@@ -1,0 +1,170 @@
+"""`sealserve serve` as the process it is in the field, with a simulated machine to ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sealserve.attestation.simulated import SOCKET_VARIABLE, Machine, platform
+
+SEALSERVE = (sys.executable, "-I", "-m", "sealserve")
+SECONDS = 30.0
+_READY = re.compile(r"ready: .*; on (\S+:[0-9]+); ")
+
+
+@contextmanager
+def answering(machine: Machine) -> Iterator[int]:
+    """A descriptor over which a process may ask this machine for reports, as from `tee run`."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def answer() -> None:
+        while platform._answer_one(ours, machine):
+            pass
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with ours:
+        with theirs:
+            yield theirs.fileno()
+        thread.join(SECONDS)  # nobody is left who could ask, so it ends
+
+
+def clean_environment(**more: str) -> dict[str, str]:
+    """What a server may have in its environment."""
+    return {"PATH": os.environ["PATH"], "HOME": "/", **more}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What is left of a start. calls: the lines of its system-call trace."""
+
+    status: int
+    out: str
+    err: str
+    calls: tuple[str, ...]
+
+    @property
+    def listened(self) -> bool:
+        """Whether it ever waited for connections."""
+        return any(" listen(" in f" {call}" for call in self.calls)
+
+    @property
+    def words(self) -> str:
+        """What a person reads: stderr without the log."""
+        return "".join(line for line in self.err.splitlines(True) if not line.startswith("{"))
+
+
+def serve(
+    folder: Path,
+    arguments: Sequence[str],
+    machine: Machine | None,
+    environment: Mapping[str, str] | None = None,
+) -> Ended:
+    """Run `sealserve serve ARGUMENTS` in the folder to its end, and note whether it listens.
+
+    machine: None where there is none. environment: what is more than clean in it.
+    """
+    more = environment or {}
+    if machine is None:
+        return _traced(folder, arguments, clean_environment(**more), ())
+    with answering(machine) as descriptor:
+        announced = clean_environment(**{SOCKET_VARIABLE: str(descriptor)}, **more)
+        return _traced(folder, arguments, announced, (descriptor,))
+
+
+def _traced(
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str], keep: Sequence[int]
+) -> Ended:
+    trace = folder.with_name(f"{folder.name}.trace")
+    # The variables are for the server and not for strace, which obeys LD_PRELOAD too.
+    given = [part for name, value in environment.items() for part in ("-E", f"{name}={value}")]
+    ran = subprocess.run(
+        [*strace(trace, "listen"), *given, *SEALSERVE, "serve", *arguments],
+        cwd=folder,
+        env=clean_environment(),
+        pass_fds=keep,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    return Ended(ran.returncode, ran.stdout, ran.stderr, tuple(trace.read_text().splitlines()))
+
+
+def strace(out: Path, calls: str) -> list[str]:
+    """A prefix that writes these system calls of a command and its children to a file."""
+    return ["strace", "-f", "-qq", "--seccomp-bpf", "-e", f"trace={calls}", "-o", str(out)]
+
+
+class Server:
+    """A server that says it is ready. ready: its line. target: where it listens."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process = process
+        self._log = log
+        self.ready = self._first_line()
+        found = _READY.match(self.ready)
+        assert found, f"{self.ready}{self.err}"
+        self.target = found[1]
+
+    @property
+    def err(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Its log so far."""
+        return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Ask it to end; its exit status, and what else it wrote on stdout."""
+        self.process.send_signal(number)
+        more, _ = self.process.communicate(timeout=SECONDS)
+        return self.process.returncode, more
+
+    def _first_line(self) -> str:
+        assert self.process.stdout
+        guard = threading.Timer(SECONDS, self.process.kill)
+        guard.start()
+        try:
+            return self.process.stdout.readline()
+        finally:
+            guard.cancel()
+
+
+@contextmanager
+def started(command: Sequence[str], folder: Path, log: Path, **options: Any) -> Iterator[Server]:
+    """The server that a command starts; killed at the end if it is still there."""
+    with (
+        log.open("w") as err,
+        subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=err, text=True, **options
+        ) as process,
+    ):
+        try:
+            yield Server(process, log)
+        finally:
+            process.kill()
+
+
+@contextmanager
+def serving(
+    folder: Path, arguments: Sequence[str], machine: Machine, prefix: Sequence[str] = ()
+) -> Iterator[Server]:
+    """`sealserve serve ARGUMENTS` in the folder. prefix: a command that runs it."""
+    with answering(machine) as descriptor:
+        environment = clean_environment(**{SOCKET_VARIABLE: str(descriptor)})
+        command = [*prefix, *SEALSERVE, "serve", *arguments]
+        log = folder.with_name(f"{folder.name}.err")
+        with started(command, folder, log, env=environment, pass_fds=(descriptor,)) as server:
+            yield server
