@@ -1,6 +1,6 @@
 # make demo    the main job on real input, no cloud, no special hardware
 # make test    every test that takes seconds
-# make check   formatting, types, warnings as errors
+# make check   formatting, types, warnings as errors, the native core under sanitizers
 # make long    soak, big models, slow peers
 # make bench   ours beside the best peer and the machine's limit
 # make clean   everything these made
@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check lint types long bench clean setup
+.PHONY: demo test check lint types sanitize long bench clean setup
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export ORT_DISABLE_TELEMETRY := 1
@@ -21,7 +21,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PEER := .venv-tritonclient
 SOURCES := setup.py $(wildcard native/*.pyx native/*.pxd native/src/*.c native/src/*.h)
+NATIVE_TESTS := $(wildcard native/*.py tests/native/*.py tests/native/*.c tests/support/native_*.py)
 STAMPS := build/stamps
+SANITIZE := build/sanitize
+SANITIZED := SEALSERVE_SANITIZE=address,undefined $(PY)
 
 demo: setup
 	@$(PY) examples/breast_cancer/demo.py
@@ -29,7 +32,7 @@ demo: setup
 test: setup $(STAMPS)/debian-test $(STAMPS)/peer
 	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
 
-check: lint types
+check: lint types sanitize
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -37,6 +40,8 @@ lint: setup
 
 types: setup
 	$(VENV)/bin/mypy
+
+sanitize: $(STAMPS)/sanitized
 
 long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer
 	$(PY) -m pytest -m long
@@ -63,6 +68,15 @@ $(STAMPS)/deps: pyproject.toml | $(VENV)/bin/python
 
 $(STAMPS)/built: $(STAMPS)/deps $(SOURCES)
 	$(PY) setup.py -q build_ext --inplace --parallel 2
+	touch $@
+
+# The native core once more, with sanitizers, in a folder of its own; then its tests on it.
+$(SANITIZE)/built: $(STAMPS)/built
+	$(SANITIZED) setup.py -q build_ext --force --parallel 2 --build-lib $(SANITIZE)/lib --build-temp $(SANITIZE)/temp
+	touch $@
+
+$(STAMPS)/sanitized: $(SANITIZE)/built $(STAMPS)/debian-test $(NATIVE_TESTS)
+	$(SANITIZED) tests/native/sanitize.py $(SANITIZE)/lib
 	touch $@
 
 # tritonclient wants an older protobuf than the generated messages of ours, so the peer has its own room.

@@ -16,9 +16,9 @@ COMPILE = ["-O3", "-std=c11", "-fvisibility=hidden", "-fstack-protector-strong",
 LINK = ["-Wl,-z,relro,-z,now"]
 if SANITIZERS:
     sanitize = [f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all"]
-    COMPILE = ["-O1", "-std=c11", "-g", "-fno-omit-frame-pointer", *sanitize]
+    COMPILE = ["-O1", "-std=c11", "-g1", "-fno-omit-frame-pointer", *sanitize]
     LINK = sanitize
-STRICT = ["-Wall", "-Wextra", "-Werror"]
+STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
 
 # The C sources belong to one module; the others reach them through its cdef functions.
 C_SOURCES = {"crypto": sorted(map(str, NATIVE.glob("src/*.c")))}

@@ -14,7 +14,13 @@ from sealserve.native.crypto import kernels
 HERE = Path(__file__).parent
 VARIABLES = {"gcm": "SEALSERVE_GCM", "sha256": "SEALSERVE_SHA256"}
 OTHERS = [(family, name) for family, names in kernels().items() for name in names[1:]]
-FILES = ("test_crypto.py", "test_kernel_edges.py", "test_cobblestone.py", "test_verity.py")
+FILES = (
+    "test_build.py",
+    "test_crypto.py",
+    "test_kernel_edges.py",
+    "test_cobblestone.py",
+    "test_verity.py",
+)
 
 
 @pytest.mark.parametrize(("family", "name"), OTHERS, ids=map("-".join, OTHERS))

@@ -1,0 +1,75 @@
+"""Runs the tests of this folder on native modules that were built with sanitizers.
+
+    export SEALSERVE_SANITIZE=address,undefined
+    python setup.py build_ext --build-lib LIB
+    python tests/native/sanitize.py LIB
+
+LIB becomes an import path like `src`: the modules built there, and links to all the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src/sealserve"
+# AddressSanitizer's mlock succeeds and does nothing, so what follows from a real one cannot hold.
+NEED_A_REAL_MLOCK = (
+    "test_pages_of_its_own_outside_core_dumps",
+    "test_without_the_right_to_lock_it_says_so",
+)
+
+
+def link(name: str, source: Path, package: Path) -> None:
+    place = package / name
+    place.unlink(missing_ok=True)
+    place.symlink_to(source / name)
+
+
+def complete(library: Path) -> None:
+    """Link everything a build leaves out: all but the extension modules."""
+    package = library / "sealserve"
+    for entry in SOURCE.iterdir():
+        if entry.name != "native":
+            link(entry.name, SOURCE, package)
+    for module in (ROOT / "native").glob("*.py"):
+        link(module.name, ROOT / "native", package / "native")
+
+
+def runtime() -> str:
+    """Python is not built with the sanitizer, so its runtime has to be there first."""
+    found = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    )
+    return found.stdout.strip()
+
+
+def environment(library: Path) -> dict[str, str]:
+    """For the tests and for the processes they start, other runs of pytest among them."""
+    return {
+        **os.environ,
+        "LD_PRELOAD": runtime(),
+        # What Python allocates comes from malloc, where an access beyond it is seen. Python itself
+        # ends with memory in use. MemoryError is an answer some tests wait for.
+        "PYTHONMALLOC": "malloc",
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "PYTEST_ADDOPTS": f"-p no:cacheprovider -o 'pythonpath={library} {ROOT / 'tests'}'",
+    }
+
+
+def main(library: Path) -> int:
+    complete(library)
+    folder = Path(__file__).parent.relative_to(ROOT)
+    deselected = [f"--deselect={folder}/test_secret.py::{test}" for test in NEED_A_REAL_MLOCK]
+    run = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "not long"]
+    return subprocess.run(
+        [*run, *deselected, folder], cwd=ROOT, env=environment(library), check=False
+    ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve()))
