@@ -17,6 +17,7 @@ from sealserve.cli.unseal import identity_option, opener
 @click.option("--key", "keys", metavar="REF", multiple=True, required=True, help=KEY_HELP)
 @identity_option
 @click.option("--from", "reference", metavar="REF", help="raw:FILE, the model's key itself.")
+@click.option("--keep", is_flag=True, help="Leave the slots of all others as they are.")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="File to write; default: FILE itself."
 )
@@ -26,6 +27,7 @@ def command(
     keys: tuple[str, ...],
     identity: Path | None,
     reference: str | None,
+    keep: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -36,6 +38,6 @@ def command(
     key = opener(identity, reference, "--from")
     wanted = recipients(keys)
     with progress("rewrapping") as advance:
-        sealed = models.rewrap(file, key, wanted, out=out, progress=advance)
+        sealed = models.rewrap(file, key, wanted, keep=keep, out=out, progress=advance)
     emit(sealed.to_json(), sealed.explain(), as_json=as_json)
     say("rewrapping is not revoking: to lock somebody out, seal the model again")

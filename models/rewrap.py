@@ -20,12 +20,14 @@ def rewrap(
     opener: Opener,
     recipients: Sequence[Recipient | RawKey],
     *,
+    keep: bool = False,
     out: str | Path | None = None,
     progress: Progress | None = None,
 ) -> SealedModel:
     """Write the file again with slots for these recipients and nobody else.
 
-    out: None replaces the file itself, in one step. A RawKey gets no slot, so it is refused.
+    keep: what others have stays as it is. out: None replaces the file itself, in one step.
+    A RawKey gets no slot, so it is refused.
     This does not revoke: who had the key has it still. Seal again to revoke.
     Raises FormatError, IntegrityError, ConfigError, UnavailableError, and what `opener` raises.
     """
@@ -35,7 +37,8 @@ def rewrap(
         tree_area = file.tree_area()
         root = file.claimed_root(tree_area)
         tree = file.trusted_tree(tree_area, root)
-        slots = _wrap_again(file, root, opener, wanted)
+        kept = file.slots() if keep else ()
+        slots = _beside(kept, _wrap_again(file, root, opener, wanted))
         area = slot_area.encode_area(slots)
         with Draft(target) as draft:
             for block in file.checked_blocks(tree, progress):
@@ -53,6 +56,19 @@ def _wrap_again(
     message.wipe()
     with key:
         return wrap(key, recipients, root, file.header_sha256)
+
+
+def _beside(kept: Sequence[Slot], new: tuple[Slot, ...]) -> tuple[Slot, ...]:
+    """The new slots behind the kept ones; who has a new slot loses the old one."""
+    owners = {(slot.kind, slot.recipient) for slot in new}
+    slots = (*(slot for slot in kept if (slot.kind, slot.recipient) not in owners), *new)
+    if len(slots) > slot_area.MAX_SLOTS:
+        raise ConfigError(
+            f"{len(slots)} slots; at most {slot_area.MAX_SLOTS}",
+            key="keys",
+            hint="rewrap to name again who may open it; all others lose their slot",
+        )
+    return slots
 
 
 def _recipients(keys: Sequence[Recipient | RawKey]) -> list[Recipient]:
