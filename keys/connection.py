@@ -17,7 +17,8 @@ from sealserve.keys.authority import Authority
 from sealserve.keys.keyid import vault_host
 from sealserve.native.errors import ConfigError
 
-PLATFORMS = ("simulated", "real")
+SIMULATED = "simulated"
+PLATFORMS = (SIMULATED, "real")
 _MAX_BYTES = 32 * 1024
 _KEYS = {"version", "address", "platform", "token", "ca"}
 

@@ -15,16 +15,16 @@ from sealserve.attestation.evidence import Evidence, EvidenceSource
 from sealserve.attestation.token import TokenKeys
 from sealserve.keys.attest import AttestationService
 from sealserve.keys.authority import Authority
+from sealserve.keys.connection import SIMULATED
 from sealserve.keys.keyid import KeyId, vault_host
 from sealserve.keys.session import ReleaseConfig, ReleaseRequest, ReleaseSession
 from sealserve.keys.vault import ATTESTED, StaticCredential, Vault
 from sealserve.models.slots import Slot
 from sealserve.native.errors import ConfigError, IntegrityError, ReleaseError
 from sealserve.native.secret import SecretBuffer
+from sealserve.policy.release import SIMULATED_SUFFIX
 
 AZURE_ROOTS = Path(__file__).with_name("azure_roots.pem")
-SIMULATED = "simulated"
-SIMULATED_ISSUER_SUFFIX = "/simulated"
 
 
 class Attests(Protocol):
@@ -171,7 +171,7 @@ def _trust_service(host: str, options: VaultOptions, source: EvidenceSource) -> 
     simulated = source.platform == SIMULATED
     config = ReleaseConfig(
         vault=host,
-        issuer=url + (SIMULATED_ISSUER_SUFFIX if simulated else ""),
+        issuer=url + (SIMULATED_SUFFIX if simulated else ""),
         signer_roots=(authority.certificate,),
     )
     credential = StaticCredential(options.credential or ATTESTED)

@@ -1,1 +1,1 @@
-"""The public face of this folder."""
+"""The self-hosted trust service: an attestation service and a key vault with Azure's protocols."""

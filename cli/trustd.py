@@ -1,0 +1,89 @@
+"""`sealserve trustd`: the self-hosted trust service."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from sealserve.cli.output import emit, json_option, say
+from sealserve.keys.connection import PLATFORMS, SIMULATED
+
+folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+
+
+@click.group("trustd")
+def command() -> None:
+    """The self-hosted trust service: attestation service and key vault in one."""
+
+
+@command.command(
+    "init",
+    epilog="Example: sealserve trustd init vault --listen 127.0.0.1:8443 "
+    "--simulated-root-sha256 51d0…",
+)
+@folder_argument
+@click.option("--listen", required=True, metavar="HOST:PORT", help="Where it will answer.")
+@click.option(
+    "--address",
+    default="",
+    metavar="HOST:PORT",
+    help="What clients call it, if that is something else.",
+)
+@click.option(
+    "--platform",
+    type=click.Choice(PLATFORMS),
+    default=SIMULATED,
+    show_default=True,
+    help="Whose machines it attests; fixed from now on.",
+)
+@click.option(
+    "--simulated-root-sha256",
+    default="",
+    metavar="HEX",
+    help="The one simulated root it believes, as `tee info` prints it.",
+)
+@json_option
+def init(
+    folder: Path,
+    listen: str,
+    address: str,
+    platform: str,
+    simulated_root_sha256: str,
+    as_json: bool,
+) -> None:
+    """Make a trust service in FOLDER: its keys, its database, and the owner's way in.
+
+    FOLDER/connection.toml holds the owner's token, of which there is no other copy: move it to
+    the owner's machine. FOLDER/master.key opens the database.
+    """
+    from sealserve.keys.trustd.setup import Wanted, init
+
+    wanted = Wanted(listen, address, platform, simulated_root_sha256)
+    made = init(folder, wanted, datetime.now(UTC))
+    ca_sha256 = made.authority().sha256
+    connection = folder / "connection.toml"
+    emit(
+        {
+            "address": made.address,
+            "ca_sha256": ca_sha256,
+            "connection": str(connection),
+            "platform": made.platform,
+        },
+        f"trust service {made.address} ({made.platform} machines)\n"
+        f"ca sha256     {ca_sha256}\n"
+        f"connection    {connection}",
+        as_json=as_json,
+    )
+    if platform == SIMULATED:
+        say("warning: a service for simulated machines proves nothing about hardware")
+
+
+@command.command("run", epilog="Example: sealserve trustd run vault")
+@folder_argument
+def run(folder: Path) -> None:
+    """Run the trust service of FOLDER until SIGTERM; prints one line when it answers."""
+    from sealserve.keys.trustd import server
+
+    server.run(folder, lambda ready: click.echo(ready.line()))

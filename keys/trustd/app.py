@@ -1,0 +1,158 @@
+"""The routes of a trust service, as the unmodified Azure SDK and our own client ask for them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from sealserve.keys.trustd.body import MAX_BODY_BYTES, Body
+from sealserve.keys.trustd.events import Event, log
+from sealserve.keys.trustd.refused import Refused, bad_parameter
+from sealserve.keys.trustd.service import Service
+from sealserve.native.errors import SealserveError, UnavailableError
+
+BODY_SECONDS = 20.0  # to send a body of at most 256 KiB
+_API_VERSION = re.compile(r"[0-9]+(?:[.-][0-9]+)*(?:-preview(?:\.[0-9]+)?)?")
+_MAX_REASON = 500
+Answer = dict[str, Any]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def build(service: Service) -> Starlette:
+    """The ASGI application of this service."""
+
+    def attest(request: Request, body: Body) -> Answer:
+        return service.attest(request.path_params["kind"], body)
+
+    def create(request: Request, body: Body) -> Answer:
+        return service.create(_bearer(request), request.path_params["name"], body)
+
+    def bring(request: Request, body: Body) -> Answer:
+        return service.bring(_bearer(request), request.path_params["name"], body)
+
+    def get(request: Request, _: Body) -> Answer:
+        parts = request.path_params
+        return service.get(_bearer(request), parts["name"], parts.get("version", ""))
+
+    def names(request: Request, _: Body) -> Answer:
+        return service.names(_bearer(request))
+
+    def versions(request: Request, _: Body) -> Answer:
+        return service.versions(_bearer(request), request.path_params["name"])
+
+    def release(request: Request, body: Body) -> Answer:
+        parts, api_version = request.path_params, _api_version(request)
+        return service.release(
+            _bearer(request), parts["name"], parts.get("version", ""), body, api_version
+        )
+
+    issuer = service.tokens.issuer.removeprefix(service.state.url)
+    discovery, certs = service.tokens.openid_configuration(), service.tokens.jwks()
+    routes = [
+        Route(f"{issuer}/.well-known/openid-configuration", _fixed(discovery)),
+        Route(f"{issuer}/certs", _fixed(certs, "application/jwk+json")),
+        Route("/attest/{kind}", _answered(attest), methods=["POST"]),
+        Route("/keys", _answered(names)),
+        Route("/keys/{name}/create", _answered(create), methods=["POST"]),
+        Route("/keys/{name}/versions", _answered(versions)),
+        # without a version the SDK leaves its place empty: `/keys/NAME/` and `/keys/NAME//release`
+        Route("/keys/{name}/release", _answered(release), methods=["POST"]),
+        Route("/keys/{name}//release", _answered(release), methods=["POST"]),
+        Route("/keys/{name}/{version}/release", _answered(release), methods=["POST"]),
+        Route("/keys/{name}", _answered(bring), methods=["PUT"]),
+        Route("/keys/{name}", _answered(get)),
+        Route("/keys/{name}/", _answered(get)),
+        Route("/keys/{name}/{version}", _answered(get)),
+    ]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
+    app.router.redirect_slashes = False
+    return app
+
+
+def _answered(ask: Callable[[Request, Body], Answer]) -> Endpoint:
+    """Read the body, ask in a thread, and turn whatever happens into one JSON answer."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            body = await _body(request)
+            return JSONResponse(await run_in_threadpool(ask, request, body))
+        except Refused as refused:
+            return _refusal(request, refused)
+        except UnavailableError as error:
+            log(Event.FAILED, what=request.url.path[:200], error=error.message)
+            return _error(503, "ServiceUnavailable", "the service cannot use its database", {})
+        except SealserveError as error:
+            log(Event.FAILED, what=request.url.path[:200], error=error.message)
+            return _error(500, "InternalError", "the service cannot read its own records", {})
+
+    return endpoint
+
+
+async def _body(request: Request) -> Body:
+    """The JSON body, or an empty one: the SDK's first request has none, to see the challenge."""
+    if request.method == "GET":
+        return Body({}, "the request")
+    data = bytearray()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in request.stream():
+                data += piece
+                if len(data) > MAX_BODY_BYTES:
+                    raise Refused(
+                        413, "RequestTooLarge", f"a body of more than {MAX_BODY_BYTES} bytes"
+                    )
+    except TimeoutError:
+        raise Refused(408, "RequestTimeout", f"no body in {BODY_SECONDS:g} seconds") from None
+    except ClientDisconnect:
+        raise bad_parameter("the body ended early") from None
+    return Body.parse(bytes(data)) if data else Body({}, "the request")
+
+
+def _bearer(request: Request) -> str:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _api_version(request: Request) -> str:
+    version = request.query_params.get("api-version", "")
+    if len(version) > 32 or not _API_VERSION.fullmatch(version):
+        raise bad_parameter("the query parameter api-version is missing or not a version")
+    return version
+
+
+def _refusal(request: Request, refused: Refused) -> Response:
+    if refused.status != 401:  # the first request of every SDK is one, and says nothing
+        log(
+            Event.REFUSED,
+            what=request.url.path[:200],
+            status=refused.status,
+            reason=refused.message[:_MAX_REASON],
+        )
+    return _error(refused.status, refused.code, refused.message, refused.headers)
+
+
+async def _no_such_route(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, "NotFound", "this service has no such operation", {})
+
+
+def _error(status: int, code: str, message: str, headers: dict[str, str]) -> Response:
+    # a refusal before the body was read leaves the connection in the middle of a request
+    headers = {**headers, "Connection": "close"} if status in (408, 413) else headers
+    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+
+
+def _fixed(value: Answer, media_type: str = "application/json") -> Endpoint:
+    async def endpoint(_: Request) -> Response:
+        return JSONResponse(value, media_type=media_type)
+
+    return endpoint

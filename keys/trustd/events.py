@@ -1,0 +1,31 @@
+"""What the trust service writes down: who was attested, what was released, what went wrong."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from sealserve.keys.closed_log import ClosedLog
+
+
+class Event(enum.StrEnum):
+    """What can be logged."""
+
+    ATTESTED = "attested"
+    KEY_MADE = "key_made"
+    RELEASED = "released"
+    REFUSED = "refused"
+    FAILED = "failed"
+    CERTIFICATES_RENEWED = "certificates_renewed"
+
+
+FIELDS: Final[dict[Event, frozenset[str]]] = {
+    Event.ATTESTED: frozenset({"host_data"}),
+    Event.KEY_MADE: frozenset({"key", "version"}),
+    Event.RELEASED: frozenset({"key", "version", "host_data"}),
+    # reason: our own words and what a token or a report said, cut short; never a secret
+    Event.REFUSED: frozenset({"what", "status", "reason"}),
+    Event.FAILED: frozenset({"what", "error"}),
+    Event.CERTIFICATES_RENEWED: frozenset(),
+}
+log = ClosedLog(FIELDS)

@@ -1,0 +1,133 @@
+"""`trustd run`: the service on its socket, from the ready line to SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+
+from sealserve.keys.connection import SIMULATED
+from sealserve.keys.keyid import host_and_port, vault_host
+from sealserve.keys.trustd import app
+from sealserve.keys.trustd.events import Event, log
+from sealserve.keys.trustd.folder import Folder
+from sealserve.keys.trustd.service import Service
+from sealserve.native.errors import UnavailableError
+
+RENEW_SECONDS = 24 * 60 * 60
+DRAIN_SECONDS = 10  # a release takes well under one
+MAX_CONNECTIONS = 256  # handshakes and bodies in memory at once
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the ready line tells. ca_sha256: 64 hex digits, what servers pin."""
+
+    address: str
+    listen: str
+    platform: str
+    ca_sha256: str
+
+    def line(self) -> str:
+        """The one line of `trustd run` on stdout."""
+        kind = "simulated, proves nothing about hardware" if self.platform == SIMULATED else "real"
+        return (
+            f"ready: attestation service and key vault {self.address} on {self.listen}; "
+            f"machines {kind}; ca sha256 {self.ca_sha256}"
+        )
+
+
+def run(directory: Path, announce: Callable[[Ready], None]) -> None:
+    """Serve until SIGTERM or SIGINT. announce: called once, when it answers.
+
+    Raises ConfigError, IntegrityError, UnavailableError (the port, the database).
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key
+    with closing(Folder(directory).records()) as records:
+        service = Service(records)
+        listener = _bound(service.state.listen)
+        state = service.state
+        ready = Ready(
+            address=state.address,
+            listen=state.listen,
+            platform=state.platform,
+            ca_sha256=state.ca_sha256,
+        )
+        server = _Server(_config(service), service, lambda: announce(ready))
+        asyncio.run(server.serve([listener]))
+
+
+class _Server(uvicorn.Server):
+    """Announces when it answers, renews its certificates, and takes SIGTERM for success."""
+
+    def __init__(
+        self, config: uvicorn.Config, service: Service, announce: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._service = service
+        self._announce = announce
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop on either signal, without raising it again afterwards as uvicorn does."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        renewal = asyncio.ensure_future(self._renew_for_ever())
+        try:
+            yield
+        finally:
+            renewal.cancel()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            self._service.leaves.renew(datetime.now(UTC))
+            log(Event.CERTIFICATES_RENEWED)
+
+
+def _config(service: Service) -> uvicorn.Config:
+    config = uvicorn.Config(
+        app.build(service),
+        lifespan="off",
+        ws="none",
+        log_config=None,  # what is worth a line is a closed event
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    config.load()
+    config.ssl = service.leaves.tls
+    return config
+
+
+def _bound(listen: str) -> socket.socket:
+    host, port = host_and_port(vault_host(listen))
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen()
+    except OSError as error:
+        bound.close()
+        raise UnavailableError(
+            f"cannot listen on {listen}: {error.strerror or error}",
+            hint="is another trust service running there already?",
+        ) from error
+    return bound

@@ -1,0 +1,142 @@
+"""`trustd init`: make a trust service in a folder, whole or not at all."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from sealserve.attestation import Roots
+from sealserve.keys import authority, keyfile
+from sealserve.keys.connection import PLATFORMS, SIMULATED, Connection
+from sealserve.keys.keyid import vault_host
+from sealserve.keys.trustd import certificates
+from sealserve.keys.trustd.folder import Folder
+from sealserve.keys.trustd.records import MASTER_KEY_BYTES, Records
+from sealserve.keys.trustd.state import State
+from sealserve.models.draft import partial_beside
+from sealserve.native.errors import ConfigError
+
+_TOKEN_BYTES = 32
+_RSA_BITS = 3072
+_ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - refused as a name, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """listen: HOST:PORT to bind. address: what clients call it; "" is the same as listen.
+
+    simulated_root_sha256: the one simulated root it believes; "" for real hardware.
+    """
+
+    listen: str
+    address: str = ""
+    platform: str = SIMULATED
+    simulated_root_sha256: str = ""
+
+
+def init(directory: Path, wanted: Wanted, now: datetime) -> Connection:
+    """Make the service; the owner's way to it, with the only copy of the owner's token.
+
+    Raises ConfigError; then the folder is as it was.
+    """
+    token = base64.urlsafe_b64encode(os.urandom(_TOKEN_BYTES)).rstrip(b"=").decode()
+    state = _new_state(wanted, token, now)
+    pem = state.ca.public_bytes(serialization.Encoding.PEM)
+    connection = Connection(state.address, state.platform, token, pem.decode())
+    partial = partial_beside(directory)
+    try:
+        _require_empty(directory)
+        partial.mkdir(mode=0o700)
+        _fill(Folder(partial), state, connection)
+        partial.rename(directory)  # the kernel refuses to replace a folder that is not empty
+    except OSError as error:
+        raise ConfigError(f"cannot be made: {error.strerror}", file=str(directory)) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return connection
+
+
+def _require_empty(directory: Path) -> None:
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(
+            "the folder is not empty",
+            file=str(directory),
+            hint="a trust service is never overwritten; choose another folder",
+        )
+
+
+def _fill(folder: Folder, state: State, connection: Connection) -> None:
+    master_key = os.urandom(MASTER_KEY_BYTES)
+    keyfile.write_new(folder.master_key, master_key, mode=0o600)
+    records = Records(folder.database, master_key)
+    try:
+        state.keep(records)
+    finally:
+        records.close()
+    folder.database.chmod(0o600)
+    keyfile.write_new(folder.ca, connection.ca.encode(), mode=0o644)
+    keyfile.write_new(folder.connection, connection.to_toml().encode(), mode=0o600)
+
+
+def _new_state(wanted: Wanted, token: str, now: datetime) -> State:
+    address = _address(wanted)
+    root = _simulated_root(wanted)
+    kind = "simulated, no hardware" if wanted.platform == SIMULATED else "real hardware"
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    token_key = rsa.generate_private_key(65537, _RSA_BITS)
+    return State(
+        address=address,
+        listen=wanted.listen,
+        platform=wanted.platform,
+        simulated_root_sha256=root,
+        owner_token_sha256=hashlib.sha256(token.encode()).digest(),
+        ca=certificates.new_ca(f"sealserve trust service ({kind})", ca_key, now),
+        ca_key=ca_key,
+        token_certificate=certificates.self_signed(f"tokens ({kind})", token_key, now),
+        token_key=token_key,
+    )
+
+
+def _address(wanted: Wanted) -> str:
+    bound = vault_host(wanted.listen)
+    if wanted.address:
+        return vault_host(wanted.address)
+    if bound.rpartition(":")[0] in _ANY_ADDRESS or bound in _ANY_ADDRESS:
+        raise ConfigError(
+            f"{wanted.listen} is every address of this machine and none that clients could name",
+            key="--listen",
+            hint="say with --address HOST:PORT what they call it",
+        )
+    return bound
+
+
+def _simulated_root(wanted: Wanted) -> str:
+    if wanted.platform not in PLATFORMS:
+        raise ConfigError(f"is one of {', '.join(PLATFORMS)}", key="--platform")
+    if wanted.platform != SIMULATED:
+        if wanted.simulated_root_sha256:
+            raise ConfigError(
+                "a service for real machines believes no simulated root",
+                key="--simulated-root-sha256",
+            )
+        return ""
+    if not wanted.simulated_root_sha256:
+        raise ConfigError(
+            "is missing: nothing simulated is believed by default",
+            key="--simulated-root-sha256",
+            hint="`sealserve tee info` prints it; or choose --platform real",
+        )
+    digest = authority.digest(wanted.simulated_root_sha256)
+    try:
+        Roots.simulated(bytes.fromhex(digest))
+    except ValueError as error:
+        raise ConfigError(str(error), key="--simulated-root-sha256") from None
+    return digest

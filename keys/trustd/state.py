@@ -1,0 +1,135 @@
+"""What a trust service is, from its creation on: its name, its platform, its keys.
+
+All of it are records (records.py), so the platform can no more be changed afterwards than a
+release policy can: a service is for simulated machines or for real ones, never both.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from sealserve.attestation import Roots
+from sealserve.keys.connection import SIMULATED
+from sealserve.keys.trustd import pkcs8
+from sealserve.keys.trustd.records import Record, Records
+from sealserve.native.errors import IntegrityError
+from sealserve.policy.release import SIMULATED_SUFFIX
+
+KIND = "service"
+VERSION = "1"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """address: what clients call it, as `keyid.vault_host` spells it. listen: where it binds.
+
+    platform: "simulated" or "real". simulated_root_sha256: 64 hex digits, "" for real machines.
+    owner_token_sha256: digest of the owner's credential; the credential itself is kept nowhere.
+    """
+
+    address: str
+    listen: str
+    platform: str
+    simulated_root_sha256: str
+    owner_token_sha256: bytes
+    ca: x509.Certificate
+    ca_key: ec.EllipticCurvePrivateKey
+    token_certificate: x509.Certificate
+    token_key: rsa.RSAPrivateKey
+
+    def __repr__(self) -> str:
+        return f"State({self.address}, {self.platform})"
+
+    @property
+    def url(self) -> str:
+        """Where the service is."""
+        return f"https://{self.address}"
+
+    @property
+    def issuer(self) -> str:
+        """What its tokens say they are from; other than the URL for simulated machines."""
+        return self.url + (SIMULATED_SUFFIX if self.platform == SIMULATED else "")
+
+    @property
+    def ca_sha256(self) -> str:
+        """What servers pin, 64 hex digits."""
+        return self.ca.fingerprint(hashes.SHA256()).hex()
+
+    def roots(self) -> Roots:
+        """Whose machines it attests."""
+        if self.platform == SIMULATED:
+            return Roots.simulated(bytes.fromhex(self.simulated_root_sha256))
+        return Roots.amd()
+
+    def is_owner(self, token: str) -> bool:
+        """Whether this is the owner's credential."""
+        # a random token of 256 bits needs no slow hash
+        seen = hashlib.sha256(token.encode()).digest()
+        return hmac.compare_digest(seen, self.owner_token_sha256)
+
+    def keep(self, records: Records) -> None:
+        """Write everything; once, when the service is made."""
+        settings = {
+            "address": self.address,
+            "listen": self.listen,
+            "platform": self.platform,
+            "simulated_root_sha256": self.simulated_root_sha256,
+        }
+        records.add(Record(KIND, "settings", VERSION, settings, self.owner_token_sha256))
+        records.add(_key_record("ca", self.ca_key, self.ca))
+        records.add(_key_record("token-key", self.token_key, self.token_certificate))
+
+    @classmethod
+    def load(cls, records: Records) -> State:
+        """Read everything. Raises IntegrityError for anything altered or missing."""
+        settings = _record(records, "settings")
+        ca_key, ca = _key(records, "ca")
+        token_key, token_certificate = _key(records, "token-key")
+        assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
+        assert isinstance(token_key, rsa.RSAPrivateKey)
+        return cls(
+            address=_text(settings.about, "address"),
+            listen=_text(settings.about, "listen"),
+            platform=_text(settings.about, "platform"),
+            simulated_root_sha256=_text(settings.about, "simulated_root_sha256"),
+            owner_token_sha256=settings.secret,
+            ca=ca,
+            ca_key=ca_key,
+            token_certificate=token_certificate,
+            token_key=token_key,
+        )
+
+
+def _key_record(
+    name: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, certificate: x509.Certificate
+) -> Record:
+    encoded = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
+    return Record(KIND, name, VERSION, {"certificate": encoded}, pkcs8.encode(key))
+
+
+def _key(records: Records, name: str) -> tuple[PrivateKeyTypes, x509.Certificate]:
+    record = _record(records, name)
+    encoded = base64.b64decode(_text(record.about, "certificate"))
+    return pkcs8.decode(record.secret), x509.load_der_x509_certificate(encoded)
+
+
+def _record(records: Records, name: str) -> Record:
+    record = records.find(KIND, name)
+    if record is None:
+        raise IntegrityError(f"the record {KIND} {name} is missing", hint="was it ever complete?")
+    return record
+
+
+def _text(about: Mapping[str, object], name: str) -> str:
+    value = about[name]
+    assert isinstance(value, str)  # authenticated: we wrote it
+    return value
