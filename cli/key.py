@@ -1,4 +1,4 @@
-"""`sealserve key`: make key pairs."""
+"""`sealserve key`: key pairs of people, and keys in a vault."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from pathlib import Path
 
 import click
 
+from sealserve.cli import release
 from sealserve.cli.output import emit, json_option
 from sealserve.keys import new_identity
+
+reference_argument = click.argument("reference", metavar="REF")
 
 
 @click.group("key")
 def command() -> None:
-    """Make key pairs."""
+    """Key pairs of people, and keys in a vault."""
 
 
 @command.command("new", epilog="Example: sealserve key new owner.key")
@@ -30,3 +33,40 @@ def new(file: Path, as_json: bool) -> None:
         f"private key {file}\npublic key  {public}",
         as_json=as_json,
     )
+
+
+@command.command(
+    "create", epilog="Example: sealserve key create trustd:127.0.0.1:8443/net --policy policy.rego"
+)
+@reference_argument
+@release.policy_option
+@release.connection_option
+@release.service_option
+@json_option
+def create(
+    reference: str,
+    policy_file: Path,
+    connection: Path | None,
+    attestation_service: str,
+    as_json: bool,
+) -> None:
+    """Make the vault key REF (azure:URL or trustd:HOST:PORT/NAME) with a release policy.
+
+    It leaves the vault only for a machine that runs under the execution policy. Where the newest
+    version has that release policy already, nothing is made.
+    """
+    host_data = release.host_data(policy_file)
+    with release.owned(reference, connection, attestation_service) as vault:
+        key = vault.key_for(host_data)
+    emit(release.told(key), release.words(key), as_json=as_json)
+
+
+@command.command("show", epilog="Example: sealserve key show trustd:127.0.0.1:8443/net")
+@reference_argument
+@release.connection_option
+@json_option
+def show(reference: str, connection: Path | None, as_json: bool) -> None:
+    """Show the vault key REF: its newest version, or the one named, and its release policy."""
+    with release.owned(reference, connection) as vault:
+        key = vault.vault.get(vault.key_id.name, vault.key_id.version)
+    emit(release.told(key), release.words(key), as_json=as_json)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from azure.core.credentials import TokenCredential
 
-from sealserve.keys.connection import Connection, default_path
+from sealserve.keys.connection import SIMULATED, Connection, default_path
 from sealserve.keys.keyid import NAME, KeyId, vault_host
-from sealserve.keys.vault import StaticCredential, Vault
+from sealserve.keys.vault import StaticCredential, Vault, VaultKey
 from sealserve.keys.wrap import RsaRecipient
+from sealserve.models.slots import Slot
 from sealserve.native.errors import ConfigError
+from sealserve.native.secret import SecretBuffer
+from sealserve.policy.release import SIMULATED_SUFFIX, ReleasePolicy, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,36 @@ class OwnedVault:
     simulated: bool
     ca_sha256: str
 
+    def close(self) -> None:
+        """Close the connections."""
+        self.vault.close()
+
+    def key_for(self, host_data_hex: str) -> VaultKey:
+        """The key that leaves the vault only under this execution policy; made unless it exists.
+
+        A new policy makes a new version; the old one stays until the owner disables it.
+        Raises ConfigError, ReleaseError, UnavailableError.
+        """
+        policy = build(self.authority, host_data_hex, simulated=self.simulated)
+        newest = self.vault.find(self.key_id.name)
+        if newest and newest.enabled and _same_policy(newest.policy, policy):
+            return newest
+        return self.vault.create(self.key_id.name, policy)
+
+
+class PolicyRecipient:
+    """A vault key under one execution policy, made only once there is a key to wrap to it."""
+
+    def __init__(self, vault: OwnedVault, host_data_hex: str) -> None:
+        self._vault = vault
+        self._host_data = host_data_hex
+        self.key: VaultKey | None = None
+
+    def wrap(self, key: SecretBuffer, root: bytes, header_sha256: bytes) -> Slot:
+        """A slot this vault key opens. Raises as `OwnedVault.key_for`."""
+        self.key = self._vault.key_for(self._host_data)
+        return RsaRecipient(self.key.key_id, self.key.public).wrap(key, root, header_sha256)
+
 
 def vault_recipient(ref: str, connection: Path | None) -> RsaRecipient:
     """The vault key a reference names, ready to wrap to. Raises as `Vault.get`, or ConfigError."""
@@ -39,15 +72,21 @@ def vault_recipient(ref: str, connection: Path | None) -> RsaRecipient:
     return RsaRecipient(key.key_id, key.public)
 
 
-def open_reference(ref: str, connection: Path | None) -> OwnedVault:
+def open_reference(ref: str, connection: Path | None, attestation_service: str = "") -> OwnedVault:
     """Read `azure:https://HOST/keys/NAME[/VERSION]` or `trustd:HOST:PORT/NAME`.
 
-    connection: None is the default place. Raises ConfigError.
+    connection: None is the default place. attestation_service: whose tokens a release at Azure
+    asks for; a trust service brings its own. Raises ConfigError.
     """
     scheme, _, rest = ref.partition(":")
     if scheme == "azure":
         key_id = KeyId.parse(rest)
-        return OwnedVault(Vault(key_id.host, _azure_identity()), key_id, "", False, "")
+        vault = Vault(key_id.host, _azure_identity())
+        return OwnedVault(vault, key_id, attestation_service, simulated=False, ca_sha256="")
+    if scheme == "trustd" and attestation_service:
+        raise ConfigError(
+            f"{ref[:120]!r} is its own attestation service", key="--attestation-service"
+        )
     if scheme == "trustd":
         return _trust_service(ref, rest, connection or default_path())
     raise ConfigError(
@@ -72,14 +111,22 @@ def _trust_service(ref: str, rest: str, path: Path) -> OwnedVault:
             hint="its token is sent nowhere else; give the right file with --connection",
         )
     authority = told.authority()
-    simulated = told.platform == "simulated"
+    simulated = told.platform == SIMULATED
     return OwnedVault(
         vault=Vault(wanted, StaticCredential(told.token), authority=authority),
         key_id=KeyId(wanted, name, ""),
-        authority=f"https://{wanted}" + ("/simulated" if simulated else ""),
+        authority=f"https://{wanted}" + (SIMULATED_SUFFIX if simulated else ""),
         simulated=simulated,
         ca_sha256=authority.sha256,
     )
+
+
+def _same_policy(stored: bytes, wanted: bytes) -> bool:
+    """Vaults store a policy in a spelling of their own."""
+    try:
+        return ReleasePolicy.parse(stored) == ReleasePolicy.parse(wanted)
+    except ConfigError:
+        return False
 
 
 def _azure_identity() -> TokenCredential:

@@ -1,0 +1,76 @@
+"""What the verbs that make vault keys have in common: their options, and how a key is told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sealserve.cli import files
+from sealserve.policy.execution.text import MAX_POLICY_BYTES
+
+if TYPE_CHECKING:
+    from sealserve.keys.owner import OwnedVault
+    from sealserve.keys.vault import VaultKey
+
+connection_option = click.option(
+    "--connection",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="connection.toml of the trust service. [default: ~/.config/sealserve/connection.toml]",
+)
+policy_option = click.option(
+    "--policy",
+    "policy_file",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The execution policy a machine must run under to get the key.",
+)
+service_option = click.option(
+    "--attestation-service",
+    default="",
+    metavar="URL",
+    help="Whose tokens an azure: vault shall ask for; trustd: brings its own.",
+)
+
+
+@contextmanager
+def owned(reference: str, connection: Path | None, service: str = "") -> Iterator[OwnedVault]:
+    """The vault a reference names, with the owner's credential. Raises ConfigError."""
+    from sealserve.keys.owner import open_reference  # heavy; `key new` does without it
+
+    vault = open_reference(reference, connection, service)
+    try:
+        yield vault
+    finally:
+        vault.close()
+
+
+def host_data(policy_file: Path) -> str:
+    """What HOST_DATA holds where this policy is enforced. Raises ConfigError."""
+    return hashlib.sha256(files.read(policy_file, MAX_POLICY_BYTES)).hexdigest()
+
+
+def told(key: VaultKey) -> dict[str, object]:
+    """The facts of a vault key, for `--json`."""
+    return {
+        "bits": key.public.key_size,
+        "enabled": key.enabled,
+        "key": key.key_id.url,
+        "release_policy": json.loads(key.policy) if key.policy else None,
+    }
+
+
+def words(key: VaultKey) -> str:
+    """The same for people."""
+    state = "" if key.enabled else ", DISABLED"
+    lines = [f"key {key.key_id.url}", f"  RSA, {key.public.key_size} bits{state}"]
+    if not key.policy:
+        return "\n".join([*lines, "  no release policy: it never leaves the vault"])
+    policy = json.dumps(json.loads(key.policy), indent=2)
+    indented = [f"  {line}" for line in policy.splitlines()]
+    return "\n".join([*lines, "  released to whoever shows a token with:", *indented])
