@@ -35,6 +35,13 @@ CLOCK_SKEW: Final = timedelta(minutes=5)
 
 # id-pe-cmw, draft-ietf-rats-msg-wrap-22: CMW ::= CHOICE { json UTF8String, cbor OCTET STRING }.
 EVIDENCE_OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.35")
+_VERSION: Final = 0xA0  # the tags of TBSCertificate's own, RFC 5280, 4.1
+_EXTENSIONS: Final = 0xA3
+_UNREADABLE: Final = (
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _NAME: Final = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAME)])
 
 
@@ -53,11 +60,7 @@ class ServerCertificate:
 
 def spki_sha256(key: ec.EllipticCurvePublicKey) -> bytes:
     """SHA-256 of the key's SubjectPublicKeyInfo, as claims name it."""
-    return hashlib.sha256(
-        key.public_bytes(
-            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    ).digest()
+    return hashlib.sha256(_spki(key)).digest()
 
 
 def new_certificate(
@@ -95,8 +98,10 @@ def read_certificate(data: bytes, now: datetime) -> ServerCertificate:
     certificate_names, certificate_signature, certificate_extensions, certificate_early,
     certificate_expired, certificate_lifetime, or what reading the evidence raises.
     """
+    _require_size(data)
+    spki = _read_spki(data)
     certificate = _parse(data)
-    key = _require_key(certificate)
+    key = _require_key(certificate, spki)
     _require_own_signature(certificate, key)
     wrapped = _require_extensions(certificate)
     _require_window(certificate, now)
@@ -129,7 +134,7 @@ def _profile() -> list[x509.Extension[x509.ExtensionType]]:
     return [x509.Extension(value.oid, critical, value) for critical, value in fixed]
 
 
-def _parse(data: bytes) -> x509.Certificate:
+def _require_size(data: bytes) -> None:
     if len(data) > MAX_CERTIFICATE_BYTES:
         raise EvidenceError(
             "certificate_size",
@@ -137,25 +142,60 @@ def _parse(data: bytes) -> x509.Certificate:
             seen=f"{len(data)} bytes",
             wanted=f"at most {MAX_CERTIFICATE_BYTES}",
         )
+
+
+def _read_spki(data: bytes) -> bytes:
+    """SubjectPublicKeyInfo as it stands, after what `cryptography` reads over or only warns of.
+
+    That is a serial number of 0 or below, another algorithm inside the signed part than outside,
+    and unique identifiers.
+    """
+    outer = der.document(data)
+    tbs = der.document(outer.whole(der.SEQUENCE))
+    algorithm = outer.whole(der.SEQUENCE)
+    tbs.element(_VERSION)
+    if tbs.integer() == 0:
+        raise _refused("unparseable", "serial number of the certificate", "0", "above 0")
+    if tbs.whole(der.SEQUENCE) != algorithm:
+        raise _refused(
+            "signature", "signature algorithm of the certificate", "two of them", "the same twice"
+        )
+    for _ in ("issuer", "validity", "subject"):
+        tbs.whole(der.SEQUENCE)
+    spki = tbs.whole(der.SEQUENCE)
+    tbs.element(_EXTENSIONS)
+    tbs.end()
+    return spki
+
+
+def _parse(data: bytes) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(data)
         if certificate.version is not x509.Version.v3:
             raise ValueError("not version 3")
         # These are parsed only when looked at.
         _ = certificate.extensions, certificate.subject, certificate.issuer
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
+    except (ValueError, *_UNREADABLE) as error:
         raise _refused("unparseable", "the server's certificate cannot be read") from error
     return certificate
 
 
-def _require_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+def _require_key(certificate: x509.Certificate, spki: bytes) -> ec.EllipticCurvePublicKey:
     try:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _refused("key", "the certificate's key cannot be read") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise _refused("key", "the certificate's key", type(key).__name__, "ECDSA on P-256")
+    if spki != _spki(key):  # claims name the digest of one spelling
+        raise _refused("key", "point of the certificate's key", "another form", "uncompressed")
     return key
+
+
+def _spki(key: ec.EllipticCurvePublicKey) -> bytes:
+    return key.public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
 
 
 def _require_own_signature(certificate: x509.Certificate, key: ec.EllipticCurvePublicKey) -> None:

@@ -71,6 +71,7 @@ def name(*parts: tuple[str, bytes]) -> bytes:
 REFUSALS: dict[str, tuple[str, bytes]] = {
     "nothing": ("certificate_unparseable", b""),
     "too long": ("certificate_size", bytes(MAX_CERTIFICATE_BYTES + 1)),
+    "as long as may be and empty": ("certificate_unparseable", bytes(MAX_CERTIFICATE_BYTES)),
     "a byte more": ("certificate_unparseable", REAL + b"\0"),
     "a byte less": ("certificate_unparseable", REAL[:-1]),
     "an element more": ("certificate_unparseable", inserted(REAL, 3, NULL)),
@@ -122,6 +123,15 @@ REFUSALS: dict[str, tuple[str, bytes]] = {
     "a name beyond ASCII": (
         "certificate_unparseable",
         member(ISSUER, name(("2.5.4.3", asn1.utf8("SEV-Milań")))),
+    ),
+    "an attribute with a tail": (
+        "certificate_unparseable",
+        member(
+            ISSUER,
+            asn1.sequence(
+                asn1.element(der.SET, asn1.sequence(asn1.oid("2.5.4.3"), asn1.utf8("a"), NULL))
+            ),
+        ),
     ),
     "a part of two attributes": (
         "certificate_unparseable",
@@ -398,7 +408,8 @@ def test_forms_of_the_hardware_id(form: str, simulated_root: SimulatedRoot) -> N
 
 
 def test_levels_of_two_bytes_are_one_number(simulated_root: SimulatedRoot) -> None:
-    assert parsed(simulated_root, **{"3_8": b"\x02\x02\x00\xdb"}).levels["microcode"] == 219
+    for written, level in ((b"\x02\x02\x00\xdb", 219), (b"\x02\x02\x00\xff", 255)):
+        assert parsed(simulated_root, **{"3_8": written}).levels["microcode"] == level
 
 
 @pytest.mark.parametrize("subject", ["SEV-VCEK ", "sev-vcek", "SEV-VCEK-Milan", "", "SEV-Milan"])
@@ -477,6 +488,12 @@ CAS: dict[str, tuple[bool, list[bytes]]] = {
 def test_who_may_sign_certificates(form: str) -> None:
     expected, extensions = CAS[form]
     assert Certificate.parse(extended(*extensions)).is_ca is expected
+
+
+def test_usage_with_a_tail_is_no_usage() -> None:
+    certificate = Certificate.parse(extended(IS_CA, usage(asn1.bits(b"\x04", unused=2) + NULL)))
+    with refused("certificate_unparseable"):
+        _ = certificate.is_ca
 
 
 def test_names_are_their_exact_bytes() -> None:
