@@ -8,6 +8,7 @@ import click
 
 from sealserve import models
 from sealserve.cli.output import emit, json_option, progress, say
+from sealserve.cli.release import connection_option
 from sealserve.cli.seal import KEY_HELP, recipients
 from sealserve.cli.unseal import identity_option, opener
 
@@ -21,6 +22,7 @@ from sealserve.cli.unseal import identity_option, opener
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), help="File to write; default: FILE itself."
 )
+@connection_option
 @json_option
 def command(
     file: str,
@@ -29,6 +31,7 @@ def command(
     reference: str | None,
     keep: bool,
     out: Path | None,
+    connection: Path | None,
     as_json: bool,
 ) -> None:
     """Write FILE again so that these recipients, and nobody else, can open it.
@@ -36,7 +39,7 @@ def command(
     The model and its root stay the same. This does not revoke: who had the key has it still.
     """
     key = opener(identity, reference, "--from")
-    wanted = recipients(keys)
+    wanted = recipients(keys, connection)
     with progress("rewrapping") as advance:
         sealed = models.rewrap(file, key, wanted, keep=keep, out=out, progress=advance)
     emit(sealed.to_json(), sealed.explain(), as_json=as_json)

@@ -9,15 +9,18 @@ import click
 
 from sealserve import models
 from sealserve.cli.output import emit, json_option, progress, say
+from sealserve.cli.release import connection_option
 from sealserve.keys import recipient
 from sealserve.models import RawKey, Recipient
 
 KEY_HELP = "Who may open it: azure:URL, trustd:HOST:PORT/NAME, hpke:FILE, raw:FILE; repeatable."
 
 
-def recipients(references: Sequence[str]) -> list[Recipient | RawKey]:
+def recipients(references: Sequence[str], connection: Path | None) -> list[Recipient | RawKey]:
     """Whom the references mean; says so when one is the key itself. Raises ConfigError."""
-    found: list[Recipient | RawKey] = [recipient(reference) for reference in references]
+    found: list[Recipient | RawKey] = [
+        recipient(reference, connection=connection) for reference in references
+    ]
     if any(isinstance(key, RawKey) for key in found):
         say("warning: a raw key is the model's key itself, for tests and tools;")
         say("         no slot is written for it, and whoever has the file opens the model")
@@ -36,6 +39,7 @@ def recipients(references: Sequence[str]) -> list[Recipient | RawKey]:
     help="Declare that rows of a batch do not influence each other, so that a server may join "
     "requests of different clients.",
 )
+@connection_option
 @json_option
 def command(
     model: Path,
@@ -44,13 +48,14 @@ def command(
     name: str,
     version: str,
     batch_independent: bool,
+    connection: Path | None,
     as_json: bool,
 ) -> None:
     """Encrypt MODEL, an ONNX file or a folder with one, into one sealed file.
 
     The root it prints is the model's identity: pin it, publish it, compare it.
     """
-    wanted = recipients(keys)
+    wanted = recipients(keys, connection)
     with progress("sealing") as advance:
         sealed = models.seal(
             model,
