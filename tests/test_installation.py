@@ -53,7 +53,7 @@ def test_a_client_works_without_a_servers_packages(code):
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("verb", ["seal", "serve"])
+@pytest.mark.parametrize("verb", ["seal", "serve", "trustd"])
 def test_a_verb_whose_extra_is_missing_says_which_one(verb):
     code = f"from sealserve.cli.main import run; sys.exit(run({[verb, '--help']!r}))"
     program = REFUSE_SERVER_PACKAGES.format(absent=ABSENT, code=code)
