@@ -147,8 +147,8 @@ def _require_size(data: bytes) -> None:
 def _read_spki(data: bytes) -> bytes:
     """SubjectPublicKeyInfo as it stands, after what `cryptography` reads over or only warns of.
 
-    That is a serial number of 0 or below, another algorithm inside the signed part than outside,
-    and unique identifiers.
+    That is an old version, a serial number of 0 or below, another algorithm inside the signed part
+    than outside, and unique identifiers.
     """
     outer = der.document(data)
     tbs = der.document(outer.whole(der.SEQUENCE))
@@ -164,15 +164,12 @@ def _read_spki(data: bytes) -> bytes:
         tbs.whole(der.SEQUENCE)
     spki = tbs.whole(der.SEQUENCE)
     tbs.element(_EXTENSIONS)
-    tbs.end()
     return spki
 
 
 def _parse(data: bytes) -> x509.Certificate:
     try:
         certificate = x509.load_der_x509_certificate(data)
-        if certificate.version is not x509.Version.v3:
-            raise ValueError("not version 3")
         # These are parsed only when looked at.
         _ = certificate.extensions, certificate.subject, certificate.issuer
     except (ValueError, *_UNREADABLE) as error:

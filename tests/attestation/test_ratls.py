@@ -146,10 +146,12 @@ Makers = dict[str, Callable[[], bytes]]
 
 UNPARSEABLE: Makers = {
     "nothing": lambda: b"",
+    "as long as may be and empty": lambda: bytes(MAX_CERTIFICATE_BYTES),
     "a byte more": lambda: GOOD + b"\0",
     "a byte less": lambda: GOOD[:-1],
     "PEM": lambda: x509.load_der_x509_certificate(GOOD).public_bytes(serialization.Encoding.PEM),
     "version 1": lambda: signed(asn1.sequence(*elements(TBS)[1:-1])),
+    "version 1, spelled out": lambda: member(VERSION, asn1.element(0xA0, asn1.integer(0))),
     "version 2": lambda: member(VERSION, asn1.element(0xA0, asn1.integer(1))),
     "version 6": lambda: member(VERSION, asn1.element(0xA0, asn1.integer(5))),
     "serial 0": lambda: member(SERIAL, asn1.integer(0)),
@@ -159,6 +161,8 @@ UNPARSEABLE: Makers = {
         replaced(TBS, ALGORITHM, SHA256_NULL), algorithm=SHA256_NULL
     ),
     "unique identifiers": lambda: signed(inserted(TBS, EXTENSIONS, asn1.element(0x81, b"\0\1"))),
+    "something after the extensions": lambda: signed(inserted(TBS, 8, asn1.element(0x05))),
+    "extensions twice": lambda: signed(inserted(TBS, 8, elements(TBS)[EXTENSIONS])),
     "no extensions": lambda: signed(replaced(TBS, EXTENSIONS)),
     "an extension twice": lambda: extended(*GOOD_EXTENSIONS, GOOD_EXTENSIONS[USAGE]),
     "a kind of name nobody has": lambda: subject_names(asn1.element(0xA5, asn1.sequence())),
