@@ -113,7 +113,7 @@ def test_a_server_may_hold_no_model() -> None:
 # ---- what is refused
 
 
-@pytest.mark.parametrize(("purpose", "other"), permutations(CLAIMS, 2))
+@pytest.mark.parametrize(("purpose", "other"), [*permutations(CLAIMS, 2)])
 def test_claims_of_one_purpose_never_pass_for_another(purpose: str, other: str) -> None:
     with refused("claims_purpose") as refusal:
         CLAIMS[purpose][0].parse(CLAIMS[other][1])
