@@ -17,13 +17,10 @@ from onnx import ModelProto, TensorProto
 
 from sealserve.attestation.simulated import SOCKET_VARIABLE, Machine, SimulatedRoot
 from sealserve.cli.main import run
-from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.wire import names
-from sealserve.inference.wire.address import parse_address
 from sealserve.inference.wire.open_inference_pb2 import ModelReadyRequest, ModelReadyResponse
 from sealserve.keys import new_identity
 from support.attestation_simulated import machine_of
-from support.client_case import as_pem
 from support.models_onnx import small
 from support.models_sealed import seal_model
 from support.ports import free_port
@@ -33,6 +30,7 @@ from support.server_process import (
     SECONDS,
     Ended,
     Server,
+    certificate_of,
     clean_environment,
     serve,
     serving,
@@ -344,8 +342,7 @@ def test_it_ends_with_success_when_interrupted_at_a_terminal(desk: Desk) -> None
 
 
 def channel_to(target: str) -> grpc.Channel:
-    host, port = parse_address(target, default_port=0)
-    pem = as_pem(fetch_certificate(host, port, SECONDS))
+    pem = certificate_of(target).encode()
     return grpc.secure_channel(target, grpc.ssl_channel_credentials(pem), PINNED)
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from sealserve.attestation.simulated import SOCKET_VARIABLE, Machine, platform
+from sealserve.inference.wire.address import parse_address
+from support.system_calls import calls_in, strace
 
 SEALSERVE = (sys.executable, "-I", "-m", "sealserve")
 SECONDS = 30.0
@@ -47,17 +50,12 @@ def clean_environment(**more: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Ended:
-    """What is left of a start. calls: the lines of its system-call trace."""
+    """What is left of a start. listened: whether it ever waited for connections."""
 
     status: int
     out: str
     err: str
-    calls: tuple[str, ...]
-
-    @property
-    def listened(self) -> bool:
-        """Whether it ever waited for connections."""
-        return any(" listen(" in f" {call}" for call in self.calls)
+    listened: bool
 
     @property
     def words(self) -> str:
@@ -98,12 +96,21 @@ def _traced(
         text=True,
         timeout=SECONDS,
     )
-    return Ended(ran.returncode, ran.stdout, ran.stderr, tuple(trace.read_text().splitlines()))
+    return Ended(ran.returncode, ran.stdout, ran.stderr, bool(calls_in(trace)))
 
 
-def strace(out: Path, calls: str) -> list[str]:
-    """A prefix that writes these system calls of a command and its children to a file."""
-    return ["strace", "-f", "-qq", "--seccomp-bpf", "-e", f"trace={calls}", "-o", str(out)]
+def certificate_of(target: str) -> str:
+    """The certificate a server shows (PEM), as the standard library gets it; nothing verified."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    address = parse_address(target, default_port=0)
+    with (
+        socket.create_connection(address, SECONDS) as plain,
+        context.wrap_socket(plain) as encrypted,
+    ):
+        return ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True) or b"")
 
 
 class Server:
@@ -111,7 +118,7 @@ class Server:
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self.process = process
-        self._log = log
+        self.log = log
         self.ready = self._first_line()
         found = _READY.match(self.ready)
         assert found, f"{self.ready}{self.err}"
@@ -119,7 +126,7 @@ class Server:
 
     @property
     def err(self) -> str:
-        return self._log.read_text()
+        return self.log.read_text()
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -159,12 +166,18 @@ def started(command: Sequence[str], folder: Path, log: Path, **options: Any) -> 
 
 @contextmanager
 def serving(
-    folder: Path, arguments: Sequence[str], machine: Machine, prefix: Sequence[str] = ()
+    folder: Path,
+    arguments: Sequence[str],
+    machine: Machine,
+    *,
+    prefix: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """`sealserve serve ARGUMENTS` in the folder. prefix: a command that runs it."""
     with answering(machine) as descriptor:
-        environment = clean_environment(**{SOCKET_VARIABLE: str(descriptor)})
+        more = {SOCKET_VARIABLE: str(descriptor), **(environment or {})}
         command = [*prefix, *SEALSERVE, "serve", *arguments]
         log = folder.with_name(f"{folder.name}.err")
-        with started(command, folder, log, env=environment, pass_fds=(descriptor,)) as server:
+        options: Any = {"env": clean_environment(**more), "pass_fds": (descriptor,)}
+        with started(command, folder, log, **options) as server:
             yield server
