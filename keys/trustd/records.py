@@ -1,8 +1,9 @@
 """Records at rest. Each is one AEAD whose associated data is all of it that is not secret.
 
 So a database without its master key tells names and policies and no secret, and a record whose
-name, version, type, attributes or release policy was changed opens nothing. What cannot be seen
-from inside is that the whole database was replaced by an older copy of itself.
+place in the order, name, version, type, attributes or release policy was changed opens nothing.
+What cannot be seen from inside is that the whole database was replaced by an older copy of itself,
+or that the newest records were taken away.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ CREATE TABLE IF NOT EXISTS records (
     UNIQUE (kind, name, version)
 ) STRICT
 """
-_COLUMNS = "SELECT kind, name, version, about, nonce, sealed FROM records"
+_COLUMNS = "SELECT number, kind, name, version, about, nonce, sealed FROM records"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +80,13 @@ class Records:
 
         ValueError if there is one of this kind, name and version.
         """
-        about = _about(record)
-        nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._aead.encrypt(nonce, record.secret, _DOMAIN + about)
-        row = (record.kind, record.name, record.version, about, nonce, sealed)
-        with self._lock, self._translated():
+        with self._lock, self._translated(), self._transaction():
+            newest = self._database.execute("SELECT max(number) FROM records").fetchone()[0]
             try:
                 self._database.execute(
-                    "INSERT INTO records (kind, name, version, about, nonce, sealed)"
-                    " VALUES (?, ?, ?, ?, ?, ?)",
-                    row,
+                    "INSERT INTO records (number, kind, name, version, about, nonce, sealed)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    self._sealed((newest or 0) + 1, record),
                 )
             except sqlite3.IntegrityError:
                 raise ValueError(f"there is a record {record!r}") from None
@@ -121,15 +119,31 @@ class Records:
             rows = self._database.execute(f"{_COLUMNS} {where}", values).fetchall()
         return [self._opened(*row) for row in rows]
 
+    def _sealed(
+        self, number: int, record: Record
+    ) -> tuple[int, str, str, str, bytes, bytes, bytes]:
+        about = _about(number, record)
+        nonce = os.urandom(_NONCE_BYTES)
+        sealed = self._aead.encrypt(nonce, record.secret, _DOMAIN + about)
+        return number, record.kind, record.name, record.version, about, nonce, sealed
+
     def _opened(
-        self, kind: str, name: str, version: str, about: bytes, nonce: bytes, sealed: bytes
+        self,
+        number: int,
+        kind: str,
+        name: str,
+        version: str,
+        about: bytes,
+        nonce: bytes,
+        sealed: bytes,
     ) -> Record:
         try:
             secret = self._aead.decrypt(nonce, sealed, _DOMAIN + about)
         except (InvalidTag, ValueError):
             raise self._altered(kind, name) from None
         told = json.loads(about)
-        if (told["kind"], told["name"], told["version"]) != (kind, name, version):
+        said = told["number"], told["kind"], told["name"], told["version"]
+        if said != (number, kind, name, version):
             raise self._altered(kind, name)
         return Record(kind, name, version, told["about"], secret)
 
@@ -138,6 +152,17 @@ class Records:
             f"{self._path}: the record {kind} {name[:80]} does not open",
             hint="it was altered, or this is not the master key it was sealed under",
         )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One writer at a time, so that numbers tell the order; all of it or nothing."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._database.execute("COMMIT")
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -149,12 +174,13 @@ class Records:
             ) from error
 
 
-def _about(record: Record) -> bytes:
+def _about(number: int, record: Record) -> bytes:
     """The one text of what is not secret, authenticated as it stands in the database."""
     value = {
         "about": record.about,
         "kind": record.kind,
         "name": record.name,
+        "number": number,
         "version": record.version,
     }
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
