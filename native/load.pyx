@@ -152,19 +152,21 @@ def load(
     progress(done_bytes, data_bytes) and cancelled() are called in this thread, before the first
     byte, about every 50 ms, and after the last one.
 
-    Raises ValueError for arguments that do not fit, before anything is read; FormatError for
-    padding that is not zero; IntegrityError for a file that is shorter than data_bytes or differs
-    from tree or message; OSError if a file cannot be read or written; Cancelled. Then, and when a
-    callback raises or a signal does, no thread is left running, the buffers' ranges are zeroed
-    and the files truncated to nothing: partly delivered plaintext never stays.
+    Raises, before anything is read, ValueError for arguments that do not fit and FormatError for a
+    payload_bytes that no message has. Later FormatError for padding that is not zero;
+    IntegrityError for a file that is shorter than data_bytes or differs from tree or message;
+    OSError if a file cannot be read or written; Cancelled. Then, and when a callback raises or a
+    signal does, no thread is left running, the buffers' ranges are zeroed and the files truncated
+    to nothing: partly delivered plaintext never stays.
     """
     cdef Load work = Load.__new__(Load)
+    plain_bytes = plain_size(payload_bytes)
     check_layout(payload_offset, payload_bytes, data_bytes)
     if data_bytes != tree.data_bytes:
         raise ValueError(f"data_bytes is {data_bytes}; the tree covers {tree.data_bytes}")
     work.set_layout(operator.index(fd), payload_offset + MESSAGE_HEADER, payload_bytes, data_bytes)
     work.set_secrets(tree, message)
-    work.set_targets(destinations, plain_size(payload_bytes))
+    work.set_targets(destinations, plain_bytes)
     work.set_workers(operator.index(threads), message)
     try:
         work.run(progress, cancelled)
@@ -466,7 +468,7 @@ cdef int _raise_failure(Worker* worker) except -1:
         return 0
     if worker.failure == SHORT:
         raise IntegrityError(
-            f"the file ends at byte {where}; it has to have {worker.job.data_bytes}"
+            f"the file ends at or before byte {where}; it has to have {worker.job.data_bytes}"
         )
     if worker.failure == READ:
         raise OSError(worker.code, f"cannot read byte {where}: {os.strerror(worker.code)}")
