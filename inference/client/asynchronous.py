@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from asyncio import sleep
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TypeVar
@@ -11,6 +13,7 @@ from typing import TypeVar
 import grpc
 
 from sealserve.inference.client import channel
+from sealserve.inference.client.attempts import Attempts
 from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS, Deadline, elapsed, now
 from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.client.inputs import Cast
@@ -22,11 +25,11 @@ from sealserve.inference.client.prediction import (
     require_root,
     root_metadata,
 )
-from sealserve.inference.client.status import another_root, our_error, worth_a_new_start
+from sealserve.inference.client.status import another_root, no_evidence, nobody_answered
+from sealserve.inference.client.uses import Process, Uses
 from sealserve.inference.client.verification import Verification, Verified
 from sealserve.inference.wire import names
 from sealserve.inference.wire.address import parse_address
-from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
 from sealserve.inference.wire.spec import ModelMetadata
 from sealserve.inference.wire.tensor import Array
 from sealserve.policy import Trust, Verdict
@@ -50,6 +53,12 @@ class Session:
     verified: Verified
     asked_at: float
     metadata: dict[_ModelKey, ModelMetadata] = field(default_factory=dict)
+    uses: Uses = field(default_factory=Uses)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the server has to prove itself again before more data goes to it."""
+        return elapsed() - self.asked_at > MAX_EVIDENCE_AGE_SECONDS
 
     async def call(self, path: str, request: bytes, root: bytes, deadline: Deadline) -> bytes:
         """One call about the model with this root; grpc.RpcError if it fails."""
@@ -68,7 +77,8 @@ class AsyncClient:
         self._port = port
         self._trust = trust
         self._session: Session | None = session
-        self._lock = asyncio.Lock()
+        self._process = Process()
+        self._verifying = asyncio.Lock()
 
     @property
     def verdict(self) -> Verdict:
@@ -118,9 +128,10 @@ class AsyncClient:
         return session.verified.verdict
 
     async def close(self) -> None:
-        """Close the channel; calls after it raise ValueError."""
-        async with self._lock:
-            session, self._session = self._session, None
+        """Close the channel; calls under way end, and calls after it raise ValueError."""
+        if not self._process.is_this():
+            return
+        session, self._session = self._session, None
         if session is not None:
             await session.channel.close()
 
@@ -142,20 +153,29 @@ class AsyncClient:
         what: str,
         deadline: Deadline,
     ) -> _Result:
-        """Ask; if the server is gone, verify whoever is there now and ask once more."""
+        """Ask, and ask again where that may help: `Attempts` says when."""
+        attempts = Attempts(what, deadline)
+        gone: Session | None = None
+        while True:
+            async with self._lease(gone, deadline) as session:
+                try:
+                    return await self._on_root(session, model, ask)
+                except grpc.RpcError as error:
+                    again = attempts.after(error)
+            gone = session if again.verify else None
+            await sleep(again.wait_seconds)
+
+    @asynccontextmanager
+    async def _lease(self, gone: Session | None, deadline: Deadline) -> AsyncIterator[Session]:
+        """The current session, which is not `gone` and not old; nobody closes it meanwhile."""
         session = self._current()
-        if elapsed() - session.asked_at > MAX_EVIDENCE_AGE_SECONDS:
+        while session is gone or session.is_old or not session.uses.begin():
             session = await self._renew(session, deadline)
         try:
-            return await self._on_root(session, model, ask)
-        except grpc.RpcError as error:
-            if not worth_a_new_start(error):
-                raise our_error(error, what) from error
-        session = await self._renew(session, deadline)
-        try:
-            return await self._on_root(session, model, ask)
-        except grpc.RpcError as error:
-            raise our_error(error, what) from error
+            yield session
+        finally:
+            if session.uses.end():
+                await session.channel.close()
 
     async def _on_root(
         self,
@@ -175,12 +195,31 @@ class AsyncClient:
 
     async def _renew(self, used: Session, deadline: Deadline) -> Session:
         """The session that follows `used`, which another task may have made already."""
-        async with self._lock:
-            if self._current() is used:
-                self._session = await _open(self._host, self._port, self._trust, deadline)
-            return self._current()
+        try:
+            async with asyncio.timeout(deadline.left()):
+                await self._verifying.acquire()
+        except TimeoutError:
+            raise deadline.passed() from None
+        try:
+            session = self._current()
+            if session is used:
+                session = await _open(self._host, self._port, self._trust, deadline)
+                await self._replace(used, session)
+            return session
+        finally:
+            self._verifying.release()
+
+    async def _replace(self, used: Session, fresh: Session) -> None:
+        closed = self._session is None
+        if not closed:
+            self._session = fresh
+        retired = fresh if closed else used
+        if retired.uses.retire():
+            await retired.channel.close()
+        self._current()
 
     def _current(self) -> Session:
+        self._process.require()
         session = self._session
         if session is None:
             raise ValueError("this client is closed")
@@ -188,42 +227,38 @@ class AsyncClient:
 
 
 async def _open(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
-    verification = Verification(trust)
-    certificate = await asyncio.to_thread(fetch_certificate, host, port, deadline.left())
-    await asyncio.to_thread(verification.read_certificate, certificate, now())
-    opened = _pinned(host, port, certificate)
+    """Verify whoever is there; after a handshake that failed, once more from the beginning."""
     try:
-        asked_at = elapsed()
-        answer = await _challenge(opened, verification.challenge(), deadline)
-        verified = await asyncio.to_thread(
-            verification.accept, answer.evidence, answer.next_certificate, now()
-        )
-    finally:
-        await opened.close()
-    return Session(_pinned(host, port, *verified.certificates), verified, asked_at)
-
-
-def _pinned(host: str, port: int, *certificates: bytes) -> grpc.aio.Channel:
-    return grpc.aio.secure_channel(
-        channel.target(host, port), channel.credentials(*certificates), channel.options()
-    )
-
-
-async def _challenge(
-    opened: grpc.aio.Channel, nonce: bytes, deadline: Deadline
-) -> GetEvidenceResponse:
-    ask = opened.unary_unary(
-        names.GET_EVIDENCE,
-        request_serializer=GetEvidenceRequest.SerializeToString,
-        response_deserializer=GetEvidenceResponse.FromString,
-    )
-    try:
-        answer: GetEvidenceResponse = await ask(
-            GetEvidenceRequest(nonce=nonce), timeout=deadline.left()
-        )
+        return await _attest(host, port, trust, deadline)
     except grpc.RpcError as error:
-        raise our_error(error, "no evidence from the server") from error
-    return answer
+        if not nobody_answered(error):
+            raise no_evidence(error) from error
+    try:
+        return await _attest(host, port, trust, deadline)
+    except grpc.RpcError as error:
+        raise no_evidence(error) from error
+
+
+async def _attest(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
+    """The whole verification; grpc.RpcError if the challenge was not answered."""
+    verification = Verification(trust)
+    certificate = await asyncio.to_thread(fetch_certificate, host, port, deadline)
+    await asyncio.to_thread(verification.read_certificate, certificate, now())
+    async with _pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
+        asked_at = elapsed()
+        ask = opened.unary_unary(names.GET_EVIDENCE)
+        answer = await ask(verification.challenge(), timeout=deadline.left())
+    verified = await asyncio.to_thread(verification.accept, answer, now())
+    pinned = _pinned(host, port, channel.ANSWER_BYTES, *verified.certificates)
+    return Session(pinned, verified, asked_at)
+
+
+def _pinned(host: str, port: int, answer_bytes: int, *certificates: bytes) -> grpc.aio.Channel:
+    return grpc.aio.secure_channel(
+        channel.target(host, port),
+        channel.credentials(*certificates),
+        channel.options(answer_bytes),
+    )
 
 
 async def _metadata(

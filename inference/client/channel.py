@@ -6,9 +6,13 @@ import grpc
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from sealserve.attestation.evidence import MAX_EVIDENCE_BYTES
+from sealserve.attestation.ratls import MAX_CERTIFICATE_BYTES
 from sealserve.inference.wire.names import SERVER_NAME
 
-MESSAGE_BYTES = 256 * 2**20  # an answer's length: more than servers send unless told to
+# An answer's length. Before the verdict: evidence, a certificate, and their tags and lengths.
+EVIDENCE_BYTES = MAX_EVIDENCE_BYTES + MAX_CERTIFICATE_BYTES + 64
+ANSWER_BYTES = 256 * 2**20  # after it: more than servers send unless told to
 
 
 def credentials(*certificates: bytes) -> grpc.ChannelCredentials:
@@ -16,8 +20,11 @@ def credentials(*certificates: bytes) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(b"".join(_pem(der) for der in certificates))
 
 
-def options() -> list[tuple[str, int | str]]:
-    """Ours alone: no proxy, no shared connection, no retry that we did not decide on."""
+def options(answer_bytes: int) -> list[tuple[str, int | str]]:
+    """Ours alone: no proxy, no shared connection, no retry that we did not decide on.
+
+    answer_bytes: the longest answer that is read; gRPC counts it before and after decompression.
+    """
     return [
         ("grpc.ssl_target_name_override", SERVER_NAME),
         ("grpc.use_local_subchannel_pool", 1),
@@ -25,7 +32,7 @@ def options() -> list[tuple[str, int | str]]:
         ("grpc.enable_retries", 0),
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.max_send_message_length", -1),  # the server says what it takes
-        ("grpc.max_receive_message_length", MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", answer_bytes),
     ]
 
 

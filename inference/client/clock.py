@@ -34,5 +34,13 @@ class Deadline:
         """Seconds left; UnavailableError when there are none."""
         seconds = self._end - elapsed()
         if seconds <= 0:
-            raise UnavailableError(f"not done within {self._timeout_seconds:g} seconds")
+            raise self.passed()
         return seconds
+
+    def allows(self, seconds: float) -> bool:
+        """Whether more than that is left."""
+        return self._end - elapsed() > seconds
+
+    def passed(self) -> UnavailableError:
+        """The error for whoever is not done."""
+        return UnavailableError(f"not done within {self._timeout_seconds:g} seconds")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 
+from sealserve.inference.client.clock import Deadline
 from sealserve.inference.wire.address import format_address
 from sealserve.native.errors import UnavailableError
 
 
-def fetch_certificate(host: str, port: int, timeout_seconds: float) -> bytes:
+def fetch_certificate(host: str, port: int, deadline: Deadline) -> bytes:
     """The leaf certificate (DER) of a TLS 1.3 handshake that is then closed.
 
     No application byte is sent and nothing is verified: what comes back is somebody's claim.
@@ -17,11 +18,10 @@ def fetch_certificate(host: str, port: int, timeout_seconds: float) -> bytes:
     """
     address = format_address(host, port)
     try:
-        with (
-            socket.create_connection((host, port), timeout=timeout_seconds) as plain,
-            _context().wrap_socket(plain, server_hostname=None) as encrypted,
-        ):
-            certificate = encrypted.getpeercert(binary_form=True)
+        with socket.create_connection((host, port), timeout=deadline.left()) as plain:
+            plain.settimeout(deadline.left())  # for the whole handshake, however it trickles in
+            with _context().wrap_socket(plain, server_hostname=None) as encrypted:
+                certificate = encrypted.getpeercert(binary_form=True)
     except (OSError, ValueError) as error:
         raise UnavailableError(
             f"no TLS 1.3 handshake with {address}: {_reason(error)}",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
 
 import grpc
 
 from sealserve.inference.wire.names import RETRY_PUSHBACK_KEY
 from sealserve.native.errors import (
     ConfigError,
+    EvidenceError,
     InputError,
+    IntegrityError,
     PolicyViolation,
     SealserveError,
     UnavailableError,
@@ -30,18 +32,34 @@ def our_error(error: grpc.RpcError, what: str) -> SealserveError:
     words = f"{what}: {_printable(error.details() or code.name)}"
     if code is grpc.StatusCode.FAILED_PRECONDITION:
         return PolicyViolation(words, hint="the server changed its model: attest again")
+    if too_long(error):
+        return InputError(
+            f"{what}: the request or its answer is longer than the other side takes",
+            hint="send fewer rows at a time, or ask for fewer outputs",
+        )
     if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
         return InputError(words)
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return ConfigError(words, hint="the server wants a caller's token")
-    seconds = _pushback_seconds(error.trailing_metadata() or ())
+    if code is grpc.StatusCode.DATA_LOSS:
+        return IntegrityError(words)
+    seconds = pushback_seconds(error) or 0.0
     hint = "" if code in _NOT_NOW else f"the server answered {code.name}"
-    return UnavailableError(words, retry_after_seconds=seconds, hint=hint)
+    return UnavailableError(
+        words, retry_after_seconds=seconds if math.isfinite(seconds) else 0.0, hint=hint
+    )
 
 
-def worth_a_new_start(error: grpc.RpcError) -> bool:
-    """Whether the server may be gone, restarted or have changed its certificate."""
-    return error.code() is grpc.StatusCode.UNAVAILABLE
+def no_evidence(error: grpc.RpcError) -> SealserveError:
+    """The error that a failed challenge means: nothing is known of that server yet."""
+    what = "no evidence from the server"
+    if too_long(error):
+        return EvidenceError("evidence_size", f"{what}: its answer is longer than evidence can be")
+    meant = our_error(error, what)
+    no_such_call = error.code() is grpc.StatusCode.UNIMPLEMENTED
+    if no_such_call or not isinstance(meant, ConfigError | UnavailableError):
+        return EvidenceError("evidence_refused", meant.message)
+    return meant
 
 
 def another_root(error: grpc.RpcError) -> bool:
@@ -49,11 +67,27 @@ def another_root(error: grpc.RpcError) -> bool:
     return error.code() is grpc.StatusCode.FAILED_PRECONDITION
 
 
-def _pushback_seconds(metadata: Iterable[tuple[str, str | bytes]]) -> float:
-    for key, value in metadata:
-        if key == RETRY_PUSHBACK_KEY and str(value).isdigit() and len(value) < 9:
-            return int(value) / 1000
-    return 0.0
+def nobody_answered(error: grpc.RpcError) -> bool:
+    """Whether there was no server of ours: gone, restarted, or with another certificate."""
+    return error.code() is grpc.StatusCode.UNAVAILABLE and pushback_seconds(error) is None
+
+
+def too_long(error: grpc.RpcError) -> bool:
+    """Whether a message was over somebody's limit; gRPC has words for it, but no status."""
+    exhausted = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return exhausted and "larger than max" in (error.details() or "")
+
+
+def pushback_seconds(error: grpc.RpcError) -> float | None:
+    """How long the server wants to be left alone; None if it did not say.
+
+    Anything that is no number of milliseconds means for ever (gRFC A6).
+    """
+    for key, value in error.trailing_metadata() or ():
+        if key == RETRY_PUSHBACK_KEY:
+            known = isinstance(value, str) and value.isdecimal() and len(value) < 9
+            return int(value) / 1000 if known else math.inf
+    return None
 
 
 def _printable(words: str) -> str:

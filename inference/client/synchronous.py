@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import sleep
 from types import TracebackType
 from typing import TypeVar
 
 import grpc
 
 from sealserve.inference.client import channel
+from sealserve.inference.client.attempts import Attempts
 from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS, Deadline, elapsed, now
 from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.client.inputs import Cast
@@ -22,11 +25,11 @@ from sealserve.inference.client.prediction import (
     require_root,
     root_metadata,
 )
-from sealserve.inference.client.status import another_root, our_error, worth_a_new_start
+from sealserve.inference.client.status import another_root, no_evidence, nobody_answered
+from sealserve.inference.client.uses import Process, Uses
 from sealserve.inference.client.verification import Verification, Verified
 from sealserve.inference.wire import names
 from sealserve.inference.wire.address import parse_address
-from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
 from sealserve.inference.wire.spec import ModelMetadata
 from sealserve.inference.wire.tensor import Array
 from sealserve.policy import Trust, Verdict
@@ -61,6 +64,12 @@ class Session:
     verified: Verified
     asked_at: float
     metadata: dict[_ModelKey, ModelMetadata] = field(default_factory=dict)
+    uses: Uses = field(default_factory=Uses)
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the server has to prove itself again before more data goes to it."""
+        return elapsed() - self.asked_at > MAX_EVIDENCE_AGE_SECONDS
 
     def call(self, path: str, request: bytes, root: bytes, deadline: Deadline) -> bytes:
         """One call about the model with this root; grpc.RpcError if it fails."""
@@ -84,7 +93,9 @@ class Client:
         self._port = port
         self._trust = trust
         self._session: Session | None = session
-        self._lock = threading.Lock()
+        self._process = Process()
+        self._lock = threading.Lock()  # of _session, held for a moment
+        self._verifying = threading.Lock()  # held by the one thread that verifies
 
     @property
     def verdict(self) -> Verdict:
@@ -143,7 +154,9 @@ class Client:
         return self._renew(self._current(), Deadline(timeout_seconds)).verified.verdict
 
     def close(self) -> None:
-        """Close the channel; calls after it raise ValueError."""
+        """Close the channel; calls under way end, and calls after it raise ValueError."""
+        if not self._process.is_this():
+            return  # it is the parent's, and a `with` in a child ends too
         with self._lock:
             session, self._session = self._session, None
         if session is not None:
@@ -167,20 +180,29 @@ class Client:
         what: str,
         deadline: Deadline,
     ) -> _Result:
-        """Ask; if the server is gone, verify whoever is there now and ask once more."""
+        """Ask, and ask again where that may help: `Attempts` says when."""
+        attempts = Attempts(what, deadline)
+        gone: Session | None = None
+        while True:
+            with self._lease(gone, deadline) as session:
+                try:
+                    return self._on_root(session, model, ask)
+                except grpc.RpcError as error:
+                    again = attempts.after(error)
+            gone = session if again.verify else None
+            sleep(again.wait_seconds)
+
+    @contextmanager
+    def _lease(self, gone: Session | None, deadline: Deadline) -> Iterator[Session]:
+        """The current session, which is not `gone` and not old; nobody closes it meanwhile."""
         session = self._current()
-        if elapsed() - session.asked_at > MAX_EVIDENCE_AGE_SECONDS:
+        while session is gone or session.is_old or not session.uses.begin():
             session = self._renew(session, deadline)
         try:
-            return self._on_root(session, model, ask)
-        except grpc.RpcError as error:
-            if not worth_a_new_start(error):
-                raise our_error(error, what) from error
-        session = self._renew(session, deadline)
-        try:
-            return self._on_root(session, model, ask)
-        except grpc.RpcError as error:
-            raise our_error(error, what) from error
+            yield session
+        finally:
+            if session.uses.end():
+                session.channel.close()
 
     def _on_root(
         self, session: Session, model: str, ask: Callable[[Session, bytes], _Result]
@@ -197,12 +219,29 @@ class Client:
 
     def _renew(self, used: Session, deadline: Deadline) -> Session:
         """The session that follows `used`, which another thread may have made already."""
+        if not self._verifying.acquire(timeout=deadline.left()):
+            raise deadline.passed()
+        try:
+            session = self._current()
+            if session is used:
+                session = _open(self._host, self._port, self._trust, deadline)
+                self._replace(used, session)
+            return session
+        finally:
+            self._verifying.release()
+
+    def _replace(self, used: Session, fresh: Session) -> None:
         with self._lock:
-            if self._current() is used:
-                self._session = _open(self._host, self._port, self._trust, deadline)
-            return self._current()
+            closed = self._session is None
+            if not closed:
+                self._session = fresh
+        retired = fresh if closed else used
+        if retired.uses.retire():
+            retired.channel.close()
+        self._current()
 
     def _current(self) -> Session:
+        self._process.require()
         session = self._session
         if session is None:
             raise ValueError("this client is closed")
@@ -210,36 +249,38 @@ class Client:
 
 
 def _open(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
-    verification = Verification(trust)
-    certificate = fetch_certificate(host, port, deadline.left())
-    verification.read_certificate(certificate, now())
-    opened = _pinned(host, port, certificate)
+    """Verify whoever is there; after a handshake that failed, once more from the beginning."""
     try:
-        asked_at = elapsed()
-        answer = _challenge(opened, verification.challenge(), deadline)
-        verified = verification.accept(answer.evidence, answer.next_certificate, now())
-    finally:
-        opened.close()
-    return Session(_pinned(host, port, *verified.certificates), verified, asked_at)
-
-
-def _pinned(host: str, port: int, *certificates: bytes) -> grpc.Channel:
-    return grpc.secure_channel(
-        channel.target(host, port), channel.credentials(*certificates), channel.options()
-    )
-
-
-def _challenge(opened: grpc.Channel, nonce: bytes, deadline: Deadline) -> GetEvidenceResponse:
-    ask = opened.unary_unary(
-        names.GET_EVIDENCE,
-        request_serializer=GetEvidenceRequest.SerializeToString,
-        response_deserializer=GetEvidenceResponse.FromString,
-    )
-    try:
-        answer: GetEvidenceResponse = ask(GetEvidenceRequest(nonce=nonce), timeout=deadline.left())
+        return _attest(host, port, trust, deadline)
     except grpc.RpcError as error:
-        raise our_error(error, "no evidence from the server") from error
-    return answer
+        if not nobody_answered(error):
+            raise no_evidence(error) from error
+    try:
+        return _attest(host, port, trust, deadline)
+    except grpc.RpcError as error:
+        raise no_evidence(error) from error
+
+
+def _attest(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
+    """The whole verification; grpc.RpcError if the challenge was not answered."""
+    verification = Verification(trust)
+    certificate = fetch_certificate(host, port, deadline)
+    verification.read_certificate(certificate, now())
+    with _pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
+        asked_at = elapsed()
+        ask = opened.unary_unary(names.GET_EVIDENCE)
+        answer = ask(verification.challenge(), timeout=deadline.left())
+    verified = verification.accept(answer, now())
+    pinned = _pinned(host, port, channel.ANSWER_BYTES, *verified.certificates)
+    return Session(pinned, verified, asked_at)
+
+
+def _pinned(host: str, port: int, answer_bytes: int, *certificates: bytes) -> grpc.Channel:
+    return grpc.secure_channel(
+        channel.target(host, port),
+        channel.credentials(*certificates),
+        channel.options(answer_bytes),
+    )
 
 
 def _metadata(

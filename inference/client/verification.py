@@ -18,6 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from google.protobuf.message import DecodeError
+
 from sealserve.attestation import (
     ChallengeClaims,
     Claims,
@@ -28,6 +30,7 @@ from sealserve.attestation import (
     read_certificate,
     verify,
 )
+from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
 from sealserve.inference.wire.names import NONCE_BYTES
 from sealserve.native.errors import EvidenceError, Finding, PolicyViolation
 from sealserve.policy import Trust, Verdict, appraise
@@ -72,18 +75,20 @@ class Verification:
         self._certificate = self._certified(der, now)
 
     def challenge(self) -> bytes:
-        """Step 2: the nonce to send, once."""
+        """Step 2: the message to send, with a new nonce, once."""
         if self._certificate is None or self._nonce is not None:
             raise RuntimeError("a challenge follows the certificate, once")
         self._nonce = self._random(NONCE_BYTES)
-        return self._nonce
+        return GetEvidenceRequest(nonce=self._nonce).SerializeToString()
 
-    def accept(self, evidence: bytes, next_certificate: bytes, now: datetime) -> Verified:
-        """Step 3. Raises EvidenceError, PolicyViolation."""
+    def accept(self, message: bytes, now: datetime) -> Verified:
+        """Step 3: the answer as it came. Raises EvidenceError, PolicyViolation."""
         if self._certificate is None or self._nonce is None:
             raise RuntimeError("an answer follows a challenge")
         nonce, self._nonce = self._nonce, None
-        claims, verdict = self._acceptable(decode(evidence), now)
+        answer = _parsed(message)
+        next_certificate = answer.next_certificate
+        claims, verdict = self._acceptable(decode(answer.evidence), now)
         said = ChallengeClaims.parse(claims.runtime)
         self._require_nonce(said, nonce)
         _require_key(said.spki, self._certificate.spki_sha256, "challenge_key")
@@ -155,6 +160,17 @@ class Verification:
             findings=[Finding("model_roots", listed(verified.roots), " or ".join(wanted))],
             hint="another version of the model? compare the roots with what its owner published",
         )
+
+
+def _parsed(message: bytes) -> GetEvidenceResponse:
+    answer = GetEvidenceResponse()
+    try:
+        answer.ParseFromString(message)
+    except DecodeError as error:
+        raise EvidenceError(
+            "evidence_malformed", "the answer to our challenge cannot be read"
+        ) from error
+    return answer
 
 
 def listed(roots: frozenset[bytes]) -> str:

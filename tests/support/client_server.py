@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ MODEL = "breast-cancer"
 CONFIG = bytes([0xC0] * 32)
 STOP_SECONDS = 10.0
 T = TypeVar("T")
-Rewrite = Callable[[bytes, Any], bytes]
+Rewrite = Callable[[bytes, Any], bytes | Awaitable[bytes]]
 AnswerNonces = Callable[[frozenset[bytes]], Answer]
 
 
@@ -65,7 +66,7 @@ class Doubler:
         self.gate.wait()
         (x,) = request.inputs
         answers = (
-            Tensor("twice", "FP32", x.shape, np.asarray(x.data * np.float32(2))),
+            Tensor("twice", "FP32", x.shape, np.add(x.data, x.data, dtype=np.float32)),
             Tensor("rows", "INT64", (1,), np.array([x.shape[0]], np.int64)),
         )
         return tuple(t for t in answers if not request.outputs or t.name in request.outputs)
@@ -114,6 +115,7 @@ class LiveServer:
     """The server's own service over a good machine, with single parts replaced by bad ones.
 
     answer: what GetEvidence says instead. rewrites: by method, what becomes of a good answer.
+    compression: of every answer.
     """
 
     def __init__(
@@ -124,13 +126,16 @@ class LiveServer:
         identity: Identity | None = None,
         answer: AnswerNonces | None = None,
         rewrites: Mapping[str, Rewrite] | None = None,
+        compression: grpc.Compression | None = None,
     ) -> None:
+        self._compression = compression
         self.model = Doubler()
         self.record = Record()
-        self.identity: Any = identity or TlsIdentity(source)
+        chosen: Any = identity or TlsIdentity(source)
+        self.identity = chosen
         self.rewrites = dict(rewrites or {})
         self.registry = Registry([ServedSession(MODEL, "1", root, self.model)])  # type: ignore[arg-type]
-        answerer = Answerer(source, self.identity, config=CONFIG, roots=[root])
+        answerer = Answerer(source, chosen, config=CONFIG, roots=[root])
         self._answer = answer or answerer.answer
         self._evidence = ThreadPoolExecutor(1)
         self._loop = LoopThread()
@@ -169,7 +174,7 @@ class LiveServer:
             limits=Limits(),
             require_root=True,
         )
-        self._server = grpc.aio.server()
+        self._server = grpc.aio.server(compression=self._compression)
         self._server.add_generic_rpc_handlers((_Recording(service.handlers(), self),))
         port = self._server.add_secure_port("127.0.0.1:0", self._credentials())
         await self._server.start()
@@ -183,7 +188,7 @@ class LiveServer:
         return grpc.dynamic_ssl_server_credentials(current(), current)
 
 
-class _Recording(grpc.GenericRpcHandler):
+class _Recording(grpc.GenericRpcHandler):  # type: ignore[misc]
     """In front of the service's handlers: writes each message down before anything looks at it."""
 
     def __init__(self, inner: tuple[Any, ...], server: LiveServer) -> None:
@@ -200,21 +205,48 @@ class _Recording(grpc.GenericRpcHandler):
             self._server.record.calls.append((details.method, len(data)))
             answer: bytes = await handler.unary_unary(data, context)
             rewrite = self._server.rewrites.get(details.method)
-            return rewrite(answer, context) if rewrite else answer
+            changed = rewrite(answer, context) if rewrite else answer
+            return changed if isinstance(changed, bytes) else await changed
 
         return grpc.unary_unary_rpc_method_handler(recorded)
+
+
+def failing(
+    code: grpc.StatusCode, *, times: int, pushback: str | None = None, words: str = "on purpose"
+) -> Rewrite:
+    """The first calls end with this status; pushback: value of gRPC's own key, if any."""
+    left = iter(range(times))
+    trailing = () if pushback is None else ((names.RETRY_PUSHBACK_KEY, pushback),)
+
+    async def fail(data: bytes, context: Any) -> bytes:
+        if next(left, None) is not None:
+            await context.abort(code, words, trailing)
+        return data
+
+    return fail
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    """Wait until it is; fail if it never is."""
+    end = time.monotonic() + STOP_SECONDS
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 class Relay:
     """Stands between a client and servers and moves bytes without understanding them.
 
     route: port for the n-th connection, counted from 0; may be replaced at any time.
+    connections: how many there were; open: how many there are.
     """
 
     def __init__(self, route: Callable[[int], int] | int) -> None:
         self.route = route
         self.bytes_up = 0
+        self.bytes_down = 0
         self.connections = 0
+        self.open = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._loop = LoopThread()
         self._loop.run(self._start())
@@ -233,6 +265,15 @@ class Relay:
 
         self._loop.run(cut())
 
+    def hang_up(self) -> None:
+        """Whoever is connected is cut off, and may connect again."""
+
+        async def hang_up() -> None:
+            for writer in self._writers:
+                writer.transport.abort()
+
+        self._loop.run(hang_up())
+
     def __enter__(self) -> Relay:
         return self
 
@@ -247,6 +288,7 @@ class Relay:
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         port = self.route if isinstance(self.route, int) else self.route(self.connections)
         self.connections += 1
+        self.open += 1
         self._writers.add(writer)
         with suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -255,6 +297,7 @@ class Relay:
                 self._pump(reader, far_writer, up=True), self._pump(far_reader, writer, up=False)
             )
         writer.transport.abort()
+        self.open -= 1
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool
@@ -262,6 +305,7 @@ class Relay:
         with suppress(OSError):
             while data := await reader.read(64 * 1024):
                 self.bytes_up += len(data) if up else 0
+                self.bytes_down += 0 if up else len(data)
                 writer.write(data)
                 await writer.drain()
         writer.transport.abort() if writer.transport.is_closing() else writer.close()
