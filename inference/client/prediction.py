@@ -1,4 +1,8 @@
-"""One question and its answer as bytes; the same for both clients, and without I/O."""
+"""One question and its answer as bytes; the same for both clients, and without I/O.
+
+An answer that does not fit is an IntegrityError: these bytes are not what the attested server sends
+to this question. It is not the caller's InputError, and asking again would not mend it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,9 @@ from google.protobuf.message import DecodeError
 
 from sealserve.inference.client.inputs import Cast, array_of, tensors
 from sealserve.inference.wire import names
+from sealserve.inference.wire.datatypes import data_type
 from sealserve.inference.wire.infer import (
+    MAX_TENSORS,
     InferRequest,
     InferResponse,
     decode_response,
@@ -19,9 +25,11 @@ from sealserve.inference.wire.open_inference_pb2 import (
     ModelMetadataRequest,
     ModelMetadataResponse,
 )
-from sealserve.inference.wire.spec import ModelMetadata, known_names
-from sealserve.inference.wire.tensor import Array
-from sealserve.native.errors import InputError, UnavailableError
+from sealserve.inference.wire.spec import ANY_SIZE, ModelMetadata, TensorSpec, known_names
+from sealserve.inference.wire.tensor import MAX_DIMENSIONS, Array
+from sealserve.native.errors import Finding, InputError, IntegrityError, PolicyViolation
+
+_HINT = "a server of another version? its operator has to look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +62,14 @@ class Question:
         return cls(encode_request(request), wanted or every, metadata)
 
     def answer(self, data: bytes) -> dict[str, Array]:
-        """The outputs by name. UnavailableError for an answer to another question."""
+        """The outputs by name. IntegrityError for an answer to another question."""
         try:
             response = decode_response(data)
             self._check(response)
         except InputError as error:  # it was not the caller's input that was wrong
-            raise UnavailableError(f"the server's answer does not fit: {error.message}") from error
+            raise IntegrityError(
+                f"the server's answer does not fit: {error.message}", hint=_HINT
+            ) from error
         by_name = {tensor.name: tensor for tensor in response.outputs}
         return {name: array_of(by_name[name]) for name in self.outputs}
 
@@ -75,20 +85,43 @@ class Question:
 
 
 def read_metadata(data: bytes, model: str) -> ModelMetadata:
-    """What the server told of this model. UnavailableError for an answer that is none."""
+    """What the server told of this model. IntegrityError for an answer that is none."""
     message = ModelMetadataResponse()
     try:
         message.ParseFromString(data)
-    except DecodeError as error:
-        raise UnavailableError(f"the server's metadata of {model!r} cannot be read") from error
-    if message.name != model:
-        raise UnavailableError(f"metadata of {message.name[:128]!r} instead of {model!r}")
-    return ModelMetadata.decode(message)
+        if message.name != model:
+            raise InputError(f"it is of {message.name[:128]!r}")
+        metadata = ModelMetadata.decode(message)
+        _check_specs(metadata.inputs)
+        _check_specs(metadata.outputs)
+    except (DecodeError, InputError) as error:
+        raise IntegrityError(
+            f"the server's metadata of {model!r} cannot be used: {error}", hint=_HINT
+        ) from error
+    return metadata
+
+
+def _check_specs(specs: Sequence[TensorSpec]) -> None:
+    if len(specs) > MAX_TENSORS or len({spec.name for spec in specs}) != len(specs):
+        raise InputError(f"it names a tensor twice, or more than {MAX_TENSORS} of them")
+    for spec in specs:
+        data_type(spec.datatype)
+        if (
+            not spec.name
+            or len(spec.shape) > MAX_DIMENSIONS
+            or min(spec.shape, default=0) < ANY_SIZE
+        ):
+            raise InputError(
+                f"it has a tensor {spec.name[:128]!r} of shape {list(spec.shape)[:40]}"
+            )
 
 
 def metadata_request(model: str, version: str) -> bytes:
-    """The encoded question for a model's metadata."""
-    return ModelMetadataRequest(name=model, version=version).SerializeToString()
+    """The encoded question for a model's metadata. InputError for names that cannot travel."""
+    try:
+        return ModelMetadataRequest(name=model, version=version).SerializeToString()
+    except UnicodeEncodeError as error:
+        raise InputError(f"version {version!r} is not UTF-8") from error
 
 
 def root_metadata(root: bytes) -> tuple[tuple[str, str], ...]:
@@ -97,9 +130,12 @@ def root_metadata(root: bytes) -> tuple[tuple[str, str], ...]:
 
 
 def require_root(trailing: Sequence[tuple[str, str | bytes]] | None, root: bytes) -> None:
-    """UnavailableError unless the answer repeats the root that was asked for."""
-    named = [value for key, value in trailing or () if key == names.MODEL_ROOT_KEY]
+    """PolicyViolation unless the answer repeats the root that was asked for, and no other."""
+    named = [str(value)[:128] for key, value in trailing or () if key == names.MODEL_ROOT_KEY]
     if named != [root.hex()]:
-        raise UnavailableError(
-            f"the answer is not of the model that was asked: root {named}, wanted {root.hex()}"
+        seen = ", ".join(named) or "no root"
+        raise PolicyViolation(
+            "the answer is not of the model that was verified",
+            findings=[Finding("answer_root", seen, root.hex())],
+            hint="the server changed its model: attest again",
         )
