@@ -7,8 +7,6 @@ because anyone can sign a token that points at their own keys.
 from __future__ import annotations
 
 import base64
-import binascii
-import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,16 +71,18 @@ def verify_token(
     if key is None:
         known = ", ".join(sorted(keys.keys)) or "none"
         raise EvidenceError(
-            "token_key", "no key of the issuer has this kid", seen=str(header["kid"]), wanted=known
+            "token_key",
+            "no key of the issuer has this kid",
+            seen=_shown(header["kid"]),
+            wanted=known,
         )
     payload = _signed_payload(token, key)
     claims = strict_json(payload, "token_format")
-    seen = claims.get("iss")
-    if not isinstance(seen, str) or not hmac.compare_digest(seen.encode(), issuer.encode()):
+    if claims.get("iss") != issuer:
         raise EvidenceError(
             "token_issuer",
             "the token is another service's",
-            seen=str(seen)[:200],
+            seen=_shown(claims.get("iss")),
             wanted=issuer,
             hint="the attestation service is pinned by configuration",
         )
@@ -109,15 +109,15 @@ def _header(token: str) -> dict[str, object]:
             seen=f"{len(token)} bytes",
             wanted=f"at most {MAX_TOKEN_BYTES}",
         )
-    parts = token.split(".")
+    parts = token.split(".") if token.isascii() else []
     if len(parts) != 3:
-        raise EvidenceError("token_format", "a token has three parts", seen=str(len(parts)))
-    header = strict_json(_b64url(parts[0]), "token_format")
+        raise EvidenceError("token_format", "a token has three parts of ASCII")
+    header = strict_json(_b64url(parts[0], "token_format"), "token_format")
     if header.get("alg") != ALGORITHM:
         raise EvidenceError(
             "token_algorithm",
             "signature algorithm",
-            seen=str(header.get("alg"))[:40],
+            seen=_shown(header.get("alg")),
             wanted=ALGORITHM,
         )
     if "crit" in header:
@@ -169,7 +169,7 @@ def _seconds(claims: Mapping[str, object], name: str, default: int | None = None
     value = claims.get(name, default)
     # 2**40 s lies in the year 36812: everything above is no date anybody meant
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**40:
-        raise EvidenceError("token_format", f"claim {name} is not a time", seen=str(value)[:40])
+        raise EvidenceError("token_format", f"claim {name} is not a time", seen=_shown(value))
     return value
 
 
@@ -204,7 +204,7 @@ def _certificate_key(chain: object) -> rsa.RSAPublicKey:
         # x5c alone among JOSE's members is standard base64 (RFC 7517 section 4.7)
         certificate = x509.load_der_x509_certificate(base64.b64decode(chain[0], validate=True))
         key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm, binascii.Error):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise _bad_keys("x5c[0] is no certificate") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise _bad_keys("x5c[0] does not hold an RSA key")
@@ -217,7 +217,8 @@ def jwk_numbers(jwk: Mapping[str, object]) -> rsa.RSAPublicNumbers:
     if not isinstance(n, str) or not isinstance(e, str) or len(n) > 1366 or len(e) > 8:
         raise _bad_keys("an RSA key without n and e of at most 8192 and 48 bits")
     numbers = rsa.RSAPublicNumbers(
-        e=int.from_bytes(_b64url(e), "big"), n=int.from_bytes(_b64url(n), "big")
+        e=int.from_bytes(_b64url(e, "token_keys"), "big"),
+        n=int.from_bytes(_b64url(n, "token_keys"), "big"),
     )
     try:
         numbers.public_key()
@@ -226,11 +227,16 @@ def jwk_numbers(jwk: Mapping[str, object]) -> rsa.RSAPublicNumbers:
     return numbers
 
 
-def _b64url(text: str) -> bytes:
+def _b64url(text: str, code: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except (ValueError, binascii.Error):
-        raise EvidenceError("token_format", "not base64url") from None
+    except ValueError:
+        raise EvidenceError(code, "not base64url") from None
+
+
+def _shown(value: object) -> str:
+    """What a stranger wrote, cut short and without what a terminal would obey."""
+    return ascii(value)[:80]
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
