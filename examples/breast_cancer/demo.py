@@ -80,7 +80,8 @@ def seal_and_publish(stage: Stage, facts: Facts) -> None:
     sealed = ("seal", str(MODEL), "-o", "model.sealed", "--key", "hpke:owner.key.pub")
     stage.run(*sealed, "--name", NAME, "--version", "1", "--json")
     facts.root = json.loads(stage.run("inspect", "model.sealed", "--json"))["root"]
-    stage.good(f"root {facts.root}: the model's public identity")
+    stage.good(f"root {facts.root}")
+    stage.note("the model's public identity: a hash that anybody can check")
 
     stage.step("owner", "starts a trust service: attestation service and key vault in one")
     platform = json.loads(stage.run("tee", "info", "--root-dir", "tee", "--json"))
@@ -92,7 +93,8 @@ def seal_and_publish(stage: Stage, facts: Facts) -> None:
     facts.command = serve_command(stage, facts, facts.root)
     generate = ("policy", "generate", "--process", "--json", "-o", "policy.rego", "--")
     facts.policy = json.loads(stage.run(*generate, *facts.command))["sha256"]
-    stage.good(f"policy {facts.policy}: what HOST_DATA must hold")
+    stage.good(f"policy {facts.policy}")
+    stage.note("what HOST_DATA must hold in the machine's attestation report")
 
     stage.step("owner", "puts the key into the vault, to be released under that policy only")
     reference = f"trustd:{facts.vault}/{NAME}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +20,8 @@ from rich.panel import Panel
 from rich.rule import Rule
 from rich.text import Text
 
+HERE = Path(__file__).resolve().parent
+WIDTH = 100
 READY_SECONDS = 45
 STOP_SECONDS = 10
 
@@ -31,13 +35,13 @@ class Stage:
     """Runs commands in `workdir`, shows them shortened, and leaves nothing running."""
 
     workdir: Path
-    console: Console = field(default_factory=lambda: Console(highlight=False, width=100))
+    console: Console = field(default_factory=lambda: Console(highlight=False, width=WIDTH))
     started: float = field(default_factory=time.monotonic)
     running: list[subprocess.Popen[str]] = field(default_factory=list)
     steps: int = 0
 
     def banner(self, title: str, text: str) -> None:
-        self.console.print(Panel(text, title=title, border_style="yellow", width=100))
+        self.console.print(Panel(text, title=title, border_style="yellow", width=WIDTH))
 
     def chapter(self, title: str) -> None:
         self.console.print()
@@ -50,7 +54,7 @@ class Stage:
         self.console.print(f"  [dim]{seconds:.1f} s[/]")
 
     def note(self, text: str) -> None:
-        self.console.print(Text(f"    {text}"))
+        self._lines(text, "    ", "      ")
 
     def good(self, text: str) -> None:
         self.console.print(Text.assemble("    ", ("✓ ", "bold green"), text))
@@ -81,7 +85,7 @@ class Stage:
             line for line in text.splitlines() if line.startswith(("sealserve:", "hint:", " "))
         ]
         for line in lines:
-            self.console.print(Text(f"    │ {self._short(line)}", style="red"))
+            self._lines(self._short(line), "    │ ", "    │     ", style="red")
 
     def start(self, *arguments: str, ready: str) -> str:
         """Start a server and wait for the line of its stdout that contains `ready`."""
@@ -139,13 +143,31 @@ class Stage:
         return [sys.executable, "-I", "-m", "sealserve", *arguments]
 
     def _command(self, arguments: Sequence[str]) -> None:
-        line = self._short(" ".join(["sealserve", *arguments]))
-        self.console.print(Text(f"    $ {line}", style="green"), soft_wrap=False)
+        line = self._short(shlex.join(["sealserve", *arguments]))
+        self._lines(line, "    $ ", "        ", style="green")
+
+    def _lines(self, text: str, first: str, others: str, style: str = "") -> None:
+        """Print text at the width of the page, continued further to the right."""
+        folded = textwrap.wrap(
+            text,
+            WIDTH,
+            initial_indent=first,
+            subsequent_indent=others,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in folded:
+            self.console.print(Text(line, style=style), soft_wrap=True)
 
     def _short(self, line: str) -> str:
         """Long hexadecimal and long paths in a form a person can read."""
-        line = line.replace(f"{sys.executable} -I -m sealserve", "sealserve")
-        line = line.replace(f"{self.workdir}/", "")
+        for long, short in (
+            (f"{sys.executable} -I -m sealserve", "sealserve"),
+            (f'"{sys.executable}", "-I", "-m", "sealserve"', '"sealserve"'),
+            (f"{self.workdir}/", ""),
+            (f"{HERE}/", ""),
+        ):
+            line = line.replace(long, short)
         return re.sub(r"\b([0-9a-f]{8})[0-9a-f]{20,}([0-9a-f]{4})\b", r"\1…\2", line)
 
 
