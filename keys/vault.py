@@ -206,7 +206,11 @@ class Vault:
                 retry_after_seconds=_retry_after(error),
             )
         told = _told(error)
-        return ReleaseError(f"{self.host} refused {what}: {told}", denied=f"{self.host}: {told}")
+        return ReleaseError(
+            f"{self.host} refused {what}: {told}",
+            denied=f"{self.host}: {told}",
+            hint="its owner decides: `sealserve key show` prints a key's release policy",
+        )
 
 
 def _retry_after(error: AzureError) -> float:

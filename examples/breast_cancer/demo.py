@@ -190,7 +190,7 @@ def another_root(stage: Stage, facts: Facts) -> None:
     stage.step("client", "expects another model than the one that is served")
     write_trust(stage, facts, "other.toml", "0" * 63 + "1")
     predict = ("predict", facts.target, NAME, "--trust", "other.toml")
-    stage.refused(6, *predict, "--input", f"x=@{PATIENTS}")
+    stage.refused("the client", 6, *predict, "--input", f"x=@{PATIENTS}")
 
 
 def flipped_byte(stage: Stage, facts: Facts) -> None:
@@ -200,25 +200,25 @@ def flipped_byte(stage: Stage, facts: Facts) -> None:
     bad = bytearray(good)
     bad[len(bad) // 2] ^= 1
     sealed.write_bytes(bad)
-    stage.refused(4, *tee("policy.rego"), *facts.command)
+    stage.refused("the server", 4, *tee("policy.rego"), *facts.command)
     sealed.write_bytes(good)
 
 
 def another_command(stage: Stage, facts: Facts) -> None:
     stage.step("operator", "starts it with one more option than the policy allows")
-    stage.refused(6, *tee("policy.rego"), *facts.command, "--require-root")
+    stage.refused("the machine", 6, *tee("policy.rego"), *facts.command, "--require-root")
 
 
 def edited_policy(stage: Stage, facts: Facts) -> None:
     stage.step("operator", "edits the policy, so that it starts, and asks for the key")
     edited = (*facts.command, "--require-root")
     stage.run("policy", "generate", "--process", "-o", "edited.rego", "--", *edited)
-    stage.refused(7, *tee("edited.rego"), *edited)
+    stage.refused("the vault", 7, *tee("edited.rego"), *edited)
 
 
 def debug_machine(stage: Stage, facts: Facts) -> None:
     stage.step("operator", "runs the right thing on a machine in debug mode")
-    stage.refused(7, *tee("policy.rego", "--fault", "debug"), *facts.command)
+    stage.refused("the vault", 7, *tee("policy.rego", "--fault", "debug"), *facts.command)
 
 
 # ---- the end

@@ -69,14 +69,16 @@ class Stage:
             self.note(line)
         return ran.stdout
 
-    def refused(self, expected: int, *arguments: str) -> str:
+    def refused(self, by: str, expected: int, *arguments: str) -> str:
         """Run a command that must be refused with this exit code; shows and returns its words."""
         self._command(arguments)
         ran = self._call(arguments)
         if ran.returncode != expected:
             raise SurpriseError(f"exit {ran.returncode}, not {expected}\n{ran.stdout}{ran.stderr}")
         self.words(ran.stderr)
-        self.console.print(Text.assemble("    ", ("✗ refused", "bold red"), f", exit {expected}"))
+        self.console.print(
+            Text.assemble("    ", ("✗ refused", "bold red"), f" by {by}, exit {expected}")
+        )
         return ran.stderr
 
     def words(self, text: str) -> None:
