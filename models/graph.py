@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from sealserve.models import names, tensors, wire
-from sealserve.models.content import Content, Piece, SourceFile, read
+from sealserve.models.content import Content, FileRange, Piece, SourceFile, read
 from sealserve.native.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 OWN_ENTRY_BYTES = 1 << 20
 SHARED_ENTRY_BYTES = wire.LEAST_BYTES
 SHARED_ALIGNMENT = 64  # a cache line, and the widest vector there is
+# What a tensor's pointer takes, with 4 bytes more of length in each of 100 messages around it.
+_GROWTH_BYTES = 512
 
 
 @dataclass(slots=True)
@@ -34,16 +36,11 @@ class Split:
 def split(path: Path) -> Split:
     """Read a model file and find its weights. Raises InputError."""
     folder = _Folder(path)
-    model = _parse(folder.files[path.name], path.name)
-    weights = _Weights()
+    light_bytes, model = _parse(folder.files[path.name], path.name)
+    weights, inside = _Weights(), _Inside(light_bytes)
     for tensor, movable in tensors.all_tensors(model):
-        _settle(tensor, movable, weights, folder)
-    size = model.ByteSize()
-    if size > names.MAX_GRAPH_BYTES:
-        raise InputError(
-            f"{path}: the graph without its weights has {size} bytes; at most"
-            f" {names.MAX_GRAPH_BYTES} are possible"
-        )
+        _settle(tensor, movable, weights, inside, folder)
+    inside.read(path)
     return Split(model.SerializeToString(deterministic=True), weights.entries(), folder.files)
 
 
@@ -107,20 +104,48 @@ class _Weights:
         return names.SMALL, offset
 
 
-def _settle(tensor: TensorProto, movable: bool, weights: _Weights, folder: _Folder) -> None:
+@dataclass(slots=True)
+class _Inside:
+    """External data that no runtime looks for outside the graph: read once they are known to fit.
+
+    size: at most what the graph will take.
+    """
+
+    size: int
+    pieces: list[tuple[TensorProto, FileRange]] = field(default_factory=list)
+
+    def add(self, tensor: TensorProto, piece: FileRange) -> None:
+        self.size += piece.size
+        self.pieces.append((tensor, piece))
+
+    def read(self, path: Path) -> None:
+        """Put them where they belong. Raises InputError before anything is read."""
+        if self.size > names.MAX_GRAPH_BYTES:
+            raise InputError(
+                f"{path}: the graph takes up to {self.size} bytes with the tensors that have to"
+                f" stand in it; at most {names.MAX_GRAPH_BYTES} are possible",
+                hint="only initializers and Constant nodes can have their weights outside",
+            )
+        for tensor, piece in self.pieces:
+            tensors.put_inline(tensor, read(piece))
+
+
+def _settle(
+    tensor: TensorProto, movable: bool, weights: _Weights, inside: _Inside, folder: _Folder
+) -> None:
     """Give one tensor its place: an entry of its own, the shared one, or the graph."""
     size = tensors.byte_size(tensor)
     outside = tensors.external_range(tensor, folder.locate) if tensors.is_external(tensor) else None
+    inside.size += _GROWTH_BYTES
     if movable and size is not None and size >= SHARED_ENTRY_BYTES:
         piece = tensors.inline_bytes(tensor, size) if outside is None else outside
         tensors.point_to(tensor, *weights.add(piece, size), size)
     elif outside is not None:
-        if outside.size > names.MAX_GRAPH_BYTES:
-            raise InputError(f"tensor {tensor.name!r} of {outside.size} bytes must fit the graph")
-        tensors.put_inline(tensor, read(outside))
+        inside.add(tensor, outside)
 
 
-def _parse(file: SourceFile, name: str) -> ModelProto:
+def _parse(file: SourceFile, name: str) -> tuple[int, ModelProto]:
+    """The model, its large tensors pointing into its own file, and the bytes it takes like that."""
     # onnx is for owners only: importing this module must not need it.
     from google.protobuf.message import DecodeError
     from onnx import ModelProto
@@ -142,4 +167,4 @@ def _parse(file: SourceFile, name: str) -> ModelProto:
         raise InputError(f"{file.path} is not an ONNX model: {error}") from error
     if not model.HasField("graph") or not model.ir_version:
         raise InputError(f"{file.path} is not an ONNX model: it has no graph")
-    return model
+    return len(light), model

@@ -82,6 +82,31 @@ def tensor_with(**fields: object) -> Make:
     return make
 
 
+def hole(path: Path, size: int) -> Path:
+    """A file of zeros that takes no room."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def attributes(count: int, size: int) -> Make:
+    """Tensors that have to stand in the graph, whose bytes are the same part of a file."""
+
+    def make(folder: Path) -> Path:
+        hole(folder / "w.bin", size)
+        model = small()
+        for number in range(count):
+            node = model.graph.node.add(op_type="Own", domain="own", output=[f"o{number}"])
+            attribute = node.attribute.add(name="value", type=onnx.AttributeProto.TENSOR)
+            attribute.t.data_type = TensorProto.UINT8
+            attribute.t.dims.append(size)
+            attribute.t.data_location = TensorProto.EXTERNAL
+            attribute.t.external_data.add(key="location", value="w.bin")
+        return save(folder, model)
+
+    return make
+
+
 def varint(value: int) -> bytes:
     low = value & 0x7F
     return bytes([low | 0x80]) + varint(value >> 7) if value > 0x7F else bytes([low])
@@ -202,8 +227,19 @@ SOURCES: dict[str, tuple[Make, type[SealserveError], str]] = {
         InputError,
         "takes",
     ),
+    "graph: 2 GiB of tensors that have to stand in it": (
+        attributes(1, (1 << 31) - 1000),  # alone below the limit, not with what surrounds it
+        InputError,
+        "with the tensors that have to stand in it; at most 2147483647 are possible",
+    ),
+    "graph: one gibibyte thrice": (attributes(3, 1 << 30), InputError, "have to stand in it"),
     "graph: too deep": (nested(60), InputError, "100 deep"),
     "file: empty": (lambda folder: save(folder, b""), InputError, "has 0 bytes"),
+    "file: 2 GiB": (
+        lambda folder: hole(folder / "net.onnx", 1 << 31),
+        InputError,
+        "has 2147483648 bytes; a model file has 1 to 2147483647",
+    ),
     "file: text": (lambda folder: save(folder, b"hello, world"), InputError, "not"),
     "file: another message": (lambda folder: save(folder, b"\x08\x01"), InputError, "no graph"),
     "file: cut": (changed(lambda data: data[:-3]), InputError, "not protobuf"),
