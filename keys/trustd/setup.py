@@ -51,6 +51,7 @@ def init(directory: Path, wanted: Wanted, now: datetime) -> Connection:
     state = _new_state(wanted, token, now)
     pem = state.ca.public_bytes(serialization.Encoding.PEM)
     connection = Connection(state.address, state.platform, token, pem.decode())
+    _require_a_name(directory)
     partial = partial_beside(directory)
     try:
         _require_empty(directory)
@@ -62,6 +63,16 @@ def init(directory: Path, wanted: Wanted, now: datetime) -> Connection:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return connection
+
+
+def _require_a_name(directory: Path) -> None:
+    """A folder is made beside its place, so it cannot be the one we stand in."""
+    if directory.name in ("", ".."):
+        raise ConfigError(
+            "is no name for a new folder",
+            file=str(directory),
+            hint="name the folder to make, for example vault",
+        )
 
 
 def _require_empty(directory: Path) -> None:
@@ -107,15 +118,14 @@ def _new_state(wanted: Wanted, token: str, now: datetime) -> State:
 
 def _address(wanted: Wanted) -> str:
     bound = vault_host(wanted.listen)
-    if wanted.address:
-        return vault_host(wanted.address)
-    if bound.rpartition(":")[0] in _ANY_ADDRESS or bound in _ANY_ADDRESS:
+    address = vault_host(wanted.address) if wanted.address else bound
+    if address.rpartition(":")[0] in _ANY_ADDRESS or address in _ANY_ADDRESS:
         raise ConfigError(
-            f"{wanted.listen} is every address of this machine and none that clients could name",
-            key="--listen",
+            f"{address} is every address of this machine and none that clients could name",
+            key="--address" if wanted.address else "--listen",
             hint="say with --address HOST:PORT what they call it",
         )
-    return bound
+    return address
 
 
 def _simulated_root(wanted: Wanted) -> str:
