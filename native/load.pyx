@@ -159,7 +159,7 @@ def load(
     signal does, no thread is left running, the buffers' ranges are zeroed and the files truncated
     to nothing: partly delivered plaintext never stays.
     """
-    cdef Load work = Load.__new__(Load)
+    cdef _Load work = _Load.__new__(_Load)
     plain_bytes = plain_size(payload_bytes)
     check_layout(payload_offset, payload_bytes, data_bytes)
     if data_bytes != tree.data_bytes:
@@ -175,7 +175,7 @@ def load(
         raise
 
 
-cdef class Load:
+cdef class _Load:
     """Owns what the threads use, for longer than they live."""
 
     cdef Job job

@@ -20,6 +20,7 @@ FILES = (
     "test_kernel_edges.py",
     "test_cobblestone.py",
     "test_verity.py",
+    "test_load_refusals.py",
 )
 
 
