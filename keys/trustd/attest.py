@@ -125,6 +125,8 @@ def _data(data: Body, claim: str) -> dict[str, object]:
         value = strict_json.loads(raw.decode("utf-8"))
     except ValueError as error:
         raise bad_parameter(f"data of type JSON is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise bad_parameter("data of type JSON is not a JSON object")
     return {claim: value}
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from sealserve.attestation.token import MAX_TOKEN_BYTES
 from sealserve.keys.trustd.attest import attest
 from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.events import Event, log
 from sealserve.keys.trustd.leaves import Leaves
 from sealserve.keys.trustd.records import Records
-from sealserve.keys.trustd.refused import Refused
+from sealserve.keys.trustd.refused import Refused, bad_parameter
 from sealserve.keys.trustd.state import State
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.keys.trustd.vault import KeyVault
@@ -46,6 +47,8 @@ class Service:
         now = self._clock()
         told = attest(body, self._roots, now)
         token = self.tokens.issue(told, now)
+        if len(token) > MAX_TOKEN_BYTES:  # nobody would accept it, this vault included
+            raise bad_parameter(f"a token of {len(token)} bytes; at most {MAX_TOKEN_BYTES}")
         log(Event.ATTESTED, host_data=str(told["x-ms-sevsnpvm-hostdata"]))
         return {"token": token}
 
