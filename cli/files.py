@@ -27,8 +27,7 @@ def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
 
     inputs: files that were read to make this one, and that it must not replace.
     """
-    if any(_same(path, other) for other in inputs):
-        raise ConfigError("is also an input", file=str(path), hint="choose another -o")
+    require_other(path, inputs)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with partial.open("xb") as file:
@@ -39,6 +38,12 @@ def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise ConfigError(f"cannot be written: {error.strerror}", file=str(path)) from error
+
+
+def require_other(path: Path, inputs: Collection[Path]) -> None:
+    """ConfigError if writing to `path` would replace one of these files."""
+    if any(_same(path, other) for other in inputs):
+        raise ConfigError("is also an input", file=str(path), hint="choose another -o")
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
-from collections.abc import Iterator, Mapping
+import math
+import zipfile
+from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
+from sealserve.cli import files
 from sealserve.cli.check import trust_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
-from sealserve.native.errors import ConfigError, InputError
-from sealserve.policy import Trust
+from sealserve.native.errors import ConfigError
+from sealserve.policy import Trust, Verdict
 from sealserve.policy.verdict import SIMULATED_BANNER
 
-MAX_TEXT_CHARS = 16 * 2**20  # an --input on a command line; arrays belong into files
+MAX_JSON_BYTES = 16 * 2**20  # numbers as text; larger arrays belong into .npy files
+_NPY = b"\x93NUMPY"  # how NumPy's format begins (NEP 1)
+_NPZ = b"PK\x03\x04"  # a ZIP archive of such arrays
 
 
 @click.command(
@@ -36,7 +40,8 @@ MAX_TEXT_CHARS = 16 * 2**20  # an --input on a command line; arrays belong into 
     metavar="NAME=VALUE",
     multiple=True,
     required=True,
-    help="An input: NAME=@FILE.npy, or NAME=JSON with nested lists; repeatable.",
+    help="An input: NAME=@FILE (.npy, .npz with an array NAME, .json), or NAME=JSON with nested "
+    "lists; repeatable.",
 )
 @click.option("--output", "outputs", metavar="NAME", multiple=True, help="Only these outputs.")
 @click.option("--version", default="", help="Which version of the model.  [default: the server's]")
@@ -73,7 +78,11 @@ def command(
     """
     trust = Trust.load(trust_file)
     given = _inputs(inputs)
+    read = [trust_file, *_files(inputs)]
+    if out is not None:
+        files.require_other(out, read)
     with connect(target, trust, timeout_seconds=timeout_seconds) as client:
+        _warn(client.verdict)
         answers = client.predict(
             model,
             given,
@@ -81,83 +90,109 @@ def command(
             outputs=outputs or None,
             timeout_seconds=timeout_seconds,
         )
-        verdict = client.verdict
-    if verdict.platform == "simulated":
-        say(SIMULATED_BANNER)
     if out is not None:
-        _write(out, answers)
+        files.write(out, _archive(answers), inputs=read)
         emit({"out": str(out), "outputs": _shapes(answers)}, f"wrote {out}", as_json=as_json)
     else:
         values = {name: _jsonable(array) for name, array in answers.items()}
         emit({"outputs": values}, _text(answers), as_json=as_json)
 
 
+def _warn(verdict: Verdict) -> None:
+    """Say what a reader of the answers must not forget, before data leaves."""
+    for sentence in verdict.dangers:
+        say(f"DANGER: {sentence}")
+    if verdict.platform == "simulated":
+        say(SIMULATED_BANNER)
+
+
 def _inputs(texts: tuple[str, ...]) -> dict[str, object]:
     found: dict[str, object] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not (name and equals and value):
+        if not (name and equals and value.removeprefix("@")):
             raise ConfigError(
                 f"{text[:80]!r} is not NAME=VALUE", key="--input", hint="NAME=@FILE.npy or JSON"
             )
         if name in found:
             raise ConfigError(f"{name!r} is given twice", key="--input")
-        found[name] = _array(value[1:]) if value.startswith("@") else _parsed(name, value)
+        found[name] = _read(name, value[1:]) if value.startswith("@") else _parsed(value)
     return found
 
 
-def _array(file: str) -> np.ndarray:
+def _files(texts: tuple[str, ...]) -> list[Path]:
+    """The files among the inputs."""
+    values = (text.partition("=")[2] for text in texts)
+    return [Path(value[1:]) for value in values if value.startswith("@")]
+
+
+def _read(name: str, file: str) -> object:
+    """What a file holds for this input; its first bytes say what kind of file it is."""
+    start = _start(file)
+    if not start.startswith((_NPY, _NPZ)):
+        return _parsed(files.read(Path(file), MAX_JSON_BYTES), file=file)
     try:
-        # mapped, so that a large array is read once, when it is sent; pickles stay closed
-        array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        return _array(file) if start.startswith(_NPY) else _member(file, name)
+    except Exception as error:  # NumPy documents no errors, and zipfile and tokenize have their own
         raise ConfigError(
-            f"is not a NumPy array file: {reason}",
+            f"is not a NumPy array file: {str(error) or type(error).__name__}",
             file=file,
             key="--input",
             hint="numpy.save writes one; arrays of Python objects are not accepted",
         ) from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise ConfigError("holds several arrays; one is needed", file=file, key="--input")
+
+
+def _start(file: str) -> bytes:
+    try:
+        with Path(file).open("rb") as stream:
+            return stream.read(len(_NPY))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=file, key="--input") from error
+
+
+def _array(file: str) -> np.ndarray:
+    # mapped, so that a large array is read once, when it is sent; pickles stay closed
+    array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
     return array
 
 
-def _parsed(name: str, text: str) -> object:
-    if len(text) > MAX_TEXT_CHARS:
-        raise ConfigError(f"{name!r} has {len(text)} characters", key="--input", hint="use a file")
+def _member(file: str, name: str) -> np.ndarray:
+    with Path(file).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+        if name not in archive.files:
+            raise ValueError(f"it has no array {name!r}, but {archive.files}")
+        array: np.ndarray = archive[name]
+        return array
+
+
+def _parsed(text: str | bytes, *, file: str = "") -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_finite)
     except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"input {name!r} is not JSON: {error}",
-            hint=f"nested lists, or a file: --input {name}=@FILE.npy",
+        raise ConfigError(
+            f"is not JSON: {error}",
+            file=file,
+            line=error.lineno if file and isinstance(error, json.JSONDecodeError) else 0,
+            key="--input",
+            hint="nested lists, or a file: --input NAME=@FILE.npy",
         ) from None
 
 
-def _write(out: Path, answers: Mapping[str, np.ndarray]) -> None:
-    """All outputs in one .npz that appears whole or not at all."""
-    partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with _removed_on_failure(partial), partial.open("xb") as file:
-            # objects would be pickled, and no reader should have to open a pickle
-            plain = {name: _storable(array) for name, array in answers.items()}
-            np.savez(file, allow_pickle=False, **plain)
-            file.flush()
-            os.fsync(file.fileno())
-            partial.replace(out)
-    except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror}", file=str(out)) from error
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is beyond the range of any float")
+    return number
 
 
-@contextlib.contextmanager
-def _removed_on_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+def _archive(answers: Mapping[str, np.ndarray]) -> bytes:
+    """All outputs as one .npz; numpy.savez itself cannot take every name."""
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w", allowZip64=True) as archive:
+        for name, array in answers.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                # objects would be pickled, and no reader should have to open a pickle
+                np.lib.format.write_array(entry, _storable(array), allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
@@ -165,17 +200,30 @@ def _storable(array: np.ndarray) -> np.ndarray:
 
 
 def _jsonable(array: np.ndarray) -> object:
-    if array.dtype != object:
-        return array.tolist()
-    texts = np.empty(array.shape, dtype=object)
-    texts.reshape(-1)[:] = [element.decode(errors="replace") for element in array.reshape(-1)]
-    return texts.tolist()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return _mapped(
+            array, lambda number: number if math.isfinite(number) else _WORDS[str(number)]
+        )
+    if array.dtype == object:
+        return _mapped(array, lambda element: element.decode(errors="replace"))
+    return array.tolist()
+
+
+# JSON has no such numbers; protobuf's mapping to JSON writes them so.
+_WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def _mapped(array: np.ndarray, change: Callable[[Any], object]) -> object:
+    changed = np.empty(array.shape, dtype=object)
+    changed.reshape(-1)[:] = [change(element) for element in array.reshape(-1).tolist()]
+    return changed.tolist()
 
 
 def _text(answers: Mapping[str, np.ndarray]) -> str:
     parts = []
     for name, array in answers.items():
-        parts.append(f"{name} {array.dtype.name} {list(array.shape)}")
+        shown = "".join(c if c.isprintable() else "?" for c in name)
+        parts.append(f"{shown} {array.dtype.name} {list(array.shape)}")
         parts.append(np.array2string(array, threshold=60, separator=", "))
     return "\n".join(parts)
 
