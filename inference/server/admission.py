@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Final, TypeVar
 
 from sealserve.native.errors import UnavailableError
 
@@ -27,6 +28,7 @@ class Admission:
     def __init__(self, *, running: int, waiting: int) -> None:
         self._limit = running + waiting
         self._admitted = 0
+        self._jobs: set[Future[Any]] = set()
         self._pool = ThreadPoolExecutor(running, thread_name_prefix="sealserve-run")
 
     async def run(self, work: Callable[[], Result]) -> Result:
@@ -39,12 +41,20 @@ class Admission:
         loop = asyncio.get_running_loop()
         self._admitted += 1
         job = self._pool.submit(work)
-        job.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        self._jobs.add(job)
+        job.add_done_callback(lambda done: self._ended(done, loop))
         return await asyncio.wrap_future(job, loop=loop)
 
-    def close(self) -> None:
-        """Wait for what runs, drop what waits."""
-        self._pool.shutdown(cancel_futures=True)
+    def close(self) -> bool:
+        """Take no more and drop what waits. False if something runs on, as it cannot be stopped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        return not any(job.running() for job in list(self._jobs))
+
+    def _ended(self, job: Future[Any], loop: asyncio.AbstractEventLoop) -> None:
+        """In the job's thread: its place is free, which the loop counts."""
+        self._jobs.discard(job)
+        with suppress(RuntimeError):  # a loop that is closed counts nothing any more
+            loop.call_soon_threadsafe(self._leave)
 
     def _leave(self) -> None:
         self._admitted -= 1

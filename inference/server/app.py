@@ -1,15 +1,18 @@
 """One server from its measured configuration to its last answer.
 
 The order is the promise: the port is tried, the key and the certificates are made, every model is
-opened and verified, and only then anything listens. SIGTERM and SIGINT stop new calls, let those
-under way finish, and end with success. SIGTERM before that wipes what was opened, with success too.
+opened and verified, and only then anything listens. SIGTERM and SIGINT stop new calls, give those
+under way a limited time to finish, and end with success. SIGTERM before that wipes what was opened,
+with success too.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +36,7 @@ from sealserve.inference.server.release import opener_for
 from sealserve.inference.server.service import InferenceService
 from sealserve.inference.wire.address import format_address
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
-from sealserve.native.errors import SealserveError, UnavailableError
+from sealserve.native.errors import UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,10 @@ def run(
             )
         )
 
-    asyncio.run(_until_signalled(server, tell))
+    if not asyncio.run(_until_signalled(server, tell)):
+        # The interpreter would wait for the threads that were left behind, for ever if need be.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 class Server:
@@ -144,17 +150,21 @@ class Server:
         self._rotation = asyncio.create_task(self._rotate_for_ever())
         return port
 
-    async def stop(self) -> None:
-        """No new calls; those under way get the configured time; then everything ends."""
+    async def stop(self) -> bool:
+        """No new calls; those under way get the configured time; then everything ends.
+
+        False if a prediction outlived that time: its thread cannot be stopped, only left behind.
+        """
         seconds = self._config.limits.drain_seconds
         log(Event.DRAINING, seconds=seconds)
         self._service.ready = False
         self._rotation.cancel()
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(seconds)
-        await asyncio.to_thread(self._admission.close)
+        ended = self._admission.close()
         await asyncio.to_thread(self._evidence_thread.shutdown)
         log(Event.STOPPED)
+        return ended
 
     async def rotate(self) -> None:
         """The next certificate takes over for connections made from now on."""
@@ -191,7 +201,7 @@ class Server:
             await asyncio.sleep(self._config.limits.rotation_hours * 3600)
             try:
                 await self.rotate()
-            except SealserveError as error:  # the certificates in use stay valid for weeks
+            except Exception as error:  # whatever it was: those in use stay valid for weeks
                 log(Event.ROTATION_FAILED, error=type(error).__name__)
 
 
@@ -218,14 +228,14 @@ def _port_taken(host: str, port: int) -> UnavailableError:
     )
 
 
-async def _until_signalled(server: Server, tell: Callable[[int], None]) -> None:
+async def _until_signalled(server: Server, tell: Callable[[int], None]) -> bool:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tell(await server.start())
     await stop.wait()
-    await server.stop()
+    return await server.stop()
 
 
 def _options(message_bytes: int) -> list[tuple[str, int]]:

@@ -10,21 +10,24 @@ import subprocess
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto
 
 from sealserve.attestation.simulated import SOCKET_VARIABLE, Machine, SimulatedRoot
 from sealserve.cli.main import run
 from sealserve.inference.wire import names
+from sealserve.inference.wire.infer import decode_response
 from sealserve.inference.wire.open_inference_pb2 import ModelReadyRequest, ModelReadyResponse
 from sealserve.keys import new_identity
 from support.attestation_simulated import machine_of
 from support.models_onnx import small
 from support.models_sealed import seal_model
 from support.ports import free_port
-from support.server_case import PINNED, one_node
+from support.server_case import PINNED, counter, infer_request, one_node
 from support.server_process import (
     SEALSERVE,
     SECONDS,
@@ -75,7 +78,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory, simulated_root: SimulatedRoot
     new_identity(folder / "other.key")
     strange = folder / "strange.onnx"
     strange.write_bytes(one_node("NoSuchOperator", [("x", TensorProto.FLOAT, [1])], ("y", 1)))
+    (folder / "counter.onnx").write_bytes(counter())
     models: dict[str, ModelProto | Path] = {
+        "counter": folder / "counter.onnx",
         "net": small(),
         "twin": small(2),
         "second": small(3),
@@ -388,6 +393,30 @@ def test_it_listens_where_it_is_told(desk: Desk, listen: str) -> None:
         assert server.target.startswith(listen[:-1])
         with channel_to(server.target) as channel:
             assert ready(channel, "net")
+
+
+def test_a_prediction_that_never_ends_keeps_nobody_from_stopping(desk: Desk) -> None:
+    limits = b"version = 1\n[limits]\ndrain_seconds = 1\nrunning = 1\nwaiting = 1\n"
+    (desk.folder / "drain.toml").write_bytes(limits)
+    pinned = ("--config", "drain.toml", "--config-sha256", hashlib.sha256(limits).hexdigest())
+    counting = ("counter.sealed", "--root", "COUNTER", *MINE)
+    with (
+        desk.serving(*counting, *ANYWHERE, *pinned) as server,
+        channel_to(server.target) as channel,
+    ):
+        assert decode_response(count(channel, 3).result()).outputs[0].data == np.float32(3)
+        endless = [count(channel, 2**62) for _ in range(2)]
+        assert count(channel, 3).code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # so they are there
+        assert not any(call.done() for call in endless)
+        assert server.stop() == (0, "")
+        assert all(call.code() is not grpc.StatusCode.OK for call in endless)
+
+
+def count(channel: grpc.Channel, turns: int) -> Any:
+    """Start a prediction of so many turns; a future of its answer."""
+    request = infer_request("counter", ("x", "INT64", (), turns.to_bytes(8, "little")))
+    infer = channel.unary_unary(names.MODEL_INFER)
+    return infer.future(request.SerializeToString(), timeout=SECONDS)
 
 
 def test_a_start_that_is_given_up_ends_with_success(desk: Desk) -> None:

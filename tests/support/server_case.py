@@ -78,6 +78,32 @@ def lookup() -> bytes:
     return data
 
 
+def counter() -> bytes:
+    """Counts to its input x, one by one: a prediction that takes as long as a test wants."""
+    real, whole, truth = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go on"], ["still"]),
+            helper.make_node("Add", ["sum", "one"], ["more"]),
+        ],
+        "body",
+        [value("turn", whole, []), value("go on", truth, []), value("sum", real, [])],
+        [value("still", truth, []), value("more", real, [])],
+        [helper.make_tensor("one", real, [], [1.0])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["x", "", "zero"], ["y"], body=body)],
+        "counter",
+        [value("x", whole, [])],
+        [value("y", real, [])],
+        [helper.make_tensor("zero", real, [], [0.0])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    data: bytes = model.SerializeToString()
+    return data
+
+
 def root_of(name: str, version: str = "1") -> bytes:
     """The root a model of these tests has."""
     return hashlib.sha256(f"{name} {version}".encode()).digest()
@@ -118,12 +144,13 @@ class Served:
         *models: ServedSession,
         limits: Limits | None = None,
         require_root: bool = False,
+        port: int = 0,
     ) -> None:
         self.config = ServerConfig(
             models=tuple(ServedModel(model.name, model.root.hex()) for model in models),
             keys=KeySource(identity="none is read: the models are open"),
             listen_host="127.0.0.1",
-            listen_port=0,
+            listen_port=port,
             require_root=require_root,
             limits=limits or Limits(),
         )

@@ -129,18 +129,37 @@ def test_failures_give_their_place_back() -> None:
     asyncio.run(main())
 
 
-def test_closing_drops_what_waits_and_lets_end_what_runs() -> None:
+def test_closing_drops_what_waits_and_tells_that_something_still_runs() -> None:
     async def main() -> None:
         admission, work = Admission(running=1, waiting=1), Gated()
         first = asyncio.create_task(admission.run(work))
         await begun(work)
         second = asyncio.create_task(admission.run(work))
         await asyncio.sleep(0)
-        closing = asyncio.create_task(asyncio.to_thread(admission.close))
+        assert admission.close() is False
         with pytest.raises(asyncio.CancelledError):
             await second
         work.gate.set()
-        await closing
         assert await first == 1
+        assert admission.close() is True
 
     asyncio.run(main())
+
+
+def test_work_that_ends_after_its_loop_did_disturbs_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    work = Gated()
+
+    async def main() -> Admission:
+        admission = Admission(running=1, waiting=1)
+        first = asyncio.create_task(admission.run(work))
+        await begun(work)
+        first.cancel()
+        return admission
+
+    admission = asyncio.run(main())
+    work.gate.set()
+    admission._pool.shutdown()
+    assert work.runs == 1
+    assert caplog.text == ""

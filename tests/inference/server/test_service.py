@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -327,12 +328,16 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES.keys())
 def test_a_mistake_is_named_and_nothing_of_a_tensor_comes_back(
-    served: Served, mistake: Mistake, capfd: pytest.CaptureFixture[str]
+    served: Served,
+    mistake: Mistake,
+    capfd: pytest.CaptureFixture[str],
+    server_log: io.StringIO,
 ) -> None:
     call = served.start(names.MODEL_INFER, mistake.message)
     assert call.code() is mistake.code
     assert mistake.says in call.details()
     told = f"{call.details()} {call.trailing_metadata()} {capfd.readouterr()}"
+    told += server_log.getvalue()
     assert "31337" not in told
     assert len(call.details()) < 600
     assert served.infer(good()).outputs  # and the server goes on
@@ -497,7 +502,7 @@ def test_a_callers_own_deadline_takes_its_waiting_prediction_with_it(machine: Ma
 
 
 def test_what_nobody_foresaw_is_internal_and_quotes_nothing(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, server_log: io.StringIO
 ) -> None:
     model = doubler()
 
@@ -509,7 +514,8 @@ def test_what_nobody_foresaw_is_internal_and_quotes_nothing(
         call = server.start(names.MODEL_INFER, doubling())
         assert call.code() is grpc.StatusCode.INTERNAL
         assert call.details() == "the server failed on this request"
-    assert "31337" not in str(capfd.readouterr())
+    assert '"error": "KeyError"' in server_log.getvalue()
+    assert "31337" not in server_log.getvalue()
 
 
 # ---- health and reflection

@@ -1,0 +1,172 @@
+"""A whole server while time passes: certificates that change, and an end that waits for some."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from sealserve.attestation import Evidence
+from sealserve.attestation.simulated import Machine, SimulatedRoot
+from sealserve.inference.server.app import require_free_port
+from sealserve.inference.server.config import Limits
+from sealserve.inference.wire import names
+from sealserve.native.errors import UnavailableError
+from support.attestation_simulated import machine_of
+from support.client_case import as_pem
+from support.client_server import Doubler
+from support.server_case import Served, doubler, infer_request
+from support.server_process import SECONDS, certificate_of
+
+OFTEN = Limits(rotation_hours=0.01 / 3600)
+DOUBLING = infer_request("doubler", ("x", "FP32", (1, 3), bytes(12)))
+
+
+@pytest.fixture(scope="module")
+def machine(simulated_root: SimulatedRoot) -> Machine:
+    return machine_of(simulated_root)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what has to happen; a test that waits in vain fails."""
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+# ---- certificates
+
+
+def test_a_rotation_is_for_new_connections_and_breaks_none(machine: Machine) -> None:
+    with Served(machine, doubler()) as server:
+        server.call(names.SERVER_LIVE, b"")
+        before = server.identity.certificates
+        assert certificate_of(server.target).encode() == as_pem(before.current)
+        server.loop.run(server.server.rotate())
+        assert certificate_of(server.target).encode() == as_pem(before.next)
+        server.call(names.SERVER_LIVE, b"")
+        with server.connect() as fresh:
+            assert fresh.unary_unary(names.SERVER_LIVE)(b"", timeout=SECONDS)
+
+
+def test_certificates_rotate_by_themselves(machine: Machine) -> None:
+    with Served(machine, doubler(), limits=OFTEN) as server:
+        first = certificate_of(server.target)
+        until(lambda: certificate_of(server.target) != first)
+
+
+class Failing:
+    """A machine that, once `error` is set, raises it instead of its next report."""
+
+    platform = "simulated"
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.error: Exception | None = None
+
+    def evidence(self, claims: bytes) -> Evidence:
+        if self.error:
+            error, self.error = self.error, None
+            raise error
+        return self._machine.evidence(claims)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [UnavailableError("the platform is silent"), OSError(24, "Too many open files: 31337")],
+    ids=["a platform that is silent", "what nobody foresaw"],
+)
+def test_a_rotation_that_fails_is_tried_again(
+    machine: Machine, error: Exception, server_log: io.StringIO
+) -> None:
+    source = Failing(machine)
+    with Served(source, doubler(), limits=OFTEN) as server:
+        source.error = error
+        until(lambda: source.error is None)
+        kept = server.identity.certificates
+        until(lambda: server.identity.certificates != kept)
+    failed = json.loads(
+        next(line for line in server_log.getvalue().splitlines() if "failed" in line)
+    )
+    assert (failed["event"], failed["error"]) == ("rotation_failed", type(error).__name__)
+    assert "31337" not in server_log.getvalue()
+
+
+# ---- the end
+
+
+def test_a_prediction_under_way_is_finished_and_no_new_one_begins(machine: Machine) -> None:
+    model = doubler()
+    session: Doubler = model.session  # type: ignore[assignment]
+    server = Served(machine, model)
+    health = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest())
+    assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+    session.gate.clear()
+    running = server.start(names.MODEL_INFER, DOUBLING)
+    session.started.wait()
+    with ThreadPoolExecutor(1) as pool:
+        stopping = pool.submit(server.loop.run, server.server.stop())
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        health.cancel()  # a stream is a call under way too
+        with server.connect() as late:
+            call = late.unary_unary(names.SERVER_LIVE).future(b"", timeout=SECONDS)
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+        assert not running.done()
+        session.gate.set()
+        assert running.result()
+        stopping.result()
+    server.channel.close()
+    server.loop.stop()
+
+
+def test_a_prediction_that_takes_longer_than_the_time_to_drain_is_left_behind(
+    machine: Machine,
+) -> None:
+    model = doubler()
+    session: Doubler = model.session  # type: ignore[assignment]
+    server = Served(machine, model, limits=Limits(running=1, drain_seconds=0.01))
+    session.gate.clear()
+    running, waiting = (server.start(names.MODEL_INFER, DOUBLING) for _ in range(2))
+    session.started.wait()
+    try:
+        assert server.loop.run(server.server.stop()) is False
+        for call in (running, waiting):
+            assert call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    finally:
+        session.gate.set()
+    server.channel.close()
+    server.loop.stop()
+    assert session.runs == 1
+
+
+# ---- the port
+
+
+def test_a_port_that_was_taken_in_the_meantime(machine: Machine) -> None:
+    with Served(machine, doubler()) as first:
+        port = first.port
+        with pytest.raises(UnavailableError, match=f"127.0.0.1:{port}") as refused:
+            Served(machine, doubler(), port=port)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost"])
+def test_a_free_port_is_left_free(host: str) -> None:
+    require_free_port(host, 0)
+
+
+def test_a_port_that_was_served_a_moment_ago_is_free_again() -> None:
+    """Connections of the last server may still be on their way out."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            listening.accept()[0].close()  # the server's side ends first, and lingers
+    require_free_port("127.0.0.1", port)
