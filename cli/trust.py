@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 from pathlib import Path
 
 import click
@@ -99,12 +100,16 @@ def new(
 
     Never overwrites a file: what somebody approved is not replaced by the way.
     """
+    _require_root_if_simulated(kind, simulated_root_sha256)
+    _require_utf8("--name", name)
+    _require_utf8("--uvm-issuer", uvm_issuer)
+    _require_utf8("--uvm-feed", uvm_feed)
     if out.exists() or out.is_symlink():
         raise ConfigError("exists already", file=str(out), hint="choose another -o, or remove it")
     text = trust_text(
         name=name,
         kind=kind,  # type: ignore[arg-type]  # click.Choice
-        simulated_root_sha256=simulated_root_sha256,
+        simulated_root_sha256=simulated_root_sha256.lower(),
         lines=_lines(kind, lines),  # type: ignore[arg-type]  # click.Choice
         launch=_launch(measurements, uvm_issuer, uvm_feed, uvm_minimum_svn),
         policies=_policies(policies),
@@ -112,7 +117,6 @@ def new(
         expires=expires.date() if expires else None,
     )
     trust = Trust.parse(text.encode(), file=str(out))
-    _require_matching_root(kind, simulated_root_sha256)
     files.write(out, text.encode())
     result = {"file": str(out), "name": trust.name, "platform": trust.kind}
     emit(result, f"wrote {out}\n\n{trust.explain()}", as_json=as_json)
@@ -140,7 +144,7 @@ def _lines(kind: str, lines: tuple[str, ...]) -> tuple[str, ...]:
         return lines
     if kind == "simulated":
         return ("milan",)  # what the simulated platform is
-    raise ConfigError("missing", key="--line", hint=f"one or more of {', '.join(LINES)}")
+    raise _missing("--line", f"One or more of {', '.join(LINES)}.")
 
 
 def _launch(
@@ -149,15 +153,14 @@ def _launch(
     endorsed = {"--uvm-issuer": issuer, "--uvm-feed": feed, "--uvm-minimum-svn": svn}
     given = [option for option, value in endorsed.items() if value not in ("", None)]
     if measurements and given:
-        raise ConfigError(f"excludes {given[0]}", key="--measurement")
+        raise click.UsageError(f"give --measurement or {given[0]}, and not both")
     if measurements:
         return MeasuredLaunch(tuple(Noted(_hex(m, 48, "--measurement"), "") for m in measurements))
     missing = [option for option in endorsed if option not in given]
     if missing:
-        raise ConfigError(
-            "missing",
-            key=missing[0] if given else "--measurement",
-            hint="what may be launched: --measurement, or all three of --uvm-…",
+        raise _missing(
+            missing[0] if given else "--measurement",
+            "What may be launched: --measurement, or all three of --uvm-…",
         )
     assert svn is not None
     return UvmLaunch(issuer, feed, svn)
@@ -170,8 +173,9 @@ def _policies(given: tuple[str, ...]) -> list[Noted]:
 
 
 def _policy(text: str) -> Noted:
+    _require_utf8("--policy", text)
     path = Path(text)
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113  Path.is_file raises for a name that is too long
         return Noted(hashlib.sha256(files.read(path, MAX_POLICY_BYTES)).digest(), path.name)
     return Noted(_hex(text, 32, "--policy"), "")
 
@@ -179,6 +183,7 @@ def _policy(text: str) -> Noted:
 def _models(given: tuple[str, ...]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for text in given:
+        _require_utf8("--model", text)
         name, equals, root = text.partition("=")
         if not (name and equals):
             raise ConfigError(f"{text[:80]!r} is not NAME=ROOT", key="--model")
@@ -201,10 +206,24 @@ def _hex(text: str, size: int, option: str) -> bytes:
     return data
 
 
-def _require_matching_root(kind: str, simulated_root_sha256: str) -> None:
-    if kind != "simulated" and simulated_root_sha256:
-        raise ConfigError(
-            f'forbidden for --platform "{kind}"',
-            key="--simulated-root-sha256",
-            hint="simulated and real never mix: one trust file each",
+def _require_root_if_simulated(kind: str, simulated_root_sha256: str) -> None:
+    if kind == "simulated":
+        if not simulated_root_sha256:
+            raise _missing("--simulated-root-sha256", "`sealserve tee info` prints it.")
+        _hex(simulated_root_sha256, 32, "--simulated-root-sha256")
+    elif simulated_root_sha256:
+        raise click.UsageError(
+            f"--simulated-root-sha256 is not for --platform {kind}: simulated and real never mix"
         )
+
+
+def _require_utf8(option: str, text: str) -> None:
+    """What a shell hands over may be any bytes; a TOML file holds characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{text[:80]!r} is not UTF-8", key=option) from None
+
+
+def _missing(option: str, hint: str) -> click.MissingParameter:
+    return click.MissingParameter(hint, param_hint=f"'{option}'", param_type="option")
