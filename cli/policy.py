@@ -10,7 +10,6 @@ import click
 
 from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
-from sealserve.native.errors import ConfigError
 from sealserve.policy.execution import ExecutionPolicy, generate_process, words
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
@@ -44,7 +43,7 @@ def command() -> None:
     help="File to write, instead of printing the policy.",
 )
 @json_option
-@click.argument("command_line", metavar="-- CMD…", nargs=-1, type=click.UNPROCESSED)
+@click.argument("command_line", metavar="-- CMD…", nargs=-1, required=True, type=click.UNPROCESSED)
 def generate(
     process: bool,
     env_rules: tuple[str, ...],
@@ -59,13 +58,7 @@ def generate(
     another policy.
     """
     if not process:
-        raise ConfigError(
-            "only policies for one process can be written yet",
-            key="--process",
-            hint="sealserve policy generate --process -o policy.rego -- CMD…",
-        )
-    if not command_line:
-        raise ConfigError("no command given", key="CMD", hint="write it behind `--`")
+        raise click.UsageError("only policies for one process can be written yet: give --process")
     text = generate_process(command_line, env_rules=env_rules, working_dir=workdir)
     sha256 = hashlib.sha256(text).hexdigest()
     if out is None and not as_json:
@@ -116,4 +109,9 @@ def _plainly(policy: ExecutionPolicy) -> str:
         "  and no other command, with no other variable" + ("" if policy.env_rules else " at all"),
         *(f"  RISK    {risk}" for risk in words.risks(policy)),
     ]
-    return "\n".join(lines)
+    return "\n".join(_on_one_line(line) for line in lines)
+
+
+def _on_one_line(text: str) -> str:
+    """A policy is somebody else's: no word of it may break a line or move a cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,275 @@
+"""`sealserve policy`: what is written is what is hashed, enforced and explained."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sealserve.cli.main import run
+from sealserve.policy.execution import ExecutionPolicy, generate_process
+from support.models_cli import Ran
+from support.models_cramped import cramped
+
+COMMAND = ("sealserve", "serve", "a b.sealed", "--root", "9f")
+TEXT = generate_process(COMMAND, env_rules=["LANG=C.UTF-8", "re2:HOSTNAME=.+"], working_dir="/srv")
+SHA256 = hashlib.sha256(TEXT).hexdigest()
+OPTIONS = (
+    *("--process", "--workdir", "/srv"),
+    *("--env-rule", "LANG=C.UTF-8", "--env-rule", "re2:HOSTNAME=.+"),
+)
+
+
+class Writer:
+    """Writes policies in a folder."""
+
+    def __init__(self, folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+        self.folder = folder
+        self.file = folder / "policy.rego"
+        self._captured = capfdbinary
+
+    def run(self, *arguments: str) -> Ran:
+        """`sealserve policy …`, byte for byte."""
+        status = run(["policy", *arguments])
+        out, err = self._captured.readouterr()
+        ran = Ran(status, out.decode(), err.decode())
+        assert "Traceback" not in ran.err
+        assert "unforeseen" not in ran.err
+        return ran
+
+    def refused(self, status: int, arguments: tuple[str, ...], *words: str) -> None:
+        ran = self.run(*arguments)
+        assert (ran.status, ran.out) == (status, ""), ran
+        for word in words:
+            assert word in ran.err
+
+
+@pytest.fixture
+def writer(
+    tmp_path: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Writer:
+    monkeypatch.chdir(tmp_path)
+    return Writer(tmp_path, capfdbinary)
+
+
+# ---- generate
+
+
+def test_generate_writes_the_policy(writer: Writer) -> None:
+    ran = writer.run("generate", *OPTIONS, "-o", "policy.rego", "--", *COMMAND)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out == f"wrote policy.rego\nsha256 {SHA256}\n"
+    assert writer.file.read_bytes() == TEXT
+    assert ExecutionPolicy.parse(TEXT).command == COMMAND
+
+
+def test_generate_prints_the_policy_and_nothing_else(writer: Writer) -> None:
+    """What a pipe gets has the hash that is told: no line break comes with it."""
+    ran = writer.run("generate", *OPTIONS, "--", *COMMAND)
+    assert (ran.status, ran.out) == (0, TEXT.decode())
+    assert ran.err == f"sha256 {SHA256}\n"
+    assert list(writer.folder.iterdir()) == []
+
+
+def test_generate_tells_programs(writer: Writer) -> None:
+    told = writer.run("generate", *OPTIONS, "--json", "--", *COMMAND)
+    assert told.json == {"command": list(COMMAND), "sha256": SHA256, "policy": TEXT.decode()}
+    told = writer.run("generate", *OPTIONS, "--json", "-o", "policy.rego", "--", *COMMAND)
+    assert told.json == {"command": list(COMMAND), "sha256": SHA256, "file": "policy.rego"}
+
+
+def test_options_of_the_command_are_its_own(writer: Writer) -> None:
+    ran = writer.run(
+        "generate", "--process", "--json", "--", "serve", "--json", "-o", "x", "--help"
+    )
+    assert ran.json["command"] == ["serve", "--json", "-o", "x", "--help"]
+    assert list(writer.folder.iterdir()) == []
+
+
+def test_without_rules_and_folder(writer: Writer) -> None:
+    ran = writer.run("generate", "--process", "--", "serve")
+    assert ran.out.encode() == generate_process(["serve"])
+
+
+def test_generate_replaces_an_old_policy_whole(writer: Writer) -> None:
+    writer.file.write_bytes(b"before" * 10_000)
+    assert writer.run("generate", *OPTIONS, "-o", "policy.rego", "--", *COMMAND).status == 0
+    assert writer.file.read_bytes() == TEXT
+    assert [path.name for path in writer.folder.iterdir()] == ["policy.rego"]
+
+
+def test_a_full_disk_leaves_the_old_policy(writer: Writer) -> None:
+    with cramped(writer.folder / "disk", 64) as disk:
+        (disk / "policy.rego").write_bytes(b"before")
+        words = [str(n) * 1000 for n in range(100)]
+        arguments = ("generate", "--process", "-o", "disk/policy.rego", "--", *words)
+        writer.refused(8, arguments, "policy.rego: cannot be written: ")
+        assert [path.name for path in disk.iterdir()] == ["policy.rego"]
+        assert (disk / "policy.rego").read_bytes() == b"before"
+
+
+USAGE: dict[str, tuple[str, ...]] = {
+    "nothing": ("generate",),
+    "not for a process": ("generate", "--", "serve"),
+    "no command": ("generate", "--process"),
+    "nothing behind the dashes": ("generate", "--process", "--"),
+    "a folder to write to": ("generate", "--process", "-o", ".", "--", "serve"),
+    "hash of nothing": ("hash",),
+    "hash of a folder": ("hash", "."),
+    "hash of two": ("hash", "a", "b"),
+    "explanation of nothing": ("explain",),
+    "another verb": ("enforce",),
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+def test_usage(writer: Writer, name: str) -> None:
+    writer.refused(2, USAGE[name], "Usage: sealserve policy", "Error: ")
+
+
+BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "a rule without a value": (("--env-rule", "LANG", "--", "serve"), ("env_rules[0]", "LANG")),
+    "a pattern RE2 refuses": (
+        ("--env-rule", "re2:A=(?=x)", "--", "serve"),
+        ("env_rules[0]", "RE2 refuses", "hint: "),
+    ),
+    "a rule twice": (("--env-rule", "A=1", "--env-rule", "A=1", "--", "serve"), ("given twice",)),
+    "a relative folder": (("--workdir", "srv", "--", "serve"), ("working_dir", "srv")),
+    "an empty program": (("--", ""), ("command", "empty")),
+    "a word outside UTF-8": (("--", "serve", "\udcff"), ("command", "not UTF-8")),
+    "too many words": (("--", *["x" * 1000] * 2000), ("a policy of ",)),
+    "a folder that is not there": (
+        ("-o", "nowhere/policy.rego", "--", "serve"),
+        ("nowhere/policy.rego: cannot be written",),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_could_never_start_is_not_written(writer: Writer, name: str) -> None:
+    arguments, words = BAD[name]
+    given = arguments if "-o" in arguments else ("-o", "policy.rego", *arguments)
+    writer.refused(8, ("generate", "--process", *given), "sealserve: ", *words)
+    assert list(writer.folder.iterdir()) == []
+
+
+# ---- hash
+
+
+def test_hash(writer: Writer) -> None:
+    writer.file.write_bytes(TEXT)
+    ran = writer.run("hash", "policy.rego")
+    assert (ran.status, ran.out, ran.err) == (0, f"{SHA256}\n", "")
+    told = writer.run("hash", "policy.rego", "--json").json
+    assert told == {"file": "policy.rego", "sha256": SHA256}
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\0", b"x" * 100_000], ids=["empty", "bytes", "long"])
+def test_hash_takes_any_bytes(writer: Writer, data: bytes) -> None:
+    """Whoever wrote the policy, HOST_DATA is the hash of its bytes."""
+    writer.file.write_bytes(data)
+    assert writer.run("hash", "policy.rego").out.strip() == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("verb", ["hash", "explain"])
+def test_a_file_that_cannot_be_read(writer: Writer, verb: str) -> None:
+    writer.refused(8, (verb, "policy.rego"), "policy.rego: cannot be read: No such file")
+    with writer.file.open("wb") as file:
+        file.truncate(64 * 2**20)
+    writer.refused(8, (verb, "policy.rego"), "policy.rego: is longer than ")
+
+
+# ---- explain
+
+
+def test_explain(writer: Writer) -> None:
+    writer.file.write_bytes(TEXT)
+    ran = writer.run("explain", "policy.rego")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        f"policy {SHA256}",
+        "  runs    sealserve serve 'a b.sealed' --root 9f",
+        "  in      /srv",
+        "  with    exactly LANG=C.UTF-8, which may be set",
+        "  with    matching ^HOSTNAME=.+$, which may be set",
+        "  and no other command, with no other variable",
+    ]
+
+
+def test_explain_without_variables(writer: Writer) -> None:
+    writer.file.write_bytes(generate_process(["serve"]))
+    assert writer.run("explain", "policy.rego").out.endswith("with no other variable at all\n")
+
+
+def test_explain_to_programs(writer: Writer) -> None:
+    writer.file.write_bytes(generate_process(["serve"], env_rules=["LD_PRELOAD=/x.so"]))
+    told = writer.run("explain", "policy.rego", "--json").json
+    assert told["command"] == ["serve"]
+    assert told["working_dir"] == "/"
+    assert told["env_rules"] == [
+        {"pattern": "LD_PRELOAD=/x.so", "required": False, "strategy": "string"}
+    ]
+    assert len(told["risks"]) == 1
+
+
+def test_explain_names_risks(writer: Writer) -> None:
+    writer.file.write_bytes(generate_process(["serve"], env_rules=["LD_PRELOAD=/x.so"]))
+    told = writer.run("explain", "policy.rego").out
+    assert "  RISK    rule 'LD_PRELOAD=/x.so' lets in LD_*" in told
+
+
+def test_what_a_policy_says_cannot_move_a_cursor(writer: Writer) -> None:
+    """A policy comes from somebody else, and is explained on a terminal."""
+    evil = "\x1b[2J\r\x07\u202e\n  runs    true"
+    writer.file.write_bytes(
+        generate_process(["serve", evil], env_rules=[f"A={evil}"], working_dir=f"/{evil}")
+    )
+    told = writer.run("explain", "policy.rego").out
+    assert len(told.splitlines()) == 5
+    assert all(line.isprintable() for line in told.splitlines())
+    assert r"\x1b[2J\r\x07\u202e\n  runs    true" in told
+
+
+OTHERS = {
+    "an empty file": b"",
+    "words": b"hello",
+    "bytes": b"\xff\xfe",
+    "a comma more": TEXT.replace(b'"re2"', b'"re2",'),
+    "more privileges": TEXT.replace(b'"allow_elevated":false', b'"allow_elevated":true'),
+    "a line more": TEXT + b"\n",
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_kind_of_policy_is_not_explained(writer: Writer, name: str) -> None:
+    writer.file.write_bytes(OTHERS[name])
+    writer.refused(8, ("explain", "policy.rego"), "sealserve: policy.rego")
+
+
+# ---- all three
+
+
+def test_what_was_generated_is_what_the_machine_holds(writer: Writer) -> None:
+    """The story of an owner: write, hash, explain, and compare with HOST_DATA."""
+    command = [sys.executable, "-P", "-m", "sealserve", "policy"]
+    piped = subprocess.run(
+        [*command, "generate", *OPTIONS, "--", *COMMAND], capture_output=True, check=True
+    )
+    writer.file.write_bytes(piped.stdout)
+    hashed = writer.run("hash", "policy.rego").out.strip()
+    explained = writer.run("explain", "policy.rego", "--json").json
+    assert hashed == explained["sha256"] == ExecutionPolicy.parse(piped.stdout).sha256.hex()
+    kept = ExecutionPolicy.parse(piped.stdout).may_start(COMMAND, {"HOSTNAME": "a"}, "/srv")
+    assert kept == {"HOSTNAME": "a"}
+
+
+def test_help(writer: Writer) -> None:
+    for verb in ("generate", "hash", "explain"):
+        told = writer.run(verb, "--help").out
+        assert f"Example: sealserve policy {verb}" in told
+        assert "--json" in told
