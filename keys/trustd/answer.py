@@ -44,6 +44,8 @@ class WrappingKey:
         found = _encryption_keys(claims.get("x-ms-runtime"))
         if len(found) != 1:
             raise forbidden(f"x-ms-runtime of the token holds {len(found)} keys to wrap to, not 1")
+        if found[0].get("kty") != "RSA":
+            raise forbidden("the key in x-ms-runtime cannot be used: its kty is not RSA")
         try:
             key = jwk_numbers(found[0]).public_key()
         except EvidenceError as error:
@@ -53,17 +55,25 @@ class WrappingKey:
         return cls(key, str(found[0].get("kid", "")), name)
 
     def wrap(self, secret: bytes, kid: str) -> str:
-        """`key_hsm`: RSA-OAEP of a fresh AES key, then the secret under it (RFC 5649)."""
-        digest = WRAP_HASHES[self.enc]()
-        oaep = padding.OAEP(padding.MGF1(digest), digest, None)
+        """`key_hsm`: RSA-OAEP of a fresh AES key, then the secret under it (RFC 5649).
+
+        Raises Refused for numbers that look like a key and encrypt nothing.
+        """
         kek = os.urandom(_KEK_BYTES)
-        sealed = self.key.encrypt(kek, oaep) + keywrap.aes_key_wrap_with_padding(kek, secret)
+        sealed = self._encrypted(kek) + keywrap.aes_key_wrap_with_padding(kek, secret)
         envelope = {
             "schema_version": "1.0",
             "header": {"kid": self.kid or kid, "alg": "dir", "enc": self.enc},
             "ciphertext": b64url(sealed),
         }
         return b64url(_compact(envelope))
+
+    def _encrypted(self, kek: bytes) -> bytes:
+        digest = WRAP_HASHES[self.enc]()
+        try:
+            return self.key.encrypt(kek, padding.OAEP(padding.MGF1(digest), digest, None))
+        except ValueError:
+            raise forbidden("the key in x-ms-runtime cannot be used: it is no RSA key") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,9 @@ class Body:
 
     def texts(self, name: str) -> list[str]:
         """A member that is a list of texts; absent means empty."""
-        value = self._values.get(name) or []
+        value = self._values.get(name)
+        if value is None:
+            return []
         if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
             raise self._wrong(name, "a list of texts")
         return value

@@ -66,7 +66,9 @@ def operations(body: Body) -> list[str]:
     wanted = body.texts("key_ops")
     for name in wanted:
         if name not in OPERATIONS:
-            raise bad_parameter(f"key_ops: seen {name[:40]!r}; wanted {', '.join(OPERATIONS)}")
+            raise bad_parameter(
+                f"key_ops: seen {name[:40]!r}; wanted {', '.join(sorted(OPERATIONS))}"
+            )
     return wanted
 
 
