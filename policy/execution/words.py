@@ -32,6 +32,10 @@ _RISKS = (
 )
 
 
+# Names that a pattern spells out, each where an alternative of it begins.
+_SPELT_OUT = re.compile(r"(?:^|[\^|(:])([A-Za-z_][A-Za-z0-9_]*)(?=[=)|])")
+
+
 def rule(entry: EnvRule) -> str:
     """One environment rule as a sentence."""
     kind = "matching" if entry.strategy == "re2" else "exactly"
@@ -42,7 +46,8 @@ def rule(entry: EnvRule) -> str:
 def risks(policy: ExecutionPolicy) -> list[str]:
     """What the environment rules could let in.
 
-    A pattern is tried with one example of each kind, so a narrower one may pass unremarked.
+    A pattern is tried with one example of each kind, and by the names it spells out: one that does
+    neither, as `LD_[L]IBRARY_PATH=.*`, may pass unremarked.
     """
     return [
         f"rule {entry.pattern!r} lets in {risk.why}"
@@ -54,5 +59,6 @@ def risks(policy: ExecutionPolicy) -> list[str]:
 
 def _lets_in(entry: EnvRule, risk: _Risk) -> bool:
     if entry.strategy == "re2":
-        return entry.matches(risk.example)
+        names = _SPELT_OUT.findall(entry.pattern)
+        return entry.matches(risk.example) or any(risk.names.fullmatch(name) for name in names)
     return risk.names.fullmatch(entry.pattern.partition("=")[0]) is not None
