@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from sealserve.attestation import devices, simulated
+from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import ConfigError
 from sealserve.policy.execution import ExecutionPolicy
+from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
 root_option = click.option(
     "--root-dir",
@@ -65,7 +67,8 @@ def run(
     does not let through of the environment is not passed on. A start it denies exits with 6.
     """
     _require_faults(faults)
-    policy = ExecutionPolicy.parse(_read(policy_file), file=str(policy_file))
+    text = files.read(policy_file, MAX_POLICY_BYTES)
+    policy = ExecutionPolicy.parse(text, file=str(policy_file))
     root = simulated.SimulatedRoot.load_or_create(root_dir or _default_root_dir(os.environ))
     machine = simulated.Machine(root, policy.sha256, faults=faults)
     return simulated.run(
@@ -122,13 +125,6 @@ def _require_faults(faults: tuple[str, ...]) -> None:
             key="--fault",
             hint="`sealserve tee info` lists the names",
         )
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=str(file)) from error
 
 
 def _default_root_dir(environ: Mapping[str, str]) -> Path:

@@ -46,6 +46,7 @@ def run(
     allowed = may_start(command, outside, working_dir)
     say(BANNER)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(process.unreadable())
         stack.enter_context(process.adopting())
         forwarder = stack.enter_context(process.forwarding())
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
