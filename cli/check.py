@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -9,6 +10,19 @@ import click
 from sealserve.cli.output import emit, json_option
 from sealserve.inference.client import connect
 from sealserve.policy import Trust
+
+
+class Seconds(click.FloatRange):
+    """A time above zero."""
+
+    def convert(
+        self, value: float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):  # it is in no range and out of none
+            self.fail("not a number", param, ctx)
+        return seconds
+
 
 trust_option = click.option(
     "--trust",
@@ -20,7 +34,7 @@ trust_option = click.option(
 timeout_option = click.option(
     "--timeout",
     "timeout_seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     default=10.0,
     show_default=True,
     metavar="SECONDS",

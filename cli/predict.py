@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from sealserve.cli import files
-from sealserve.cli.check import trust_option
+from sealserve.cli.check import Seconds, trust_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
 from sealserve.native.errors import ConfigError
@@ -54,7 +54,7 @@ _NPZ = b"PK\x03\x04"  # a ZIP archive of such arrays
 @click.option(
     "--timeout",
     "timeout_seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(min=0, min_open=True),
     default=30.0,
     show_default=True,
     metavar="SECONDS",

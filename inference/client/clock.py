@@ -9,6 +9,8 @@ from sealserve.native.errors import UnavailableError
 
 # A machine that was genuine an hour ago is asked again before more data goes to it.
 MAX_EVIDENCE_AGE_SECONDS = 3600.0
+# A month, where somebody asks for no limit: locks and sockets take no infinity.
+_LONGEST_SECONDS = 30 * 86400.0
 
 
 def now() -> datetime:
@@ -28,7 +30,7 @@ class Deadline:
         if not timeout_seconds > 0:
             raise ValueError(f"timeout_seconds is {timeout_seconds}; it has to be above 0")
         self._timeout_seconds = timeout_seconds
-        self._end = elapsed() + timeout_seconds
+        self._end = elapsed() + min(timeout_seconds, _LONGEST_SECONDS)
 
     def left(self) -> float:
         """Seconds left; UnavailableError when there are none."""

@@ -85,7 +85,9 @@ class Client:
     """A server that was verified. Safe for use from several threads; not across `fork`.
 
     Made by `connect`. Evidence older than an hour is renewed before the next prediction, and so is
-    the whole verification when the server cannot be reached under the keys it proved.
+    the whole verification when the server cannot be reached under the keys it proved. A server that
+    asks for patience gets it once, within the deadline. In a forked child every method but `close`
+    is a RuntimeError.
     """
 
     def __init__(self, host: str, port: int, trust: Trust, session: Session) -> None:
@@ -134,7 +136,8 @@ class Client:
         cast only where nothing is lost, or with cast="same_kind" within their kind.
         outputs: names wanted; None is all. Raises InputError for what does not fit the model,
         PolicyViolation for a model that is not accepted or not served under an accepted root,
-        UnavailableError; and what `connect` raises when the server has to be verified again.
+        IntegrityError for an answer that does not fit, UnavailableError, ConfigError if the server
+        wants a caller's token; and what `connect` raises when it has to be verified again.
         """
         deadline = Deadline(timeout_seconds)
 

@@ -101,6 +101,11 @@ def test_an_address_that_is_none(clinic: Clinic, target: str) -> None:
     refused(clinic.check(target), 8, "is no address", "hint: write HOST:PORT")
 
 
+@pytest.mark.parametrize("seconds", ["inf", "1e300"])
+def test_as_much_time_as_it_takes(clinic: Clinic, server: LiveServer, seconds: str) -> None:
+    assert clinic.check(server.target, "--timeout", seconds).status == 0
+
+
 def test_nobody_there(clinic: Clinic) -> None:
     refused(clinic.check(f"127.0.0.1:{free_port()}"), 10, "no TLS 1.3 handshake", "hint: ")
 
@@ -118,6 +123,7 @@ def test_nobody_who_speaks(clinic: Clinic) -> None:
         ("--trust", "trust.toml"),
         ("localhost", "--trust", "trust.toml", "--timeout", "0"),
         ("localhost", "--trust", "trust.toml", "--timeout", "soon"),
+        ("localhost", "--trust", "trust.toml", "--timeout", "nan"),
         ("localhost", "--trust", ".", "--json"),
         ("localhost", "--trust", "trust.toml", "more"),
     ],

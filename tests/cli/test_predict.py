@@ -380,6 +380,9 @@ USAGE = {
     "no trust": ("localhost", "net", "--input", X),
     "no input": ("localhost", "net", "--trust", "trust.toml"),
     "no time": ("localhost", "net", "--trust", "trust.toml", "--input", X, "--timeout", "-1"),
+    "a time that is none": (
+        *("localhost", "net", "--trust", "trust.toml", "--input", X, "--timeout", "nan"),
+    ),
     "a folder to write to": ("localhost", "net", "--trust", "trust.toml", "--input", X, "-o", "."),
 }
 
