@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -93,6 +95,9 @@ def _answered(ask: Callable[[Request, Body], Answer]) -> Endpoint:
         except SealserveError as error:
             log(Event.FAILED, what=request.url.path[:200], error=error.message)
             return _error(500, "InternalError", "the service cannot read its own records", {})
+        except Exception as error:  # the last line of defence: its text may quote a key
+            log(Event.FAILED, what=request.url.path[:200], error=_unforeseen(error))
+            return _error(500, "InternalError", "the service failed; its log says where", {})
 
     return endpoint
 
@@ -140,9 +145,17 @@ def _refusal(request: Request, refused: Refused) -> Response:
     return _error(refused.status, refused.code, refused.message, refused.headers)
 
 
+def _unforeseen(error: Exception) -> str:
+    """What happened and where, without what it says of itself."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unforeseen {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+
+
 async def _no_such_route(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _error(error.status_code, "NotFound", "this service has no such operation", {})
+    code = "MethodNotAllowed" if error.status_code == 405 else "NotFound"
+    told = "this service has no such operation"
+    return _error(error.status_code, code, told, dict(error.headers or {}))
 
 
 def _error(status: int, code: str, message: str, headers: dict[str, str]) -> Response:

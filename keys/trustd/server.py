@@ -53,7 +53,7 @@ def run(directory: Path, announce: Callable[[Ready], None]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key
     with closing(Folder(directory).records()) as records:
         service = Service(records)
-        listener = _bound(service.state.listen)
+        listener = bound(service.state.listen)
         state = service.state
         ready = Ready(
             address=state.address,
@@ -61,7 +61,7 @@ def run(directory: Path, announce: Callable[[Ready], None]) -> None:
             platform=state.platform,
             ca_sha256=state.ca_sha256,
         )
-        server = _Server(_config(service), service, lambda: announce(ready))
+        server = _Server(config_of(service), service, lambda: announce(ready))
         asyncio.run(server.serve([listener]))
 
 
@@ -98,7 +98,8 @@ class _Server(uvicorn.Server):
             log(Event.CERTIFICATES_RENEWED)
 
 
-def _config(service: Service) -> uvicorn.Config:
+def config_of(service: Service) -> uvicorn.Config:
+    """How uvicorn is to serve this service: its routes, its TLS, its limits, and no log."""
     config = uvicorn.Config(
         app.build(service),
         lifespan="off",
@@ -116,18 +117,19 @@ def _config(service: Service) -> uvicorn.Config:
     return config
 
 
-def _bound(listen: str) -> socket.socket:
+def bound(listen: str) -> socket.socket:
+    """A socket that listens there. Raises UnavailableError."""
     host, port = host_and_port(vault_host(listen))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((host, port))
-        bound.listen()
+        listener.bind((host, port))
+        listener.listen()
     except OSError as error:
-        bound.close()
+        listener.close()
         raise UnavailableError(
             f"cannot listen on {listen}: {error.strerror or error}",
             hint="is another trust service running there already?",
         ) from error
-    return bound
+    return listener

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation import Evidence
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.keys.attest import request_body
 from sealserve.keys.connection import SIMULATED, Connection
+from sealserve.keys.trustd import server
 from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.refused import Refused
@@ -80,6 +84,22 @@ def local(folder: Path, connection: Connection) -> Iterator[LocalTrustd]:
         yield trustd
     finally:
         trustd.records.close()
+
+
+@contextmanager
+def serving(folder: Path, connection: Connection) -> Iterator[LocalTrustd]:
+    """The service of a folder on its port, in a thread of this process."""
+    with local(folder, connection) as trustd:
+        listener = server.bound(trustd.service.state.listen)
+        running = uvicorn.Server(server.config_of(trustd.service))
+        thread = threading.Thread(target=lambda: asyncio.run(running.serve([listener])))
+        thread.start()
+        try:
+            yield trustd
+        finally:
+            running.should_exit = True
+            thread.join()
+            listener.close()
 
 
 def body_of(values: Mapping[str, object]) -> Body:
