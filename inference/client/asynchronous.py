@@ -32,6 +32,7 @@ from sealserve.inference.wire import names
 from sealserve.inference.wire.address import parse_address
 from sealserve.inference.wire.spec import ModelMetadata
 from sealserve.inference.wire.tensor import Array
+from sealserve.native.errors import UnavailableError
 from sealserve.policy import Trust, Verdict
 
 _Result = TypeVar("_Result")
@@ -64,7 +65,14 @@ class Session:
         """One call about the model with this root; grpc.RpcError if it fails."""
         method = self.channel.unary_unary(path)
         call = method(request, timeout=deadline.left(), metadata=root_metadata(root))
-        answer = await call
+        try:
+            answer = await call
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # gRPC cancels the calls of a channel that is closed; nobody cancelled this task.
+            raise UnavailableError("the client was closed during this call") from None
         require_root(list(await call.trailing_metadata() or ()), root)
         return bytes(answer)
 

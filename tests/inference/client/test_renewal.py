@@ -493,3 +493,74 @@ def test_an_asyncio_client_is_of_the_process_that_made_it(simulated_root: Simula
 
     with case.live(case.machine(simulated_root)) as server:
         asyncio.run(make(server.target))
+
+
+# ---- closing under somebody
+
+
+def test_calls_under_way_end_when_the_client_is_closed(simulated_root: SimulatedRoot) -> None:
+    with (
+        case.live(case.machine(simulated_root)) as server,
+        connect(server.target, case.trust(simulated_root)) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        server.model.gate.clear()
+        asked = pool.submit(rows, client)
+        assert server.model.started.wait(10)
+        client.close()
+        with pytest.raises(UnavailableError):
+            asked.result(20)
+
+
+def test_tasks_end_with_an_error_of_ours_when_the_client_is_closed(
+    simulated_root: SimulatedRoot,
+) -> None:
+    """Nobody cancelled them: a CancelledError would look as if somebody had."""
+
+    async def ask(server: LiveServer) -> None:
+        client = await connect_async(server.target, case.trust(simulated_root))
+        server.model.gate.clear()
+        asked = asyncio.create_task(client.predict(MODEL, ROWS))
+        assert await asyncio.to_thread(server.model.started.wait, 10)
+        await client.close()
+        with pytest.raises(UnavailableError):
+            await asked
+
+    with case.live(case.machine(simulated_root)) as server:
+        asyncio.run(ask(server))
+
+
+def test_a_task_that_is_cancelled_is_cancelled(simulated_root: SimulatedRoot) -> None:
+    async def ask(server: LiveServer) -> None:
+        async with await connect_async(server.target, case.trust(simulated_root)) as client:
+            server.model.gate.clear()
+            asked = asyncio.create_task(client.predict(MODEL, ROWS))
+            assert await asyncio.to_thread(server.model.started.wait, 10)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            server.model.gate.set()
+            assert (await client.predict(MODEL, ROWS))["rows"].tolist() == [1]
+
+    with case.live(case.machine(simulated_root)) as server:
+        asyncio.run(ask(server))
+
+
+def test_of_several_accepted_roots_the_server_says_which_it_runs(
+    simulated_root: SimulatedRoot,
+) -> None:
+    """Both are served, under two names; the trust file accepts both for one."""
+    source = case.machine(simulated_root)
+    owner = TlsIdentity(source)
+    answer = case.answers(source, owner, roots=tuple(sorted((case.ROOT, case.OTHER))))
+    both = (f'["{case.ROOT.hex()}"]', f'["{case.OTHER.hex()}", "{case.ROOT.hex()}"]')
+    with (
+        case.live(source, identity=owner, answer=answer) as server,
+        connect(server.target, case.trust(simulated_root, both)) as client,
+    ):
+        assert client.models() == {MODEL: (case.OTHER.hex(), case.ROOT.hex())}
+        assert rows(client) == [1]
+        assert server.record.count(names.MODEL_METADATA) == 2
+        server.serve_instead(bytes([0xAB] * 32))
+        with pytest.raises(PolicyViolation):
+            rows(client)
