@@ -217,12 +217,11 @@ def test_another_key_or_context(backend: Any, wrong: dict[str, Any]) -> None:
     not_begun(IntegrityError, "commitment", backend, **wrong)
 
 
-# ---- nothing is delivered before its unit is verified
+# ---- nothing is delivered before it is verified
 
 UNIT = sealed(UNIT_PLAIN - 1)
 UNIT_END = UNIT.payload_offset + UNIT.payload_bytes
 LATE: dict[str, tuple[Sealed, Callable[[bytes], bytes]]] = {
-    "the header's page altered": (UNIT, flip(0)),
     "the last block altered": (UNIT, flip(UNIT_END - 1)),
     "the last byte missing": (UNIT, cut(len(UNIT.data) - 1)),
     "the last tag altered": (tamper(UNIT, flip(UNIT_END - 1)), bytes),
@@ -238,21 +237,35 @@ def keeps() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(("case", "change"), LATE.values(), ids=LATE)
-def test_nothing_arrives_from_a_unit_that_is_refused(
+def test_nothing_arrives_from_a_chunk_that_is_refused(
     opened: Callable[[Sealed, bytes], int],
     keeps: int,
     case: Sealed,
     change: Callable[[bytes], bytes],
 ) -> None:
+    """What was verified before it may have, in order; no byte of it, and none behind it."""
     fd = opened(case, change(case.data))
     destination = Destination(0, len(case.plain), fd=keeps)
     with pytest.raises((IntegrityError, FormatError)) as caught:
         load(NATIVE, case, fd, [destination], threads=1)
-    assert content_of(keeps) == bytes([UNTOUCHED]) * len(case.plain)
+    landed, untouched = content_of(keeps), bytes([UNTOUCHED]) * len(case.plain)
+    arrived, last = 0, len(case.plain) // CHUNK * CHUNK
+    while arrived < last and landed[arrived : arrived + CHUNK] == case.plain[arrived:][:CHUNK]:
+        arrived += CHUNK
+    assert landed[arrived:] == untouched[arrived:]
     assert caught.value.__notes__ == [
         f"fd {keeps} could not be emptied ({os.strerror(errno.EPERM)}):"
         " plaintext may remain in that file"
     ]
+
+
+def test_nothing_arrives_before_the_message_s_header_is_verified(
+    opened: Callable[[Sealed, bytes], int], keeps: int
+) -> None:
+    fd = opened(UNIT, flip(0)(UNIT.data))
+    with pytest.raises(IntegrityError):
+        load(NATIVE, UNIT, fd, [Destination(0, len(UNIT.plain), fd=keeps)], threads=1)
+    assert content_of(keeps) == bytes([UNTOUCHED]) * len(UNIT.plain)
 
 
 def test_a_file_that_cannot_be_emptied_takes_what_is_verified(
