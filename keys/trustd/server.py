@@ -11,8 +11,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeGuard
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sealserve.keys.connection import SIMULATED
 from sealserve.keys.keyid import host_and_port, vault_host
@@ -24,6 +26,7 @@ from sealserve.native.errors import UnavailableError
 
 RENEW_SECONDS = 24 * 60 * 60
 DRAIN_SECONDS = 10  # a release takes well under one
+HANG_UP_SECONDS = 0.2  # after its last answer, at the end
 MAX_CONNECTIONS = 256  # handshakes and bodies in memory at once
 
 
@@ -91,6 +94,26 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._announce()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is under way, wait for nobody who has his answer."""
+        hanging_up = asyncio.ensure_future(self._hang_up())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            hanging_up.cancel()
+
+    async def _hang_up(self) -> None:
+        """End idle connections. Closing them politely waits for a goodbye that clients, who keep
+        connections for later and do not look at them, never say.
+        """
+        before: set[H11Protocol] = set()
+        while True:
+            idle = {each for each in self.server_state.connections if _is_idle(each)}
+            for connection in before & idle:
+                connection.transport.abort()
+            before = idle
+            await asyncio.sleep(HANG_UP_SECONDS)
+
     async def _renew_for_ever(self) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
@@ -98,14 +121,21 @@ class _Server(uvicorn.Server):
             log(Event.CERTIFICATES_RENEWED)
 
 
+def _is_idle(connection: object) -> TypeGuard[H11Protocol]:
+    if not isinstance(connection, H11Protocol):
+        return False
+    return connection.cycle is None or connection.cycle.response_complete
+
+
 def config_of(service: Service) -> uvicorn.Config:
     """How uvicorn is to serve this service: its routes, its TLS, its limits, and no log."""
     config = uvicorn.Config(
         app.build(service),
+        http="h11",
         lifespan="off",
         ws="none",
         log_config=None,  # what is worth a line is a closed event
-        log_level="error",
+        log_level="critical",
         access_log=False,
         proxy_headers=False,
         server_header=False,
