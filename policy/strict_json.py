@@ -39,7 +39,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members: dict[str, object] = {}
     for name, value in pairs:
         if name in members:
-            raise ValueError(f"member {name!r} appears twice")
+            raise ValueError(f"member {name[:80]!r} appears twice")
         members[name] = value
     return members
 
