@@ -130,8 +130,8 @@ def test_a_raw_key_opens_and_the_slots_stay(tmp_path: Path, me: HpkeIdentity) ->
 
 
 def test_another_file_leaves_the_first(path: Path, tmp_path: Path, me: HpkeIdentity) -> None:
-    before = path.read_bytes()
-    rewrap(path, me, [vault_key("a")], keep=True, out=tmp_path / "published.sealed")
+    before, out = path.read_bytes(), tmp_path / "published.sealed"
+    assert rewrap(path, me, [vault_key("a")], keep=True, out=out) == inspect(out)
     assert path.read_bytes() == before
     assert slots_of(tmp_path / "published.sealed")[:2] == slots_of(path)
 
