@@ -175,7 +175,7 @@ def _trust_service(host: str, options: VaultOptions, source: EvidenceSource) -> 
         signer_roots=(authority.certificate,),
     )
     credential = StaticCredential(options.credential or ATTESTED)
-    service = AttestationService(url, tls=authority.tls())
+    service = AttestationService(url, tls=authority.tls(), takes_crl=True)
     return VaultOpener(config, service, Vault(host, credential, authority=authority), source)
 
 
