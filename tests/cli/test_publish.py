@@ -211,6 +211,19 @@ def test_the_default_place_of_the_connection(
     assert desk.run(*arguments, "--identity", "me.key").status == 0
 
 
+def test_sealing_and_rewrapping_take_the_same_way_to_a_key(desk: VaultDesk, root: str) -> None:
+    """To a key that is there; it is `publish` that makes one."""
+    to_the_key = ("--key", desk.reference)
+    missing = desk.vault("rewrap", "net.sealed", "--identity", "me.key", "--keep", *to_the_key)
+    assert (missing.status, desk.versions) == (7, [])
+    publish(desk, "-o", "published.sealed")
+    told = desk.seal(*to_the_key, "--connection", "connection.toml", "--json", out="again.sealed")
+    assert recipients(told) == [desk.me.recipient.id, *desk.kids]
+    kept = desk.vault("rewrap", "net.sealed", "--identity", "me.key", "--keep", *to_the_key,
+                      "--json")  # fmt: skip
+    assert recipients(kept) == [desk.me.recipient.id, desk.you.recipient.id, *desk.kids]
+
+
 # ---- refusals: no key in the vault, and the file as it was
 
 
@@ -316,11 +329,6 @@ CONNECTIONS: dict[str, tuple[Callable[[VaultDesk], None], int, str]] = {
         7,
         "does not accept our credential",
     ),
-    "another authority": (
-        lambda desk: desk.connect(replace(desk.trustd.connection, ca=Ca().pem.decode())),
-        10,
-        "does not answer",
-    ),
     "a service for real machines": (
         lambda desk: desk.connect(replace(desk.trustd.connection, platform="real")),
         7,
@@ -329,13 +337,18 @@ CONNECTIONS: dict[str, tuple[Callable[[VaultDesk], None], int, str]] = {
 }
 
 
-@pytest.mark.long  # the SDK asks four times where nobody answers
 @pytest.mark.parametrize(("edit", "status", "words"), CONNECTIONS.values(), ids=CONNECTIONS)
 def test_a_connection_with_one_thing_wrong(
     edit: Callable[[VaultDesk], None], status: int, words: str, desk: VaultDesk, root: str
 ) -> None:
     edit(desk)
     refused(desk, publish(desk), status, words)
+
+
+@pytest.mark.long  # the SDK asks four times more where nobody answers
+def test_a_service_under_another_authority_hears_nothing(desk: VaultDesk, root: str) -> None:
+    desk.connect(replace(desk.trustd.connection, ca=Ca().pem.decode()))
+    refused(desk, publish(desk), 10, "does not answer")
 
 
 POLICIES: dict[str, tuple[bytes | None, str]] = {
