@@ -225,6 +225,24 @@ def test_the_sdk_gets_a_key_released(
     assert keywrap.aes_key_unwrap_with_padding(kek, sealed[384:]) == record.secret
 
 
+def test_the_sdk_disables_a_version(
+    client: KeyClient, client_of: Callable[..., KeyClient], policy: bytes
+) -> None:
+    name = random_name()
+    made = client.create_oct_key(name, exportable=True, release_policy=KeyReleasePolicy(policy))
+    version = made.properties.version
+    changed = client.update_key_properties(name, version, enabled=False, tags={"a": "b"})
+    assert changed.properties.enabled is False
+    assert changed.properties.tags == {"a": "b"}
+    assert client.get_key(name).properties.enabled is False
+    with pytest.raises(HttpResponseError, match="disabled"):
+        client_of("any").release_key(name, "a.b.c", version=version)
+    with pytest.raises(ResourceNotFoundError):
+        client.update_key_properties("nothing", enabled=False)
+    stored = json.loads(client.get_key(name).properties.release_policy.encoded_policy)
+    assert stored == json.loads(policy)
+
+
 def test_the_challenge_names_the_service(
     client_of: Callable[..., KeyClient], running: LocalTrustd, raw: httpx.Client, url: str
 ) -> None:
@@ -338,8 +356,8 @@ WRONG_METHOD = [
     ("GET", "/keys/model/version/release", "POST"),
     ("POST", "/simulated/certs", "GET, HEAD"),
     ("POST", "/keys", "GET, HEAD"),
-    ("DELETE", "/keys/model/version", "GET, HEAD"),
-    ("PATCH", "/keys/model/version", "GET, HEAD"),
+    ("DELETE", "/keys/model/version", "GET, HEAD, PATCH"),
+    ("PATCH", "/keys/model", "GET, HEAD, PUT"),
 ]
 
 
