@@ -200,7 +200,7 @@ def _require_own_signature(certificate: x509.Certificate, key: ec.EllipticCurveP
         raise _refused(
             "names",
             "subject and issuer of the certificate",
-            f"{certificate.subject.rfc4514_string()}; {certificate.issuer.rfc4514_string()}",
+            f"{_shown(certificate.subject)}; {_shown(certificate.issuer)}",
             f"CN={SERVER_NAME} both",
         )
     if certificate.signature_algorithm_oid != x509.SignatureAlgorithmOID.ECDSA_WITH_SHA256:
@@ -269,6 +269,11 @@ def _require_window(certificate: x509.Certificate, now: datetime) -> None:
         raise _refused(
             "lifetime", "lifetime of the certificate", str(end - start), f"at most {MAX_LIFETIME}"
         )
+
+
+def _shown(name: x509.Name) -> str:
+    """A stranger's name: escaped, and not all of a long one."""
+    return ascii(name.rfc4514_string())[1:-1][:200]
 
 
 def _oids(oids: Iterable[x509.ObjectIdentifier]) -> str:

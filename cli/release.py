@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from sealserve.cli import files
+from sealserve.native.errors import ReleaseError
+from sealserve.policy import strict_json
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
 if TYPE_CHECKING:
@@ -56,21 +58,31 @@ def host_data(policy_file: Path) -> str:
 
 
 def told(key: VaultKey) -> dict[str, object]:
-    """The facts of a vault key, for `--json`."""
+    """The facts of a vault key, for `--json`. Raises ReleaseError as `words` does."""
     return {
         "bits": key.public.key_size,
         "enabled": key.enabled,
         "key": key.key_id.url,
-        "release_policy": json.loads(key.policy) if key.policy else None,
+        "release_policy": _policy(key) if key.policy else None,
     }
 
 
 def words(key: VaultKey) -> str:
-    """The same for people."""
+    """The same for people. Raises ReleaseError for a policy no vault of ours would keep."""
     state = "" if key.enabled else ", DISABLED"
     lines = [f"key {key.key_id.url}", f"  RSA, {key.public.key_size} bits{state}"]
     if not key.policy:
         return "\n".join([*lines, "  no release policy: it never leaves the vault"])
-    policy = json.dumps(json.loads(key.policy), indent=2)
+    policy = json.dumps(_policy(key), indent=2)
     indented = [f"  {line}" for line in policy.splitlines()]
     return "\n".join([*lines, "  released to whoever shows a token with:", *indented])
+
+
+def _policy(key: VaultKey) -> object:
+    try:
+        return strict_json.loads(key.policy.decode("utf-8"))
+    except ValueError:
+        raise ReleaseError(
+            f"{key.key_id} has a release policy that is not JSON we read",
+            hint="is this host really a key vault?",
+        ) from None

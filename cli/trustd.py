@@ -78,6 +78,8 @@ def init(
     )
     if platform == SIMULATED:
         say("warning: a service for simulated machines proves nothing about hardware")
+    else:
+        say("warning: keys are not released to real machines yet: their launch cannot be verified")
 
 
 @command.command("run", epilog="Example: sealserve trustd run vault")

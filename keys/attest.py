@@ -30,14 +30,17 @@ _MAX_ERROR_BYTES = 16 * 1024
 _MAX_TOLD_CHARACTERS = 2000
 
 
-def request_body(evidence: Evidence, *, ark: bytes | None = None) -> bytes:
+def request_body(evidence: Evidence, *, ark: bytes | None = None, with_crl: bool = False) -> bytes:
     """The JSON that `POST /attest/SevSnpVm` takes.
 
-    ark: the root of the chain, DER, where the evidence does not carry its own. The service wants
+    ark: the root of the chain, DER, where the evidence does not carry its own. with_crl: send the
+    stapled revocation list too, for which Azure's format has no place. The service wants
     base64url with padding and the members spelled exactly so.
     """
     chain = (evidence.leaf, evidence.intermediate, evidence.root or ark)
     endorsements = {"Uvm": [_b64(evidence.uvm_endorsement)]} if evidence.uvm_endorsement else {}
+    if with_crl and evidence.crl:
+        endorsements["Crl"] = [_b64(evidence.crl)]
     report = {
         "SnpReport": _b64(evidence.report),
         "VcekCertChain": _b64(b"".join(_pem(der) for der in chain if der is not None)),
@@ -55,11 +58,16 @@ class AttestationService:
         url: str,
         *,
         tls: ssl.SSLContext | None = None,
+        takes_crl: bool = False,
         deadline_seconds: float = DEADLINE_SECONDS,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """tls: None is the public web's authorities, as certifi lists them."""
+        """tls: None is the public web's authorities, as certifi lists them.
+
+        takes_crl: a trust service of ours, which looks nothing up by itself.
+        """
         self.url = url.rstrip("/")
+        self._takes_crl = takes_crl
         self._deadline_seconds = deadline_seconds
         self._pause = pause
         self._client = httpx.Client(
@@ -81,7 +89,7 @@ class AttestationService:
         Raises ReleaseError if the service refuses, UnavailableError if it does not answer in time.
         """
         url = f"{self.url}/attest/SevSnpVm?api-version={API_VERSION}"
-        body = request_body(evidence, ark=ark)
+        body = request_body(evidence, ark=ark, with_crl=self._takes_crl)
         # JSON around the token adds {"token":""}
         answer = self._call("POST", url, body, limit=MAX_TOKEN_BYTES + 64)
         try:

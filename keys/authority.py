@@ -57,7 +57,7 @@ class Authority:
         """From one PEM certificate. Raises ConfigError."""
         try:
             certificates = x509.load_pem_x509_certificates(pem[: _MAX_CERTIFICATE_BYTES + 1])
-        except ValueError:
+        except (ValueError, x509.InvalidVersion):
             certificates = []
         if len(certificates) != 1 or len(pem) > _MAX_CERTIFICATE_BYTES:
             raise ConfigError("is not one PEM certificate", file=file)

@@ -98,13 +98,16 @@ def _chain(x5c: object) -> list[x509.Certificate]:
     if not isinstance(x5c, list) or not 0 < len(x5c) <= MAX_CHAIN:
         raise wrong_answer("no certificate chain (x5c)", f"1 to {MAX_CHAIN} certificates")
     try:
-        return [
-            # standard base64, unlike everything around it (RFC 7515 section 4.1.6)
-            x509.load_der_x509_certificate(base64.b64decode(str(entry), validate=True))
-            for entry in x5c
-        ]
-    except (ValueError, binascii.Error):
+        return [_certificate(str(entry)) for entry in x5c]
+    except (ValueError, x509.InvalidVersion):
         raise wrong_answer("x5c with an unreadable certificate", "DER certificates") from None
+
+
+def _certificate(text: str) -> x509.Certificate:
+    # standard base64, unlike everything around it (RFC 7515 section 4.1.6)
+    certificate = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
+    _ = certificate.subject  # parsed only when looked at, and a refusal quotes it
+    return certificate
 
 
 def _verified_leaf(
@@ -122,7 +125,7 @@ def _verified_leaf(
     except (verification.VerificationError, ValueError, UnsupportedAlgorithm) as error:
         names = ", ".join(root.subject.rfc4514_string() for root in roots)
         raise wrong_answer(
-            f"a certificate of {chain[0].subject.rfc4514_string()[:200]} ({str(error)[:200]})",
+            f"a certificate of {_shown(chain[0].subject.rfc4514_string())} ({_shown(str(error))})",
             f"one valid for {host} at {now.isoformat()} under {names}",
         ) from None
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size < MIN_RSA_BITS:
@@ -136,3 +139,8 @@ def _subject(host: str) -> x509.DNSName | x509.IPAddress:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+def _shown(text: str) -> str:
+    """A stranger's words: escaped, and not all of many."""
+    return ascii(text)[1:-1][:200]

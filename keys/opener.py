@@ -175,7 +175,7 @@ def _trust_service(host: str, options: VaultOptions, source: EvidenceSource) -> 
         signer_roots=(authority.certificate,),
     )
     credential = StaticCredential(options.credential or ATTESTED)
-    service = AttestationService(url, tls=authority.tls())
+    service = AttestationService(url, tls=authority.tls(), takes_crl=True)
     return VaultOpener(config, service, Vault(host, credential, authority=authority), source)
 
 
@@ -203,6 +203,7 @@ def azure_roots() -> tuple[x509.Certificate, ...]:
 
 
 def _azure_identity() -> TokenCredential:
-    from azure.identity import DefaultAzureCredential  # heavy, and only Azure needs it
+    from azure.identity import ManagedIdentityCredential  # heavy, and only Azure needs it
 
-    return DefaultAzureCredential()
+    # the machine's own, and no other: a chain would end in programs that PATH chooses
+    return ManagedIdentityCredential()

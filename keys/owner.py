@@ -38,7 +38,7 @@ class OwnedVault:
     def key_for(self, host_data_hex: str) -> VaultKey:
         """The key that leaves the vault only under this execution policy; made unless it exists.
 
-        A new policy makes a new version; the old one stays until the owner disables it.
+        A new policy makes a new version; the old one is released until the owner disables it.
         Raises ConfigError, ReleaseError, UnavailableError.
         """
         policy = build(self.authority, host_data_hex, simulated=self.simulated)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sealserve.models import slot_area
@@ -27,7 +28,7 @@ def rewrap(
     """Write the file again with slots for these recipients and nobody else.
 
     keep: what others have stays as it is. out: None replaces the file itself, in one step.
-    A RawKey gets no slot, so it is refused.
+    A RawKey gets no slot, so it is refused. Returns the facts of the file that was written.
     This does not revoke: who had the key has it still. Seal again to revoke.
     Raises FormatError, IntegrityError, ConfigError, UnavailableError, and what `opener` raises.
     """
@@ -46,7 +47,7 @@ def rewrap(
             draft.write(tree_area)
             draft.write(area)
             draft.publish()
-        return file.describe(root, slots)
+        return replace(file.describe(root, slots), path=str(target))
 
 
 def _wrap_again(

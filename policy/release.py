@@ -187,7 +187,7 @@ class _Reader:
         if value.keys() != keys:
             self.fail(
                 where,
-                f"seen the members {', '.join(sorted(value)) or 'none'}; "
+                f"seen the members {_names(value) or 'none'}; "
                 f"expected exactly {', '.join(sorted(keys))}",
             )
         return value
@@ -246,6 +246,11 @@ def _show(value: object) -> str:
         return "a list" if value else "an empty list"
     text = json.dumps(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _names(value: Mapping[str, object]) -> str:
+    """The members of somebody's object: escaped, and no more of them than a line takes."""
+    return json.dumps(", ".join(sorted(value)))[1:-1][:200]
 
 
 def _deny(clauses: Sequence[str]) -> NoReturn:

@@ -9,7 +9,8 @@ from typing import NoReturn
 
 MAX_DEPTH = 32  # the deepest text we write nests 5 levels; far below what exhausts a stack
 
-_STRING_OR_BRACKET = re.compile(r'"(?:\\.|[^"\\])*"|[\[\]{}]')
+# Possessive, and a string that never ends counts as one: whatever the text, one pass over it.
+_STRING_OR_BRACKET = re.compile(r'"(?:\\.|[^"\\])*+"?|[\[\]{}]', re.DOTALL)
 
 
 def loads(text: str, *, max_depth: int = MAX_DEPTH) -> object:
@@ -39,7 +40,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members: dict[str, object] = {}
     for name, value in pairs:
         if name in members:
-            raise ValueError(f"member {name!r} appears twice")
+            raise ValueError(f"member {name[:80]!r} appears twice")
         members[name] = value
     return members
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ BODY_SECONDS = 20.0  # to send a body of at most 256 KiB
 _API_VERSION = re.compile(r"[0-9]+(?:[.-][0-9]+)*(?:-preview(?:\.[0-9]+)?)?")
 _MAX_REASON = 500
 Answer = dict[str, Any]
+Ask = Callable[[Request, Body], Answer]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -40,6 +41,10 @@ def build(service: Service) -> Starlette:
 
     def bring(request: Request, body: Body) -> Answer:
         return service.bring(_bearer(request), request.path_params["name"], body)
+
+    def update(request: Request, body: Body) -> Answer:
+        parts = request.path_params
+        return service.update(_bearer(request), parts["name"], parts.get("version", ""), body)
 
     def get(request: Request, _: Body) -> Answer:
         parts = request.path_params
@@ -62,28 +67,33 @@ def build(service: Service) -> Starlette:
     routes = [
         Route(f"{issuer}/.well-known/openid-configuration", _fixed(discovery)),
         Route(f"{issuer}/certs", _fixed(certs, "application/jwk+json")),
-        Route("/attest/{kind}", _answered(attest), methods=["POST"]),
-        Route("/keys", _answered(names)),
-        Route("/keys/{name}/create", _answered(create), methods=["POST"]),
-        Route("/keys/{name}/versions", _answered(versions)),
+        _route("/attest/{kind}", POST=attest),
+        _route("/keys", GET=names),
+        _route("/keys/{name}/create", POST=create),
+        _route("/keys/{name}/versions", GET=versions),
         # without a version the SDK leaves its place empty: `/keys/NAME/` and `/keys/NAME//release`
-        Route("/keys/{name}/release", _answered(release), methods=["POST"]),
-        Route("/keys/{name}//release", _answered(release), methods=["POST"]),
-        Route("/keys/{name}/{version}/release", _answered(release), methods=["POST"]),
-        Route("/keys/{name}", _answered(bring), methods=["PUT"]),
-        Route("/keys/{name}", _answered(get)),
-        Route("/keys/{name}/", _answered(get)),
-        Route("/keys/{name}/{version}", _answered(get)),
+        _route("/keys/{name}/release", POST=release),
+        _route("/keys/{name}//release", POST=release),
+        _route("/keys/{name}/{version}/release", POST=release),
+        _route("/keys/{name}", GET=get, PUT=bring),
+        _route("/keys/{name}/", GET=get, PATCH=update),
+        _route("/keys/{name}/{version}", GET=get, PATCH=update),
     ]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
     app.router.redirect_slashes = False
     return app
 
 
-def _answered(ask: Callable[[Request, Body], Answer]) -> Endpoint:
+def _route(path: str, **asks: Ask) -> Route:
+    """One path; `asks` by method. HEAD asks what GET does."""
+    return Route(path, _answered(asks), methods=list(asks))
+
+
+def _answered(asks: Mapping[str, Ask]) -> Endpoint:
     """Read the body, ask in a thread, and turn whatever happens into one JSON answer."""
 
     async def endpoint(request: Request) -> Response:
+        ask = asks["GET" if request.method == "HEAD" else request.method]
         try:
             body = await _body(request)
             return JSONResponse(await run_in_threadpool(ask, request, body))

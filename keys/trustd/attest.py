@@ -11,11 +11,11 @@ from datetime import datetime
 from sealserve.attestation import Claims, Evidence, Roots, verify
 from sealserve.attestation.evidence import MAX_MEMBER_BYTES
 from sealserve.keys.session import ATTESTATION_TYPE
+from sealserve.keys.trustd import compliance
 from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.refused import Refused, bad_parameter
 from sealserve.native.errors import EvidenceError
 from sealserve.policy import strict_json
-from sealserve.policy.release import SIMULATED_COMPLIANT
 
 MAX_DATA_BYTES = 16 * 1024  # what `verify` takes as claims
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
@@ -34,7 +34,7 @@ def attest(body: Body, roots: Roots, now: datetime) -> dict[str, object]:
         claims = verify(evidence, roots, now)
     except EvidenceError as error:
         raise Refused(400, "InvalidParameter", f"{error.code}: {error.message}") from error
-    told = _told(claims)
+    told = {**_told(claims), **compliance.status(claims, now)}
     told.update(_data(runtime, "x-ms-runtime"))
     told.update(_init_time(body.object("initTimeData"), claims))
     if body.has("nonce"):
@@ -50,13 +50,15 @@ def _evidence(report: Body, claims: bytes, roots: Roots) -> Evidence:
         )
     # AMD's own roots are known by value; a simulated one has to be shown to be compared
     root = chain[2] if len(chain) == 3 and roots.platform == "simulated" else None
+    endorsements = _endorsements(report)
     return Evidence(
         report=report.bytes("SnpReport"),
         leaf=chain[0],
         intermediate=chain[1],
         claims=claims,
         root=root,
-        uvm_endorsement=_endorsement(report),
+        crl=_only(endorsements, "Crl"),
+        uvm_endorsement=_only(endorsements, "Uvm"),
     )
 
 
@@ -72,14 +74,18 @@ def _chain(pem: bytes) -> list[bytes]:
         raise bad_parameter("report.VcekCertChain holds broken base64") from None
 
 
-def _endorsement(report: Body) -> bytes | None:
+def _endorsements(report: Body) -> Body:
     if not report.has("Endorsements"):
-        return None
-    endorsements = Body.parse(report.bytes("Endorsements"), "report.Endorsements")
-    texts = endorsements.texts("Uvm")
+        return Body({}, "report.Endorsements")
+    return Body.parse(report.bytes("Endorsements"), "report.Endorsements")
+
+
+def _only(endorsements: Body, name: str) -> bytes | None:
+    """A list of at most one, as Azure's format has it. `Crl` is ours: theirs looks its own up."""
+    texts = endorsements.texts(name)
     if len(texts) > 1:
-        raise bad_parameter(f"report.Endorsements.Uvm holds {len(texts)} entries; wanted one")
-    return Body({"Uvm": texts[0]}, "report.Endorsements").bytes("Uvm") if texts else None
+        raise bad_parameter(f"report.Endorsements.{name} holds {len(texts)} entries; wanted one")
+    return Body({name: texts[0]}, "report.Endorsements").bytes(name) if texts else None
 
 
 def _told(claims: Claims) -> dict[str, object]:
@@ -106,8 +112,6 @@ def _told(claims: Claims) -> dict[str, object]:
     }
     told = {f"x-ms-sevsnpvm-{name}": value for name, value in values.items()}
     told["x-ms-attestation-type"] = ATTESTATION_TYPE
-    if claims.platform == "simulated":
-        told["x-ms-compliance-status"] = SIMULATED_COMPLIANT
     return told
 
 

@@ -13,6 +13,7 @@ class Event(enum.StrEnum):
 
     ATTESTED = "attested"
     KEY_MADE = "key_made"
+    KEY_CHANGED = "key_changed"
     RELEASED = "released"
     REFUSED = "refused"
     FAILED = "failed"
@@ -22,6 +23,7 @@ class Event(enum.StrEnum):
 FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.ATTESTED: frozenset({"host_data"}),
     Event.KEY_MADE: frozenset({"key", "version"}),
+    Event.KEY_CHANGED: frozenset({"key", "version"}),
     Event.RELEASED: frozenset({"key", "version", "host_data"}),
     # reason: our own words and what a token or a report said, cut short; never a secret
     Event.REFUSED: frozenset({"what", "status", "reason"}),

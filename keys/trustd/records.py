@@ -12,9 +12,9 @@ import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -90,6 +90,33 @@ class Records:
                 )
             except sqlite3.IntegrityError:
                 raise ValueError(f"there is a record {record!r}") from None
+
+    def change(
+        self,
+        kind: str,
+        name: str,
+        version: str,
+        edit: Callable[[Mapping[str, object]], Mapping[str, object]],
+    ) -> Record | None:
+        """Replace what is not secret of one record; None if there is none.
+
+        What `edit` raises goes through, and nothing has changed. Raises as `find`.
+        """
+        with self._lock, self._translated(), self._transaction():
+            row = self._database.execute(
+                f"{_COLUMNS} WHERE kind = ? AND name = ? AND version = ?", (kind, name, version)
+            ).fetchone()
+            if row is None:
+                return None
+            before = self._opened(*row)
+            after = replace(before, about=edit(before.about))
+            *_, about, nonce, sealed = self._sealed(row[0], after)
+            self._database.execute(
+                "UPDATE records SET about = ?, nonce = ?, sealed = ?"
+                " WHERE kind = ? AND name = ? AND version = ?",
+                (about, nonce, sealed, kind, name, version),
+            )
+        return after
 
     def find(self, kind: str, name: str, version: str = "") -> Record | None:
         """The record, without a version the newest of this name; None if there is none.

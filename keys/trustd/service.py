@@ -62,6 +62,11 @@ class Service:
         self._require_owner(bearer)
         return _logged(self._vault.bring(name, body))
 
+    def update(self, bearer: str, name: str, version: str, body: Body) -> Answer:
+        """Other attributes, tags or another policy for one version of a key."""
+        self._require_owner(bearer)
+        return _logged(self._vault.update(name, version, body), Event.KEY_CHANGED)
+
     def get(self, bearer: str, name: str, version: str) -> Answer:
         """The public part of a key."""
         self._require_owner(bearer)
@@ -105,7 +110,7 @@ class Service:
         )
 
 
-def _logged(bundle: Answer) -> Answer:
+def _logged(bundle: Answer, event: Event = Event.KEY_MADE) -> Answer:
     *_, name, version = bundle["key"]["kid"].split("/")
-    log(Event.KEY_MADE, key=name, version=version)
+    log(event, key=name, version=version)
     return bundle

@@ -29,6 +29,7 @@ MAX_VERSIONS = 1000  # a list is one answer; rolling a key daily takes three yea
 MAX_TAGS = 15  # Azure's limit
 _MAX_TAG_CHARACTERS = 256
 _VERSION_BYTES = 16
+_DATES = ("nbf", "exp")  # seconds since 1970: not before, and no more from
 Answer = dict[str, Any]
 
 
@@ -73,6 +74,18 @@ class KeyVault:
         jwk = body.object("key")
         kind = _type_of_import(jwk.text("kty"), body)
         return self._add(name, kind, material.read(kind, jwk), jwk, body)
+
+    def update(self, name: str, version: str, body: Body) -> Answer:
+        """Enable, disable or date one version, or give it another policy; the newest if "".
+
+        Disabling ends its releases; who has the key has it still.
+        """
+        found = self._find(name, version)
+        edited = self._records.change(
+            KIND, name, found.version, lambda about: self._edited(about, body)
+        )
+        assert edited is not None  # records are never removed
+        return self._bundle(edited)
 
     def get(self, name: str, version: str) -> Answer:
         """One version's public part; the newest if version is ""."""
@@ -140,6 +153,22 @@ class KeyVault:
         self._records.add(record)
         return self._bundle(record)
 
+    def _edited(self, about: Mapping[str, Any], body: Body) -> Mapping[str, object]:
+        edited = dict(about)
+        given = body.object("attributes")
+        edited["attributes"] = _edited_attributes(about["attributes"], given, self._clock())
+        if body.has("key_ops"):
+            edited["key_ops"] = material.operations(body)
+        if body.has("tags"):
+            edited["tags"] = _tags(body.object("tags"))
+        if body.has("release_policy"):
+            if not about["release_policy"]:
+                raise _not_exportable()
+            if about["release_policy"]["immutable"]:
+                raise bad_parameter("the release policy of this key is immutable")
+            edited["release_policy"] = self._read_policy(body.object("release_policy"))
+        return edited
+
     def _release_policy(self, body: Body) -> Answer | None:
         """The policy as it is stored: read by the very parser that will evaluate it."""
         exportable = body.object("attributes").flag("exportable", False)
@@ -148,8 +177,10 @@ class KeyVault:
                 raise bad_parameter("AKV.SKR.1004: Exportable keys must have release policy.")
             return None
         if not exportable:
-            raise bad_parameter("AKV.SKR.1005: Non-exportable keys must not have release policy.")
-        given = body.object("release_policy")
+            raise _not_exportable()
+        return self._read_policy(body.object("release_policy"))
+
+    def _read_policy(self, given: Body) -> Answer:
         data = given.bytes("data")
         try:
             policy = ReleasePolicy.parse(data)
@@ -204,6 +235,10 @@ class KeyVault:
         }
 
 
+def _not_exportable() -> Refused:
+    return bad_parameter("AKV.SKR.1005: Non-exportable keys must not have release policy.")
+
+
 def _type_of_import(kind: str, body: Body) -> str:
     """Azure's SDK says `Hsm`, its Go importer `hsm`: the suffix as a flag."""
     wants_hsm = body.flag("Hsm", False) or body.flag("hsm", False)
@@ -218,10 +253,25 @@ def _attributes(given: Body, now: datetime) -> dict[str, object]:
         "exportable": given.flag("exportable", False),
         "updated": instant,
     }
-    for name in ("nbf", "exp"):
+    for name in _DATES:
         if given.has(name):
             attributes[name] = given.integer(name)
     return attributes
+
+
+def _edited_attributes(
+    before: Mapping[str, object], given: Body, now: datetime
+) -> dict[str, object]:
+    exportable = before["exportable"]
+    if given.has("exportable") and given.flag("exportable", False) != exportable:
+        raise bad_parameter("AKV.SKR.1014: The exportable state of a key cannot be modified.")
+    edited = {**before, "updated": int(now.timestamp())}
+    if given.has("enabled"):
+        edited["enabled"] = given.flag("enabled", True)
+    for name in _DATES:
+        if given.has(name):
+            edited[name] = given.integer(name)
+    return edited
 
 
 def _tags(given: Body) -> dict[str, str]:

@@ -45,6 +45,7 @@ _PROFILE: Mapping[str, object] = {
         "user_idname": {"pattern": "", "strategy": "any"},
     },
 }
+_MAX_SHOWN = 300  # characters of a value: a policy may have a megabyte
 _FREE = frozenset({"command", "env_rules", "working_dir", "id", "name"})
 
 
@@ -143,7 +144,7 @@ class _Place:
     line: int
 
     def error(self, message: str, key: str, *, hint: str = "") -> ConfigError:
-        path = f"containers[0].{key}" if key else "containers"
+        path = f"containers[0].{_shown(key)}" if key else "containers"
         return ConfigError(message, file=self.file, line=self.line, key=path, hint=hint)
 
     @contextmanager
@@ -152,7 +153,7 @@ class _Place:
         try:
             yield
         except environment.UnusableError as error:
-            raise self.error(str(error), key, hint=error.hint) from None
+            raise self.error(_shown(str(error)), key, hint=error.hint) from None
 
 
 def _check_head(text: PolicyText, file: str) -> None:
@@ -171,7 +172,7 @@ def _check_head(text: PolicyText, file: str) -> None:
     for key, value in seen.items():
         if key not in wanted or _json(value) != _json(wanted[key]):
             raise ConfigError(
-                f"seen {_json(value)}; a process policy has {_json(wanted.get(key))}",
+                f"seen {_shown(_json(value))}; a process policy has {_json(wanted.get(key))}",
                 file=file,
                 key=key,
             )
@@ -185,7 +186,7 @@ def _check_profile(container: Fields, place: _Place) -> None:
             raise place.error("missing", key)
         if _json(container[key]) != _json(value):  # as JSON: 0 is not false
             raise place.error(
-                f"seen {_json(container[key])}; a process policy has {_json(value)}", key
+                f"seen {_shown(_json(container[key]))}; a process policy has {_json(value)}", key
             )
     for key in ("id", "name"):
         if not isinstance(container.get(key, ""), str):
@@ -196,7 +197,7 @@ def _command(container: Fields, place: _Place) -> tuple[str, ...]:
     command = container.get("command")
     if not isinstance(command, list) or not command or not _all_text(command):
         raise place.error(
-            f"seen {_json(command)}; expected a list of words, the program first",
+            f"seen {_shown(_json(command))}; expected a list of words, the program first",
             "command",
             hint="without a command nothing could ever start",
         )
@@ -220,7 +221,9 @@ def _env_rule(entry: object, index: int, place: _Place) -> EnvRule:
     if not isinstance(entry, dict) or entry.keys() != {"pattern", "required", "strategy"}:
         raise place.error("expected pattern, required and strategy, nothing else", key)
     if entry["strategy"] not in ("string", "re2"):
-        raise place.error(f"seen {_json(entry['strategy'])}; string or re2", f"{key}.strategy")
+        raise place.error(
+            f"seen {_shown(_json(entry['strategy']))}; string or re2", f"{key}.strategy"
+        )
     if not isinstance(entry["required"], bool):
         raise place.error("expected true or false", f"{key}.required")
     if not isinstance(entry["pattern"], str):
@@ -234,7 +237,9 @@ def _env_rule(entry: object, index: int, place: _Place) -> EnvRule:
 def _working_dir(container: Fields, place: _Place) -> str:
     working_dir = container.get("working_dir")
     if not isinstance(working_dir, str) or not working_dir.startswith("/"):
-        raise place.error(f"seen {_json(working_dir)}; expected an absolute path", "working_dir")
+        raise place.error(
+            f"seen {_shown(_json(working_dir))}; expected an absolute path", "working_dir"
+        )
     with place.at("working_dir"):
         environment.check_text(working_dir)
     return working_dir
@@ -261,3 +266,9 @@ def _all_text(items: Sequence[object]) -> bool:
 def _json(value: object) -> str:
     """For messages and comparison; half characters from a command line must not raise here."""
     return json.dumps(value, sort_keys=True)
+
+
+def _shown(text: str) -> str:
+    """A policy is somebody else's: no word of it may fill a screen or move a cursor."""
+    kept = "".join(c if c.isprintable() else "?" for c in text[: _MAX_SHOWN + 1])
+    return kept if len(kept) <= _MAX_SHOWN else f"{kept[:_MAX_SHOWN]}…"

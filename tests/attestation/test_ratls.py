@@ -198,6 +198,10 @@ KEYS: Makers = {
 NAMES_: Makers = {
     "another subject": lambda: member(SUBJECT, name(asn1.utf8("bank.example"))),
     "another issuer": lambda: member(ISSUER, name(asn1.utf8("bank.example"))),
+    "a subject that moves the cursor": lambda: member(SUBJECT, name(asn1.utf8("\x1b[2Jx"))),
+    "a subject without end": lambda: member(
+        SUBJECT, asn1.sequence(*elements(name(asn1.utf8("x" * 60))) * 100)
+    ),
     "no subject": lambda: member(SUBJECT, asn1.sequence()),
     "no issuer": lambda: member(ISSUER, asn1.sequence()),
     "a longer subject": lambda: member(
@@ -273,8 +277,10 @@ TABLE: dict[tuple[str, str], Callable[[], bytes]] = {
 @pytest.mark.parametrize(("code", "departure"), TABLE)
 def test_a_departure_from_the_profile(code: str, departure: str) -> None:
     data = TABLE[code, departure]()
-    with refused(code):
+    with refused(code) as refusal:
         read_certificate(data, NOW)
+    assert refusal.value.message.isprintable()
+    assert len(refusal.value.message) < 1000
 
 
 PASSES: Makers = {

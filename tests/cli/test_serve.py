@@ -38,6 +38,7 @@ from support.server_process import (
     serve,
     serving,
 )
+from support.system_calls import calls_in, child_of, strace
 
 LIMITS = b"version = 1\n[limits]\nmessage_bytes = 2048\n"
 LIMITS_SHA256 = hashlib.sha256(LIMITS).hexdigest()
@@ -59,13 +60,13 @@ class Desk:
 
     def serve(self, *arguments: str, **environment: str) -> Ended:
         """Run it to its end; arguments that name a root mean that root."""
-        return serve(self.folder, self._meant(arguments), self.machine, environment)
+        return serve(self.folder, self.meant(arguments), self.machine, environment)
 
     def serving(self, *arguments: str) -> AbstractContextManager[Server]:
         """Run it until the `with` block ends."""
-        return serving(self.folder, self._meant(arguments), self.machine)
+        return serving(self.folder, self.meant(arguments), self.machine)
 
-    def _meant(self, arguments: tuple[str, ...]) -> list[str]:
+    def meant(self, arguments: tuple[str, ...]) -> list[str]:
         return [self.roots.get(argument, argument) for argument in arguments]
 
 
@@ -334,6 +335,17 @@ def test_it_says_in_one_line_that_it_is_ready_and_ends_with_success(desk: Desk) 
             "draining",
             "stopped",
         ]
+
+
+def test_it_listens_once_and_the_trace_shows_it(desk: Desk) -> None:
+    """So a refusal that listened would have been seen."""
+    trace = desk.folder.with_name("good.trace")
+    with serving(
+        desk.folder, desk.meant((*GOOD, *ANYWHERE)), desk.machine, prefix=strace(trace, "listen")
+    ) as server:
+        os.kill(child_of(server.process.pid), signal.SIGTERM)
+        assert server.process.wait(SECONDS) == 0
+    assert [call.name for call in calls_in(trace)] == ["listen"]
 
 
 def test_it_says_aloud_that_nothing_guards_a_key_from_a_file(desk: Desk) -> None:

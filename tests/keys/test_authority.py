@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from sealserve.keys.authority import Authority, digest
 from sealserve.native.errors import ConfigError, ReleaseError, UnavailableError
@@ -93,11 +94,19 @@ def test_nobody_there():
         Authority.from_handshake(f"127.0.0.1:{free_port()}", "0" * 64)
 
 
+def of_version_67(certificate):
+    data = certificate.public_bytes(serialization.Encoding.DER)
+    assert b"\xa0\x03\x02\x01\x02" in data
+    data = data.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x42")
+    return ssl.DER_cert_to_PEM_cert(data).encode()
+
+
 NOT_ONE = {
     "empty": lambda ca: b"",
     "text": lambda ca: b"hello",
     "two": lambda ca: ca.pem * 2,
     "cut": lambda ca: ca.pem[:-30],
+    "of version 67": lambda ca: of_version_67(ca.certificate),
     "a long file": lambda ca: ca.pem + b"\n" * 16 * 1024,
 }
 

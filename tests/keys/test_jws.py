@@ -89,6 +89,13 @@ def part(index, change):
     return ".".join(parts)
 
 
+def damaged(old, new):
+    """The signer's certificate with these bytes changed, as `x5c` has it."""
+    data = SIGNER.certificate.public_bytes(serialization.Encoding.DER)
+    assert old in data
+    return base64.b64encode(data.replace(old, new, 1)).decode()
+
+
 FOREIGN_CA = Ca()
 FOREIGN_KEY = rsa.generate_private_key(65537, 2048)
 TWIN = FOREIGN_CA.issue("vault.example", key=FOREIGN_KEY)
@@ -121,6 +128,13 @@ REFUSALS = {
     ),
     "a certificate that is none": answer(x5c=["AAAA"]),
     "a certificate that is a number": answer(x5c=[7]),
+    "a certificate of version 67": answer(
+        x5c=[damaged(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x42")]
+    ),
+    "a certificate whose subject is no text": answer(x5c=[damaged(b"\x0dvault", b"\x0d\xffault")]),
+    "a certificate whose subject moves the cursor": answer(
+        x5c=[damaged(b"\x0dvault", b"\x0d\x1bault")]
+    ),
     "a JWK instead": answer(x5c=None, jwk={"kty": "RSA"}),
     "the root in front": answer(x5c=HEADER["x5c"][::-1]),
     "the chain of another CA of that name": by(TWIN, FOREIGN_CA.certificate),
@@ -166,6 +180,7 @@ def test_what_is_not_this_vaults_answer_is_refused(text):
     assert caught.value.exit_code == 7
     assert "seen" in caught.value.message
     assert len(str(caught.value)) < 1500
+    assert caught.value.message.isprintable()
 
 
 def test_only_the_given_roots_count():

@@ -63,6 +63,16 @@ def test_models(model):
         wire.lighten(memoryview(model), "net.onnx")
 
 
+@pytest.mark.parametrize("name", ["x" * 20_000, "\\u001b[2J"], ids=["long", "moves the cursor"])
+def test_a_name_out_of_a_file_is_shown_so_that_it_does_no_harm(name):
+    text = b'{"%s":1}' % name.encode()
+    area = b"sealserve/slots\n\1\0\0\0" + len(text).to_bytes(4, "little") + text
+    with pytest.raises(FormatError, match="unknown field") as caught:
+        slot_area.decode_area(area.ljust(-(-len(area) // 4096) * 4096, b"\0"))
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 500
+
+
 def test_an_end_of_another_length_is_refused():
     with pytest.raises(FormatError, match="its end records alone"):
         archive.decode_end(b"x", 1)

@@ -13,9 +13,10 @@ from hashlib import sha256
 
 import msgspec
 import pytest
+from cryptography.cobblestone import Cobblestone256Encryptor
 
 from sealserve.cli.main import run
-from sealserve.models import RawKey
+from sealserve.models import RawKey, open_model
 from sealserve.models import format as layout
 from sealserve.native.errors import FormatError, IntegrityError
 from support import models_verity
@@ -41,7 +42,17 @@ from support.models_refusals import (
     assert_verify_refused,
     raw_key,
 )
-from support.models_sealed import KEY, NO_SLOTS, PAGE, Regions, seal_model
+from support.models_sealed import (
+    KEY,
+    NO_SLOTS,
+    PAGE,
+    FolderPlace,
+    Regions,
+    archive_of,
+    file_around,
+    honest_contents,
+    seal_model,
+)
 
 Change = Callable[[Regions], bytes]
 
@@ -342,6 +353,60 @@ def test_a_key_with_the_right_id_still_meets_the_commitment(tmp_path, monkeypatc
     model = seal_model(small(), path)
     monkeypatch.setattr(key_module, "key_id", lambda key: model.key_id)
     assert_opening_refused(path, model.root, RawKey(bytes(32)), NO_COMMITMENT)
+
+
+class Counting(RawKey):
+    """The right key, and how often somebody asked for it."""
+
+    asked = 0
+
+    def unwrap(self, slots, root, header_sha256):
+        self.asked += 1
+        return super().unwrap(slots, root, header_sha256)
+
+
+FIRST_LOOKED_AT = {**HEADER, **PADDING, **SUPERBLOCK, **TREE} | {
+    name: MESSAGE[name] for name in ("salt", "commitment end", "last tag begin", "last tag end")
+}
+
+
+@pytest.mark.parametrize("place", FIRST_LOOKED_AT)
+def test_nobody_is_asked_for_the_key_of_another_file(place, honest, tmp_path):
+    """A vault has its costs: header, tree, last page and slots come first."""
+    path, opener = tmp_path / "net.sealed", Counting(KEY)
+    path.write_bytes(flipped(honest[0].data, FIRST_LOOKED_AT[place]))
+    with pytest.raises((FormatError, IntegrityError)):
+        open_model(path, honest[1], opener, FolderPlace(tmp_path / "none"))
+    assert opener.asked == 0
+
+
+def test_the_key_is_asked_for_once_before_the_bulk_is_read(honest, tmp_path):
+    path, opener = tmp_path / "net.sealed", Counting(KEY)
+    path.write_bytes(flipped(honest[0].data, MESSAGE["middle"]))
+    assert_opening_refused(path, honest[1], opener, OTHER_BLOCK)
+    assert opener.asked == 1
+
+
+CONTEXTS = {
+    "another label": lambda context: context.replace(b"model/v1", b"model/v2"),
+    "another header": lambda context: context[:-32] + bytes(32),
+    "the label alone": lambda context: context[:-32],
+    "none": lambda context: b"",
+}
+
+
+@pytest.mark.parametrize("change", CONTEXTS.values(), ids=CONTEXTS)
+def test_a_message_of_another_context_is_refused(change, tmp_path, capsys):
+    """The right key in another program's hands, or in ours for another file."""
+    plain = archive_of(honest_contents())
+
+    def encrypt(context: bytes) -> bytes:
+        encryptor = Cobblestone256Encryptor(KEY, change(context))
+        return encryptor.update(plain) + encryptor.finalize()
+
+    root = file_around(tmp_path / "net.sealed", len(plain), encrypt)
+    assert_opening_refused(tmp_path / "net.sealed", root, raw_key(), NO_COMMITMENT)
+    assert_unseal_refused(tmp_path / "net.sealed", root, NO_COMMITMENT, capsys)
 
 
 NOT_FILES = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,28 +48,38 @@ def runtime() -> str:
     return found.stdout.strip()
 
 
-def environment(library: Path) -> dict[str, str]:
+def environment(library: Path, reports: Path) -> dict[str, str]:
     """For the tests and for the processes they start, other runs of pytest among them."""
+    log = f"log_path={reports / 'of'}"  # a process that dies takes its standard error along
     return {
         **os.environ,
         "LD_PRELOAD": runtime(),
         # What Python allocates comes from malloc, where an access beyond it is seen. Python itself
         # ends with memory in use. MemoryError is an answer some tests wait for.
         "PYTHONMALLOC": "malloc",
-        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "ASAN_OPTIONS": f"detect_leaks=0:allocator_may_return_null=1:{log}",
+        "UBSAN_OPTIONS": f"print_stacktrace=1:{log}",
         "PYTEST_ADDOPTS": f"-p no:cacheprovider -o 'pythonpath={library} {ROOT / 'tests'}'",
     }
 
 
-def main(library: Path) -> int:
-    complete(library)
+def run_tests(environment: dict[str, str]) -> int:
     folder = Path(__file__).parent.relative_to(ROOT)
     deselected = [f"--deselect={folder}/test_secret.py::{test}" for test in NEED_A_REAL_MLOCK]
-    run = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "not long"]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", "-m", "not long"]
     return subprocess.run(
-        [*run, *deselected, folder], cwd=ROOT, env=environment(library), check=False
+        [*command, *deselected, folder], cwd=ROOT, env=environment, check=False
     ).returncode
+
+
+def main(library: Path) -> int:
+    """Fails for any report, also of a process whose failure a test expected."""
+    complete(library)
+    with tempfile.TemporaryDirectory() as folder:
+        code = run_tests(environment(library, Path(folder)))
+        reports = [report.read_text() for report in Path(folder).iterdir()]
+    sys.stderr.writelines(reports)
+    return code or int(bool(reports))
 
 
 if __name__ == "__main__":

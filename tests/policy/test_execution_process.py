@@ -130,6 +130,34 @@ def test_another_value_is_refused_and_the_key_named(key: str) -> None:
     assert (caught.value.file, caught.value.line) == ("p.rego", 11)
 
 
+STRANGE = {
+    "a long field": {"x" * 20_000: 1},
+    "a field that moves the cursor": {"\x1b[2J": 1},
+    "a long value": {"layers": ["x" * 20_000]},
+    "a long command": {"command": ["x" * 20_000, 1]},
+    "a long variable": {
+        "env_rules": [{"pattern": "x" * 20_000, "required": False, "strategy": "string"}]
+    },
+}
+
+
+@pytest.mark.parametrize("fields", STRANGE.values(), ids=STRANGE)
+def test_a_refusal_is_a_line_for_people(fields: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ExecutionPolicy.parse(with_container(**fields), file="p.rego")
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 2000
+
+
+def test_long_fragments_are_not_all_repeated() -> None:
+    data = with_container().replace(
+        b"fragments := []", b'fragments := [\n  {\n    "%s": 1\n  }\n]' % (b"x" * 20_000)
+    )
+    with pytest.raises(ConfigError, match="a process policy has") as caught:
+        ExecutionPolicy.parse(data)
+    assert len(caught.value.message) < 2000
+
+
 @pytest.mark.parametrize("key", sorted({*PROFILE} - {"id", "name", "new_field"}))
 def test_a_missing_value_is_refused_and_the_key_named(key: str) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -262,6 +262,9 @@ REFUSALS = {
     "equals a list": altered([*CONDITION, "equals"], ["1"]),
     "equals an object": altered([*CONDITION, "equals"], {}),
     "a member twice": json.dumps(GOOD).encode().replace(b'"equals"', b'"equals": "2", "equals"'),
+    "a long member twice": b'{"%s": 1, "%s": 2}' % ((b"x" * 20_000,) * 2),
+    "a long member": altered(["x" * 20_000], 1),
+    "a member that moves the cursor": altered(["\x1b[2J"], 1),
     "NaN": json.dumps(GOOD).encode().replace(b'"1"', b"NaN"),
     "infinity": json.dumps(GOOD).encode().replace(b'"1"', b"1e999"),
     "nested one level too deep": nested((MAX_DEPTH - 5) // 2 + 1),
@@ -274,8 +277,10 @@ REFUSALS = {
 
 @pytest.mark.parametrize("name", REFUSALS)
 def test_what_is_outside_the_grammar_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         ReleasePolicy.parse(REFUSALS[name], file="release.json")
+    assert caught.value.message.isprintable()
+    assert len(caught.value.message) < 1000
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ class LocalTrustd:
 
     def attest(self, evidence: Evidence, **changes: object) -> dict[str, Any]:
         """The claims of a token about this evidence."""
-        request = {**json.loads(request_body(evidence)), **changes}
+        request = {**json.loads(request_body(evidence, with_crl=True)), **changes}
         return payload_of(self.service.attest("SevSnpVm", body_of(request))["token"])
 
     def create(self, name: str, **members: object) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, cast
 
@@ -45,6 +46,14 @@ FIXED_TYPES: dict[str, tuple[int, str]] = {
 PINNED = [("grpc.ssl_target_name_override", names.SERVER_NAME)]
 NO_LIMITS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 CALL_SECONDS = 10.0
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what has to happen; a test that waits in vain fails."""
+    end = time.monotonic() + CALL_SECONDS
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def one_node(
@@ -159,6 +168,11 @@ class Served:
         self.loop = LoopThread()
         self.port = self.loop.run(self.server.start())
         self.channel = self.connect()
+
+    @property
+    def admitted(self) -> int:
+        """Predictions that run or wait."""
+        return self.server._admission._admitted
 
     @property
     def target(self) -> str:

@@ -42,6 +42,7 @@ from support.client_server import (
 
 ROWS = {"x": [[1.0, 2.0, 3.0]]}
 Code = grpc.StatusCode
+AFRESH = [names.GET_EVIDENCE, names.MODEL_METADATA, names.MODEL_INFER]
 
 
 def predicting(simulated_root: SimulatedRoot, rewrite: Rewrite) -> LiveServer:
@@ -232,7 +233,24 @@ def test_evidence_of_more_than_an_hour_is_renewed_before_data_leaves(
         server.record.calls.clear()
         rows(client)
     asked = [method for method, _ in server.record.calls]
-    assert asked == [names.GET_EVIDENCE, names.MODEL_METADATA, names.MODEL_INFER]
+    assert asked == AFRESH
+
+
+def test_the_asyncio_client_renews_it_too(
+    simulated_root: SimulatedRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = MAX_EVIDENCE_AGE_SECONDS
+
+    async def ask(server: LiveServer) -> None:
+        async with await connect_async(server.target, case.trust(simulated_root)) as client:
+            await client.predict(MODEL, ROWS)
+            monkeypatch.setattr(asynchronous, "elapsed", lambda: elapsed() + later)
+            server.record.calls.clear()
+            await client.predict(MODEL, ROWS)
+
+    with case.live(case.machine(simulated_root)) as server:
+        asyncio.run(ask(server))
+        assert [method for method, _ in server.record.calls] == AFRESH
 
 
 # ---- channels
@@ -244,8 +262,10 @@ def test_old_channels_are_closed(simulated_root: SimulatedRoot) -> None:
         Relay(server.port) as relay,
         connect(relay.target, case.trust(simulated_root)) as client,
     ):
+        held = []
         for _ in range(3):
             rows(client)
+            held.append(client._session)  # so that only closing can end its connection
             client.recheck()
         eventually(lambda: relay.open == 0)
         rows(client)
@@ -259,6 +279,7 @@ def test_a_renewal_does_not_end_the_calls_of_others(simulated_root: SimulatedRoo
         connect(relay.target, case.trust(simulated_root)) as client,
         ThreadPoolExecutor(1) as pool,
     ):
+        held = client._session  # so that only closing can end its connection
         server.model.gate.clear()
         asked = pool.submit(rows, client)
         assert server.model.started.wait(10)
@@ -267,6 +288,7 @@ def test_a_renewal_does_not_end_the_calls_of_others(simulated_root: SimulatedRoo
         server.model.gate.set()
         assert asked.result(20) == [1]
         eventually(lambda: relay.open == 0)
+        del held
 
 
 def test_the_asyncio_client_closes_old_channels_when_nobody_uses_them(
@@ -274,6 +296,7 @@ def test_the_asyncio_client_closes_old_channels_when_nobody_uses_them(
 ) -> None:
     async def ask(server: LiveServer, relay: Relay) -> None:
         async with await connect_async(relay.target, case.trust(simulated_root)) as client:
+            held = client._session  # so that only closing can end its connection
             server.model.gate.clear()
             asked = asyncio.create_task(client.predict(MODEL, ROWS))
             assert await asyncio.to_thread(server.model.started.wait, 10)
@@ -282,6 +305,7 @@ def test_the_asyncio_client_closes_old_channels_when_nobody_uses_them(
             server.model.gate.set()
             assert (await asked)["rows"].tolist() == [1]
             await asyncio.to_thread(eventually, lambda: relay.open == 0)
+            del held
 
     with case.live(case.machine(simulated_root)) as server, Relay(server.port) as relay:
         asyncio.run(ask(server, relay))
@@ -476,7 +500,8 @@ def test_a_client_is_of_the_process_that_made_it(simulated_root: SimulatedRoot) 
             said = in_a_child(use)
             assert said.startswith("RuntimeError(")
             assert "connect again in this process" in said
-        assert in_a_child(client.close) == ""  # a with block in the child ends quietly
+        with client._lock:  # as another thread may, in the moment of the fork
+            assert in_a_child(client.close) == ""  # a with block in the child ends quietly
         assert rows(client) == [1]  # and the parent's client still works
 
 

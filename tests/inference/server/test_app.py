@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import socket
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -22,7 +20,7 @@ from sealserve.native.errors import UnavailableError
 from support.attestation_simulated import machine_of
 from support.client_case import as_pem
 from support.client_server import Doubler
-from support.server_case import Served, doubler, infer_request
+from support.server_case import Served, doubler, infer_request, until
 from support.server_process import SECONDS, certificate_of
 
 OFTEN = Limits(rotation_hours=0.01 / 3600)
@@ -32,14 +30,6 @@ DOUBLING = infer_request("doubler", ("x", "FP32", (1, 3), bytes(12)))
 @pytest.fixture(scope="module")
 def machine(simulated_root: SimulatedRoot) -> Machine:
     return machine_of(simulated_root)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for what has to happen; a test that waits in vain fails."""
-    end = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 # ---- certificates

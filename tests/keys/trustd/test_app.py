@@ -117,7 +117,7 @@ def policy(running: LocalTrustd) -> bytes:
 def token(raw: httpx.Client, machine: Machine) -> str:
     """What the service attests of a machine with MACHINE_KEY."""
     evidence = machine.evidence(ReleaseClaims.of(MACHINE_KEY.public_key()).encode())
-    return attested(raw, request_body(evidence))
+    return attested(raw, request_body(evidence, with_crl=True))
 
 
 def attested(raw: httpx.Client, body: bytes) -> str:
@@ -223,6 +223,24 @@ def test_the_sdk_gets_a_key_released(
     record = running.records.find("key", made.name)
     assert record
     assert keywrap.aes_key_unwrap_with_padding(kek, sealed[384:]) == record.secret
+
+
+def test_the_sdk_disables_a_version(
+    client: KeyClient, client_of: Callable[..., KeyClient], policy: bytes
+) -> None:
+    name = random_name()
+    made = client.create_oct_key(name, exportable=True, release_policy=KeyReleasePolicy(policy))
+    version = made.properties.version
+    changed = client.update_key_properties(name, version, enabled=False, tags={"a": "b"})
+    assert changed.properties.enabled is False
+    assert changed.properties.tags == {"a": "b"}
+    assert client.get_key(name).properties.enabled is False
+    with pytest.raises(HttpResponseError, match="disabled"):
+        client_of("any").release_key(name, "a.b.c", version=version)
+    with pytest.raises(ResourceNotFoundError):
+        client.update_key_properties("nothing", enabled=False)
+    stored = json.loads(client.get_key(name).properties.release_policy.encoded_policy)
+    assert stored == json.loads(policy)
 
 
 def test_the_challenge_names_the_service(
@@ -338,8 +356,8 @@ WRONG_METHOD = [
     ("GET", "/keys/model/version/release", "POST"),
     ("POST", "/simulated/certs", "GET, HEAD"),
     ("POST", "/keys", "GET, HEAD"),
-    ("DELETE", "/keys/model/version", "GET, HEAD"),
-    ("PATCH", "/keys/model/version", "GET, HEAD"),
+    ("DELETE", "/keys/model/version", "GET, HEAD, PATCH"),
+    ("PATCH", "/keys/model", "GET, HEAD, PUT"),
 ]
 
 
@@ -373,7 +391,7 @@ def test_what_everybody_may_read(running: LocalTrustd, raw: httpx.Client, url: s
 
 
 def test_attestation_needs_no_credential(raw: httpx.Client, machine: Machine) -> None:
-    assert attested(raw, request_body(machine.evidence(CLAIMS))).count(".") == 2
+    assert attested(raw, request_body(machine.evidence(CLAIMS), with_crl=True)).count(".") == 2
 
 
 @pytest.mark.parametrize("version", [None, "", "x", "7.4;", "7" * 33, "7.4 ", "7..4"])

@@ -51,7 +51,7 @@ def machine(simulated_root: SimulatedRoot) -> Machine:
 @pytest.fixture
 def request_of(machine: Machine) -> Request:
     """A request that is granted. `report` and what is inside it are still to be encoded."""
-    request: Request = json.loads(request_body(machine.evidence(CLAIMS)))
+    request: Request = json.loads(request_body(machine.evidence(CLAIMS), with_crl=True))
     request["report"] = json.loads(unb64url(request["report"]))
     return request
 

@@ -1,0 +1,381 @@
+"""The trust service from outside: made, run, stopped, killed, and never heard of its secrets."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from sealserve.attestation.simulated import Machine, SimulatedRoot
+from sealserve.keys.connection import Connection
+from sealserve.keys.opener import VaultOptions, connect_vault
+from sealserve.keys.owner import OwnedVault, open_reference
+from sealserve.keys.trustd.folder import Folder
+from sealserve.keys.trustd.state import State
+from sealserve.keys.wrap import RsaRecipient
+from sealserve.native.errors import ReleaseError, SealserveError
+from sealserve.native.secret import SecretBuffer
+from support.attestation_simulated import HOST_DATA
+from support.keys_trustd_process import Ran, Running, running, sealserve
+from support.ports import free_port
+from support.server_process import SECONDS
+
+KEY = bytes(range(50, 82))
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def initialised(tmp_path: Path, simulated_root: SimulatedRoot, port: int) -> Ran:
+    root = ("--simulated-root-sha256", simulated_root.ark_sha256.hex())
+    ran = sealserve(tmp_path, "trustd", "init", "vault", "--listen", f"127.0.0.1:{port}", *root)
+    assert ran.status == 0, ran.err
+    return ran
+
+
+@pytest.fixture
+def vault(tmp_path: Path, initialised: Ran) -> Path:
+    """The folder of a trust service."""
+    return tmp_path / "vault"
+
+
+@pytest.fixture
+def owned(vault: Path, port: int) -> Iterator[OwnedVault]:
+    """The service through the owner's client."""
+    reference = f"trustd:127.0.0.1:{port}/model"
+    with closing(open_reference(reference, vault / "connection.toml")) as opened:
+        yield opened
+
+
+def test_init_says_what_the_owner_needs(vault: Path, initialised: Ran, port: int) -> None:
+    connection = Connection.load(vault / "connection.toml")
+    assert connection.address == f"127.0.0.1:{port}"
+    assert connection.authority().sha256 in initialised.out
+    assert "vault/connection.toml" in initialised.out
+    assert "proves nothing about hardware" in initialised.err
+    assert connection.token not in initialised.out + initialised.err
+
+
+def test_init_for_programs(tmp_path: Path, port: int) -> None:
+    options = ("--listen", "0.0.0.0:1", "--address", f"vault.example:{port}", "--platform", "real")
+    ran = sealserve(tmp_path, "trustd", "init", "vault", *options, "--json")
+    assert (ran.status, ran.err) == (0, "")
+    connection = Connection.load(tmp_path / "vault" / "connection.toml")
+    assert ran.json == {
+        "address": f"vault.example:{port}",
+        "ca_sha256": connection.authority().sha256,
+        "connection": "vault/connection.toml",
+        "platform": "real",
+    }
+
+
+ROOT = ("--simulated-root-sha256", "ab" * 32)
+LISTEN = ("--listen", "127.0.0.1:8443")
+REFUSED_INIT: dict[str, tuple[tuple[str, ...], int, str]] = {
+    "no address": (("vault", *ROOT), 2, "--listen"),
+    "no root": (("vault", *LISTEN), 8, "tee info"),
+    "a wildcard": (("vault", "--listen", "0.0.0.0:8443", *ROOT), 8, "--address HOST:PORT"),
+    "another platform": (("vault", *LISTEN, *ROOT, "--platform", "azure"), 2, "azure"),
+    "a root for real machines": (
+        ("vault", *LISTEN, *ROOT, "--platform", "real"),
+        8,
+        "no simulated",
+    ),
+    "a folder that is not empty": ((".", *LISTEN, *ROOT), 8, "hint"),
+    "a folder in no folder": (("a/b", *LISTEN, *ROOT), 8, "cannot be made"),
+}
+
+
+@pytest.mark.parametrize(("options", "status", "words"), REFUSED_INIT.values(), ids=REFUSED_INIT)
+def test_init_refuses_and_leaves_nothing(
+    options: tuple[str, ...], status: int, words: str, tmp_path: Path
+) -> None:
+    ran = sealserve(tmp_path, "trustd", "init", *options)
+    assert (ran.status, ran.out) == (status, "")
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_line_when_it_answers_and_success_when_it_is_told_to_stop(
+    number: int, vault: Path, port: int, owned: OwnedVault
+) -> None:
+    with running(vault) as service:
+        address = f"127.0.0.1:{port}"
+        assert service.ready == (
+            f"ready: attestation service and key vault {address} on {address}; machines simulated, "
+            f"proves nothing about hardware; ca sha256 {owned.ca_sha256}\n"
+        )
+        assert listens(port)
+        assert service.stop(number) == (0, "")
+        assert service.err == ""
+    assert not listens(port)
+
+
+PATIENT = """
+import sys
+from pathlib import Path
+from sealserve.keys.trustd import server
+
+server.DRAIN_SECONDS = 86400
+server.run(Path(sys.argv[1]), lambda ready: print(ready.line(), flush=True))
+"""
+
+
+def test_a_client_that_stays_does_not_keep_it_from_ending(vault: Path, port: int) -> None:
+    """Not even where the time to drain is endless."""
+    tls = Connection.load(vault / "connection.toml").authority().tls()
+    with (
+        running(vault, (sys.executable, "-I", "-c", PATIENT)) as service,
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        tls.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+        socket.create_connection(("127.0.0.1", port)),  # and one without a handshake
+    ):
+        encrypted.sendall(b"GET /simulated/certs HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert encrypted.recv(15) == b"HTTP/1.1 200 OK"
+        assert service.stop()[0] == 0
+
+
+def test_a_request_under_way_is_answered_before_the_end(vault: Path, port: int) -> None:
+    tls = Connection.load(vault / "connection.toml").authority().tls()
+    with (
+        running(vault) as service,
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        tls.wrap_socket(plain, server_hostname="127.0.0.1") as encrypted,
+    ):
+        head = b"POST /attest/SevSnpVm HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+        encrypted.sendall(head + b"Expect: 100-continue\r\n\r\n")
+        assert encrypted.recv(12) == b"HTTP/1.1 100"  # so it has begun
+        service.process.send_signal(signal.SIGTERM)
+        while listens(port):
+            pass
+        encrypted.sendall(b"{}")
+        answer = b"".join(iter(lambda: encrypted.recv(65536), b""))
+        assert b"HTTP/1.1 400 " in answer
+        assert b"BadParameter" in answer
+        assert service.process.wait(SECONDS) == 0
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_nothing_of_its_memory_goes_into_a_core_file(vault: Path) -> None:
+    with running(vault) as service:
+        limits = Path(f"/proc/{service.process.pid}/limits").read_text().splitlines()
+    (core,) = (line.split() for line in limits if line.startswith("Max core file size"))
+    assert core[4:6] == ["0", "0"]
+
+
+def test_a_restart_keeps_keys_and_authority(vault: Path, owned: OwnedVault) -> None:
+    with running(vault) as service:
+        made = owned.key_for(HOST_DATA.hex())
+        first = service.ready
+        assert service.stop()[0] == 0
+    with running(vault) as service:
+        assert service.ready == first
+        assert owned.vault.get("model", made.key_id.version) == made
+        assert owned.key_for(HOST_DATA.hex()) == made
+
+
+def test_a_kill_loses_no_key_that_was_answered(vault: Path, owned: OwnedVault) -> None:
+    answered: list[str] = []
+
+    def create() -> None:
+        try:
+            while True:
+                answered.append(owned.vault.create("model", policy).key_id.version)
+        except SealserveError:
+            pass  # it was killed
+
+    with running(vault) as service:
+        policy = owned.key_for(HOST_DATA.hex()).policy
+        creating = threading.Thread(target=create)
+        creating.start()
+        while len(answered) < 3:
+            creating.join(0.01)
+        assert service.stop(signal.SIGKILL)[0] == -signal.SIGKILL
+        creating.join()
+    with running(vault) as service:
+        for version in answered:
+            assert owned.vault.get("model", version).key_id.version == version
+        assert service.stop()[0] == 0
+
+
+def test_a_port_in_use(vault: Path, port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        ran = sealserve(vault.parent, "trustd", "run", "vault")
+    assert (ran.status, ran.out) == (10, "")
+    assert f"cannot listen on 127.0.0.1:{port}" in ran.err
+    assert "hint: is another trust service running there already?" in ran.err
+
+
+def test_a_second_one_on_the_same_folder(vault: Path) -> None:
+    with running(vault) as service:
+        assert sealserve(vault.parent, "trustd", "run", "vault").status == 10
+        assert service.stop()[0] == 0
+
+
+def test_the_master_key_of_another_service(vault: Path) -> None:
+    (vault / "master.key").write_bytes(bytes(32))
+    ran = sealserve(vault.parent, "trustd", "run", "vault")
+    assert (ran.status, ran.out) == (4, "")
+    assert "does not open" in ran.err
+
+
+def break_mode(vault: Path) -> None:
+    (vault / "master.key").chmod(0o644)
+
+
+def break_length(vault: Path) -> None:
+    (vault / "master.key").write_bytes(bytes(31))
+
+
+def break_folder(vault: Path) -> None:
+    vault.rename(vault.with_name("elsewhere"))
+
+
+def break_database(vault: Path) -> None:
+    (vault / "trustd.sqlite").unlink()
+
+
+def break_content(vault: Path) -> None:
+    (vault / "trustd.sqlite").write_bytes(b"no database" * 1000)
+
+
+BROKEN: dict[Callable[[Path], None], tuple[int, str]] = {
+    break_mode: (8, "others may use it (mode 0644)"),
+    break_length: (8, "is not 32 bytes long"),
+    break_folder: (8, "trustd init` makes a trust service"),
+    break_database: (8, "trustd.sqlite"),
+    break_content: (10, "cannot be used"),
+}
+
+
+@pytest.mark.parametrize("damage", BROKEN, ids=lambda damage: damage.__name__)
+def test_a_folder_that_cannot_be_run(damage: Callable[[Path], None], vault: Path) -> None:
+    status, words = BROKEN[damage]
+    damage(vault)
+    ran = sealserve(vault.parent, "trustd", "run", "vault")
+    assert (ran.status, ran.out) == (status, "")
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+# ---- secrets
+
+
+def spellings(secret: bytes) -> set[bytes]:
+    """How a secret could stand in a text."""
+    number = int.from_bytes(secret, "big")
+    encoded = (base64.b64encode(secret), base64.urlsafe_b64encode(secret))
+    texts = {secret.hex(), secret.hex().upper(), str(number)}
+    return {secret, *(each.rstrip(b"=") for each in encoded), *(text.encode() for text in texts)}
+
+
+def private_numbers(key: object) -> dict[str, bytes]:
+    """What must stay secret of a private key; any of it gives the rest away."""
+    if not isinstance(key, rsa.RSAPrivateKey):
+        return {"d": number(key.private_numbers().private_value)}  # type: ignore[attr-defined]
+    numbers = key.private_numbers()
+    return {name: number(getattr(numbers, name)) for name in ("d", "p", "q", "dmp1", "iqmp")}
+
+
+def number(value: int) -> bytes:
+    return value.to_bytes((value.bit_length() + 7) // 8, "big")
+
+
+def secrets_of(vault: Path) -> dict[str, bytes]:
+    """Everything that nobody may read anywhere, by name."""
+    with closing(Folder(vault).records()) as records:
+        state = State.load(records)
+        kept = [*records.versions("key", "model"), *records.versions("key", "oct")]
+    keys: dict[str, object] = {"ca": state.ca_key, "token": state.token_key}
+    found = {
+        "owner token": Connection.load(vault / "connection.toml").token.encode(),
+        "master key": (vault / "master.key").read_bytes(),
+        "digest of the owner token": state.owner_token_sha256,
+        "model key": KEY,
+    }
+    for record in kept:
+        key = serialization.load_der_private_key(record.secret, None)
+        keys[record.version] = key
+    for name, each in keys.items():
+        found |= {f"{name} {part}": value for part, value in private_numbers(each).items()}
+    return found
+
+
+def use(service: Running, owned: OwnedVault, simulated_root: SimulatedRoot, port: int) -> None:
+    """A key made, released, refused; a wrong token; nonsense."""
+    made = owned.key_for(HOST_DATA.hex())
+    with SecretBuffer.from_bytes(KEY) as key:
+        slot = RsaRecipient(made.key_id, made.public).wrap(key, b"", b"")
+    options = VaultOptions(f"trustd:127.0.0.1:{port}", ca_sha256=owned.ca_sha256)
+    for host_data, released in ((HOST_DATA, True), (bytes(32), False)):
+        with closing(connect_vault(options, Machine(simulated_root, host_data))) as opener:
+            if released:
+                with opener.unwrap([slot], b"", b"") as key:
+                    assert key.equals(KEY)
+            else:
+                with pytest.raises(ReleaseError, match="x-ms-sevsnpvm-hostdata"):
+                    opener.unwrap([slot], b"", b"")
+
+
+def test_no_secret_is_ever_said(
+    vault: Path,
+    initialised: Ran,
+    owned: OwnedVault,
+    simulated_root: SimulatedRoot,
+    port: int,
+) -> None:
+    with running(vault) as service:
+        use(service, owned, simulated_root, port)
+        assert owned.vault.find("nobody") is None
+        status, more = service.stop()
+        said = f"{initialised.out}{initialised.err}{service.ready}{more}{service.err}".encode()
+        events = [each["event"] for each in service.events]
+    assert status == 0
+    made_and_released = ["refused", "key_made", "attested", "released"]  # it was looked for first
+    assert events == [*made_and_released, "attested", "refused", "refused"]
+    secrets = secrets_of(vault)
+    assert len(secrets) == 15
+    told = {name for name, secret in secrets.items() if any(s in said for s in spellings(secret))}
+    assert told == set()
+
+
+def test_no_secret_lies_in_clear_beside_its_file(
+    vault: Path, owned: OwnedVault, simulated_root: SimulatedRoot, port: int
+) -> None:
+    """While it runs, and after it was killed: also what SQLite writes beside the database."""
+    with running(vault) as service:
+        use(service, owned, simulated_root, port)
+        written = {path.name: path.read_bytes() for path in vault.iterdir()}
+        service.stop(signal.SIGKILL)
+    assert {"trustd.sqlite-wal", "trustd.sqlite"} <= written.keys()
+    assert all(
+        path.stat().st_mode & 0o077 == 0 for path in vault.iterdir() if path.suffix != ".pem"
+    )
+    found = {
+        (name, file)
+        for name, secret in secrets_of(vault).items()
+        for file, content in written.items()
+        if any(spelling in content for spelling in spellings(secret))
+    }
+    assert found == {("owner token", "connection.toml"), ("master key", "master.key")}

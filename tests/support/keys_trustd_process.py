@@ -1,0 +1,100 @@
+"""`sealserve trustd` as the process it is in the field."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from support.server_process import SEALSERVE, SECONDS, clean_environment
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What is left of a command."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.out)
+        return value
+
+
+def sealserve(folder: Path, *arguments: str) -> Ran:
+    """Run a verb in this folder to its end."""
+    ran = subprocess.run(
+        [*SEALSERVE, *arguments],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+class Running:
+    """A trust service that says it is ready. ready: its line."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process = process
+        self._log = log
+        self.ready = self._first_line()
+        assert self.ready.startswith("ready: "), f"{self.ready}{self.err}"
+
+    @property
+    def err(self) -> str:
+        return self._log.read_text()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Its log so far; nothing else may stand there."""
+        return [json.loads(line) for line in self.err.splitlines()]
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """Send a signal; the exit status, and what else it wrote on stdout."""
+        self.process.send_signal(number)
+        more, _ = self.process.communicate(timeout=SECONDS)
+        return self.process.returncode, more
+
+    def _first_line(self) -> str:
+        assert self.process.stdout
+        guard = threading.Timer(SECONDS, self.process.kill)
+        guard.start()
+        try:
+            return self.process.stdout.readline()
+        finally:
+            guard.cancel()
+
+
+RUN = (*SEALSERVE, "trustd", "run")
+
+
+@contextmanager
+def running(folder: Path, command: Sequence[str] = RUN) -> Iterator[Running]:
+    """`sealserve trustd run FOLDER`; killed at the end if it is still there."""
+    log = folder.with_name(f"{folder.name}.err")
+    with (
+        log.open("w") as err,
+        subprocess.Popen(
+            [*command, folder.name],
+            cwd=folder.parent,
+            env=clean_environment(),
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+        ) as process,
+    ):
+        try:
+            yield Running(process, log)
+        finally:
+            process.kill()
