@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from sealserve.models import archive, names
 from sealserve.models.archive import Placed
 from sealserve.models.key import unlock
-from sealserve.models.plain import PlainReader
 from sealserve.models.reader import Progress, SealedFile, sealed_file
 from sealserve.models.sealed import SealedModel
 from sealserve.models.slots import Opener
@@ -20,6 +19,7 @@ from sealserve.models.verify import read_root
 from sealserve.native.cobblestone import Message
 from sealserve.native.errors import FormatError, UnavailableError
 from sealserve.native.load import Destination, load
+from sealserve.native.ranges import Ranges
 from sealserve.native.secret import SecretBuffer
 from sealserve.native.verity import TrustedTree
 
@@ -124,10 +124,36 @@ def _entries(file: SealedFile, tree: TrustedTree, message: Message) -> tuple[Pla
     size = file.geometry.plain_size
     if size < archive.END_BYTES:
         raise FormatError(f"archive of {size} bytes; its end alone takes {archive.END_BYTES}")
-    plain = PlainReader(file, tree, message)
-    end = archive.decode_end(plain.read(size - archive.END_BYTES, archive.END_BYTES), size)
-    records = plain.read(end.directory_offset, end.directory_bytes)
+    try:
+        plain = Ranges(file.fd, **_layout(file), tree=tree, message=message)
+        tail = _plaintext(plain, size - archive.END_BYTES, archive.END_BYTES)
+        end = archive.decode_end(tail, size)
+        records = _plaintext(plain, end.directory_offset, end.directory_bytes)
+    except OSError as error:
+        raise UnavailableError(f"{file.name} cannot be read: {error.strerror}") from error
     return archive.decode_directory(records, end)
+
+
+def _plaintext(plain: Ranges, start: int, size: int) -> bytes:
+    read = bytearray(size)
+    plain.read_into(start, read)
+    return bytes(read)
+
+
+class _Layout(TypedDict):
+    """Where the payload is, as the native core is told."""
+
+    payload_offset: int
+    payload_bytes: int
+    data_bytes: int
+
+
+def _layout(file: SealedFile) -> _Layout:
+    return {
+        "payload_offset": file.geometry.payload_offset,
+        "payload_bytes": file.geometry.payload_size,
+        "data_bytes": file.geometry.data_bytes,
+    }
 
 
 class _Destinations:
@@ -176,9 +202,7 @@ def _load(
 ) -> None:
     load(
         file.fd,
-        payload_offset=file.geometry.payload_offset,
-        payload_bytes=file.geometry.payload_size,
-        data_bytes=file.geometry.data_bytes,
+        **_layout(file),
         tree=tree,
         message=message,
         destinations=destinations,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sealserve.native.cobblestone import Message, plain_size, sealed_size
     from sealserve.native.destination import Cancelled, Destination
+    from sealserve.native.ranges import Ranges
     from sealserve.native.secret import SecretBuffer
     from sealserve.native.verity import Tree, TreeBuilder, TrustedTree, root_of, tree_size
 
@@ -19,6 +20,7 @@ _HOMES = {
     "Cancelled": "destination",
     "Destination": "destination",
     "Message": "cobblestone",
+    "Ranges": "ranges",
     "SecretBuffer": "secret",
     "Tree": "verity",
     "TreeBuilder": "verity",
@@ -33,6 +35,7 @@ __all__ = [
     "Cancelled",
     "Destination",
     "Message",
+    "Ranges",
     "SecretBuffer",
     "Tree",
     "TreeBuilder",

@@ -409,6 +409,67 @@ def _forget(destination: Destination) -> None:
         os.ftruncate(destination.fd, 0)
 
 
+# ---- ranges ------------------------------------------------------------------------------------
+
+
+class Ranges:
+    def __init__(
+        self,
+        fd: int,
+        *,
+        payload_offset: int,
+        payload_bytes: int,
+        data_bytes: int,
+        tree: TrustedTree,
+        message: Message,
+    ) -> None:
+        self.plain_bytes = plain_size(payload_bytes)
+        check_layout(payload_offset, payload_bytes, data_bytes)
+        if data_bytes != tree.data_bytes:
+            raise ValueError("the tree covers other data")
+        message._key()
+        self._fd, self._tree, self._message = fd, tree, message
+        self._start, self._end = payload_offset + HEADER_BYTES, payload_offset + payload_bytes
+        page = self._checked(self._start - BLOCK_BYTES, self._start)
+        if page[-HEADER_BYTES:] != message.header:
+            raise IntegrityError("the message's header in the file is another one")
+
+    def read_into(self, start: int, out: Buffer) -> None:
+        target = _writable(out)
+        if not 0 <= start <= start + len(target) <= self.plain_bytes:
+            raise ValueError("the message does not hold these bytes")
+        try:
+            self._read_into(start, target)
+        except BaseException:
+            target[:] = bytes(len(target))
+            raise
+
+    def _read_into(self, start: int, target: memoryview) -> None:
+        first, stop = start // CHUNK_BYTES, -(-(start + len(target)) // CHUNK_BYTES)
+        begin = self._start + first * SEALED_CHUNK_BYTES
+        end = min(self._start + stop * SEALED_CHUNK_BYTES, self._end)
+        if not len(target):
+            return
+        sealed = self._checked(begin, end)
+        plain = bytearray((stop - first) * CHUNK_BYTES)
+        last = bool(len(sealed) % SEALED_CHUNK_BYTES)
+        self._message.open_into(first, sealed, plain, last=last)
+        at = start - first * CHUNK_BYTES
+        target[:] = plain[at : at + len(target)]
+
+    def _checked(self, begin: int, end: int) -> bytes:
+        """These bytes, from pages that are in the tree."""
+        page = begin // BLOCK_BYTES * BLOCK_BYTES
+        size = -(-end // BLOCK_BYTES) * BLOCK_BYTES - page
+        pages = os.pread(self._fd, size, page)
+        if len(pages) < size:
+            raise IntegrityError("the file is too short")
+        self._tree.check(page, pages)
+        if page + size == self._tree.data_bytes and any(pages[self._end - page :]):
+            raise FormatError("the bytes behind the last chunk are not zero")
+        return pages[begin - page : end - page]
+
+
 # ---- buffers -----------------------------------------------------------------------------------
 
 

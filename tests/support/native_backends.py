@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from sealserve.native import cobblestone, crypto, load, reference, verity
+from sealserve.native import cobblestone, crypto, load, ranges, reference, verity
 
 NATIVE = ModuleType("native")
-for module in (crypto, cobblestone, verity, load):
+for module in (crypto, cobblestone, verity, load, ranges):
     for name in vars(module):
         if not name.startswith("_"):
             setattr(NATIVE, name, getattr(module, name))
