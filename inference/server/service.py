@@ -35,6 +35,8 @@ _VERSION: Final = importlib.metadata.version("sealserve")
 # A message travels as an HTTP/2 header, up to 12 bytes a character, of which clients take 8 KiB;
 # the names it quotes are the caller's own and may be long.
 _MAX_WORDS: Final = 500
+# Of every call but a prediction: names, a version, a nonce.
+_MAX_SMALL_BYTES: Final = 64 * 1024
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
 # First match counts. What is not here is INTERNAL.
@@ -119,10 +121,11 @@ class InferenceService:
     async def _model_infer(self, data: bytes, context: Any) -> bytes:
         incoming = IncomingRequest(data)
         model = self._find(incoming.model, incoming.version, context)
-        request = incoming.decode()  # only now: the root is the right one
+        # Only now: the root is the right one. Whatever takes longer for more contents is done in
+        # a thread, once there is room for it.
+        incoming.check_against(model.session.inputs, model.session.outputs)
         async with asyncio.timeout(self._limits.request_seconds):
-            outputs = await self._admission.run(lambda: model.session.run(request))
-        return encode_response(InferResponse(model.name, model.version, outputs, request.id))
+            return await self._admission.run(lambda: _predict(model, incoming))
 
     async def _get_evidence(self, data: bytes, context: Any) -> bytes:
         request = GetEvidenceRequest()
@@ -143,6 +146,12 @@ class InferenceService:
         named = [v for k, v in context.invocation_metadata() or () if k == names.MODEL_ROOT_KEY]
         require_root(model, named, required=self._require_root)
         return model
+
+
+def _predict(model: ServedSession, incoming: IncomingRequest) -> bytes:
+    request = incoming.decode()
+    outputs = model.session.run(request)
+    return encode_response(InferResponse(model.name, model.version, outputs, request.id))
 
 
 def _with_status(method: str, handler: Handler) -> Handler:
@@ -177,6 +186,8 @@ def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
 
 
 def _parse(message: Message, data: bytes) -> None:
+    if len(data) > _MAX_SMALL_BYTES:
+        raise InputError(f"the message has {len(data)} bytes; {_MAX_SMALL_BYTES} are enough here")
     try:
         message.ParseFromString(data)
     except DecodeError as error:
