@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from sealserve.inference.server.admission import Admission, BusyError
-from sealserve.inference.server.challenge import ChallengeWindow
+from sealserve.inference.server.challenge import ChallengeWindow, peer_of
 from sealserve.inference.server.config import Limits
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.registry import (
@@ -134,7 +134,7 @@ class InferenceService:
             raise InputError(
                 f"the nonce has {len(request.nonce)} bytes; {names.NONCE_BYTES} are needed"
             )
-        answer = await self._challenges.ask(request.nonce, _host(context.peer()))
+        answer = await self._challenges.ask(request.nonce, peer_of(context.peer()))
         return GetEvidenceResponse(
             evidence=answer.evidence, next_certificate=answer.next_certificate
         ).SerializeToString()
@@ -192,8 +192,3 @@ def _parse(message: Message, data: bytes) -> None:
         message.ParseFromString(data)
     except DecodeError as error:
         raise InputError("the message is not a protobuf message of this call") from error
-
-
-def _host(peer: str) -> str:
-    """`ipv4:127.0.0.1:5555` without its port, so that one host is one peer."""
-    return peer.rpartition(":")[0]
