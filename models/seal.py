@@ -41,7 +41,8 @@ def seal(
     keys: who may open it. A RawKey becomes the input key itself; otherwise that is fresh.
     `out` is replaced in one step once everything is written, and untouched if anything fails.
     The files are read three times and never held in memory as a whole, but for weights that a
-    model file stores as varints (int32_data, int64_data, uint64_data).
+    model file stores as varints (int32_data, int64_data, uint64_data) or that have to stand in the
+    graph.
     Raises ConfigError, InputError, UnavailableError (no room), and what a recipient raises.
     """
     target = Path(out)

@@ -14,12 +14,16 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Final
+from urllib.parse import unquote
 
 from sealserve.attestation.binding import MAX_NONCES, ChallengeClaims
 from sealserve.attestation.evidence import EvidenceSource, encode
 from sealserve.inference.server.admission import BusyError
+from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.identity import TlsIdentity
+from sealserve.native.errors import UnavailableError
 
 WINDOW_SECONDS: Final = 0.005  # shorter than a report takes on hardware, long enough for a burst
 MAX_WAITING_PER_PEER: Final = 64
@@ -78,15 +82,18 @@ class ChallengeWindow:
         self._worker: asyncio.Task[None] | None = None
 
     async def ask(self, nonce: Nonce, peer: str) -> Answer:
-        """The answer that names this nonce; BusyError if too many are waiting already."""
-        queue = self._waiting.setdefault(peer, deque())
-        total = sum(len(other) for other in self._waiting.values())
-        if len(queue) >= MAX_WAITING_PER_PEER or total >= MAX_WAITING:
+        """The answer that names this nonce; BusyError if too many are waiting already.
+
+        peer: as `peer_of` names it.
+        """
+        total = sum(len(queue) for queue in self._waiting.values())
+        if len(self._waiting.get(peer, ())) >= MAX_WAITING_PER_PEER or total >= MAX_WAITING:
             raise BusyError(
                 "too many challenges are waiting for evidence", retry_after_seconds=_RETRY_SECONDS
             )
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        queue.append((nonce, future))
+        # A queue here is never empty: `_take` relies on it.
+        self._waiting.setdefault(peer, deque()).append((nonce, future))
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._work())
         return await future
@@ -97,21 +104,24 @@ class ChallengeWindow:
             await self._answer_together(self._take())
 
     async def _answer_together(self, taken: list[tuple[Nonce, asyncio.Future[Answer]]]) -> None:
+        """Nobody in `taken` is left without an answer or an error, whatever happens."""
         asked = [(nonce, future) for nonce, future in taken if not future.done()]
         if not asked:
             return  # everybody went away
         nonces = frozenset(nonce for nonce, _ in asked)
+        result: Answer | Exception = UnavailableError("no evidence could be made")
         loop = asyncio.get_running_loop()
         try:
-            answer = await loop.run_in_executor(self._executor, self._answer, nonces)
-        except Exception as error:  # whoever asked must hear of it, or would wait for ever
+            result = await loop.run_in_executor(self._executor, self._answer, nonces)
+        except Exception as error:
+            result = error
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic in native code; the next report may be made
+            log(Event.EVIDENCE_FAILED, error=type(error).__name__)
+        finally:
             for _, future in asked:
-                if not future.done():
-                    future.set_exception(error)
-        else:
-            for _, future in asked:
-                if not future.done():
-                    future.set_result(answer)
+                _tell(future, result)
 
     def _take(self) -> list[tuple[Nonce, asyncio.Future[Answer]]]:
         """Up to one report's worth, one from each peer in turn."""
@@ -124,3 +134,27 @@ class ChallengeWindow:
                 if len(taken) == MAX_NONCES:
                     break
         return taken
+
+
+def peer_of(address: str) -> str:
+    """Whom gRPC's name of a peer counts as: an IPv4 address, or the /64 an IPv6 address is in.
+
+    One host has one IPv4 address and as many ports as it likes; of IPv6 it gets a /64 at least.
+    """
+    _, _, host_and_port = unquote(address).partition(":")
+    try:
+        host = ip_address(host_and_port.rpartition(":")[0].strip("[]").partition("%")[0])
+    except ValueError:
+        return address  # no address of a network
+    if isinstance(host, IPv4Address):
+        return str(host)
+    return str(host.ipv4_mapped or IPv6Network((host, 64), strict=False))
+
+
+def _tell(future: asyncio.Future[Answer], result: Answer | Exception) -> None:
+    if future.done():
+        return  # whoever asked went away
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)

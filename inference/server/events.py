@@ -19,6 +19,7 @@ class Event(enum.StrEnum):
     READY = "ready"
     CERTIFICATES_ROTATED = "certificates_rotated"
     ROTATION_FAILED = "rotation_failed"
+    EVIDENCE_FAILED = "evidence_failed"
     REQUEST_FAILED = "request_failed"
     DRAINING = "draining"
     STOPPED = "stopped"
@@ -33,6 +34,7 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.READY: frozenset({"host", "port", "models"}),
     Event.CERTIFICATES_ROTATED: frozenset({"seconds"}),
     Event.ROTATION_FAILED: frozenset({"error"}),
+    Event.EVIDENCE_FAILED: frozenset({"error"}),
     Event.REQUEST_FAILED: frozenset({"method", "error"}),
     Event.DRAINING: frozenset({"seconds"}),
     Event.STOPPED: frozenset(),

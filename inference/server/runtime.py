@@ -20,7 +20,7 @@ import numpy as np
 from sealserve.inference.server.memory import WeightsPlace
 from sealserve.inference.wire.datatypes import DATA_TYPES
 from sealserve.inference.wire.infer import InferRequest
-from sealserve.inference.wire.spec import ANY_SIZE, TensorSpec, known_names, same_names
+from sealserve.inference.wire.spec import ANY_SIZE, TensorSpec
 from sealserve.inference.wire.tensor import Array, Tensor
 from sealserve.native.errors import FormatError, InputError, SealserveError
 
@@ -79,16 +79,15 @@ class Session:
         self.inputs = tuple(_input_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_output_specs(self._session.get_outputs()))
         self._by_name = {spec.name: spec for spec in (*self.inputs, *self.outputs)}
-        self._input_names = [spec.name for spec in self.inputs]
         self._output_names = [spec.name for spec in self.outputs]
         self._has_bfloat16 = any(spec.datatype == "BF16" for spec in self._by_name.values())
 
     def run(self, request: InferRequest) -> tuple[Tensor, ...]:
-        """The outputs wanted, in the order wanted. Raises InputError; its text quotes no values."""
-        same_names("input", [tensor.name for tensor in request.inputs], self._input_names)
-        for tensor in request.inputs:
-            self._by_name[tensor.name].check(tensor.datatype, tensor.shape)
-        known_names("output", request.outputs, self._output_names)
+        """The outputs wanted, in the order wanted.
+
+        request: was checked against `inputs` and `outputs`. Raises InputError; its text quotes no
+        values.
+        """
         names = list(request.outputs) or self._output_names
         feeds = {tensor.name: _for_runtime(tensor) for tensor in request.inputs}
         arrays = self._run(names, feeds)

@@ -15,7 +15,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from sealserve.inference.server.admission import Admission, BusyError
-from sealserve.inference.server.challenge import ChallengeWindow
+from sealserve.inference.server.challenge import ChallengeWindow, peer_of
 from sealserve.inference.server.config import Limits
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.registry import (
@@ -35,6 +35,8 @@ _VERSION: Final = importlib.metadata.version("sealserve")
 # A message travels as an HTTP/2 header, up to 12 bytes a character, of which clients take 8 KiB;
 # the names it quotes are the caller's own and may be long.
 _MAX_WORDS: Final = 500
+# Of every call but a prediction: names, a version, a nonce.
+_MAX_SMALL_BYTES: Final = 64 * 1024
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 
 # First match counts. What is not here is INTERNAL.
@@ -119,10 +121,11 @@ class InferenceService:
     async def _model_infer(self, data: bytes, context: Any) -> bytes:
         incoming = IncomingRequest(data)
         model = self._find(incoming.model, incoming.version, context)
-        request = incoming.decode()  # only now: the root is the right one
+        # Only now: the root is the right one. Whatever takes longer for more contents is done in
+        # a thread, once there is room for it.
+        incoming.check_against(model.session.inputs, model.session.outputs)
         async with asyncio.timeout(self._limits.request_seconds):
-            outputs = await self._admission.run(lambda: model.session.run(request))
-        return encode_response(InferResponse(model.name, model.version, outputs, request.id))
+            return await self._admission.run(lambda: _predict(model, incoming))
 
     async def _get_evidence(self, data: bytes, context: Any) -> bytes:
         request = GetEvidenceRequest()
@@ -131,7 +134,7 @@ class InferenceService:
             raise InputError(
                 f"the nonce has {len(request.nonce)} bytes; {names.NONCE_BYTES} are needed"
             )
-        answer = await self._challenges.ask(request.nonce, _host(context.peer()))
+        answer = await self._challenges.ask(request.nonce, peer_of(context.peer()))
         return GetEvidenceResponse(
             evidence=answer.evidence, next_certificate=answer.next_certificate
         ).SerializeToString()
@@ -143,6 +146,12 @@ class InferenceService:
         named = [v for k, v in context.invocation_metadata() or () if k == names.MODEL_ROOT_KEY]
         require_root(model, named, required=self._require_root)
         return model
+
+
+def _predict(model: ServedSession, incoming: IncomingRequest) -> bytes:
+    request = incoming.decode()
+    outputs = model.session.run(request)
+    return encode_response(InferResponse(model.name, model.version, outputs, request.id))
 
 
 def _with_status(method: str, handler: Handler) -> Handler:
@@ -177,12 +186,9 @@ def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
 
 
 def _parse(message: Message, data: bytes) -> None:
+    if len(data) > _MAX_SMALL_BYTES:
+        raise InputError(f"the message has {len(data)} bytes; {_MAX_SMALL_BYTES} are enough here")
     try:
         message.ParseFromString(data)
     except DecodeError as error:
         raise InputError("the message is not a protobuf message of this call") from error
-
-
-def _host(peer: str) -> str:
-    """`ipv4:127.0.0.1:5555` without its port, so that one host is one peer."""
-    return peer.rpartition(":")[0]

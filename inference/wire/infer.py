@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final
 
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from sealserve.inference.wire import message
 from sealserve.inference.wire.datatypes import data_type
@@ -15,13 +15,23 @@ from sealserve.inference.wire.open_inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
 )
-from sealserve.inference.wire.tensor import Tensor, from_raw, from_typed, to_raw
+from sealserve.inference.wire.spec import TensorSpec, known_names, same_names
+from sealserve.inference.wire.tensor import Tensor, check_shape, from_raw, from_typed, to_raw
 from sealserve.native.errors import InputError
 
-# More named tensors than any model has; keeps the work per message bounded by its length.
-MAX_TENSORS = 256
-_RAW_INPUTS = ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
-_RAW_OUTPUTS = ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
+# More named tensors than any model has. This and the next three bound what a message costs before
+# anybody knows whom it is for: they count what is not contents.
+MAX_TENSORS: Final = 256
+MAX_FIELDS: Final = 4 * MAX_TENSORS  # inputs, their raw contents, outputs, and as many others
+MAX_TENSOR_FIELDS: Final = 64  # of one tensor; its shape may be one field for each dimension
+MAX_HEAD_BYTES: Final = 256 * 1024  # of all that is not contents
+_INPUTS: Final = ModelInferRequest.INPUTS_FIELD_NUMBER
+_OUTPUTS: Final = ModelInferResponse.OUTPUTS_FIELD_NUMBER
+_RAW_INPUTS: Final = ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER
+_RAW_OUTPUTS: Final = ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
+_INPUT_CONTENTS: Final = ModelInferRequest.InferInputTensor.CONTENTS_FIELD_NUMBER
+_OUTPUT_CONTENTS: Final = ModelInferResponse.InferOutputTensor.CONTENTS_FIELD_NUMBER
+_BYTES_CONTENTS: Final = InferTensorContents.BYTES_CONTENTS_FIELD_NUMBER
 # Parameters that ask for nothing a result could differ by. Any other is refused: to ignore, say,
 # `classification` or a shared memory region would answer another question than the one asked.
 _IGNORED_PARAMETERS = frozenset(
@@ -48,15 +58,15 @@ class InferResponse:
     id: str = ""
 
 
-class _WireTensor(Protocol):
-    name: str
-    datatype: str
+_WireTensor = ModelInferRequest.InferInputTensor | ModelInferResponse.InferOutputTensor
 
-    @property
-    def shape(self) -> Sequence[int]: ...
-    @property
-    def contents(self) -> InferTensorContents: ...
-    def HasField(self, field_name: str) -> bool: ...  # noqa: N802  protobuf's name
+
+@dataclass(frozen=True, slots=True)
+class _Contents:
+    """What was cut out of a message. typed: for each tensor; raw: one for each tensor, or none."""
+
+    typed: list[list[memoryview]]
+    raw: list[memoryview]
 
 
 def encode_request(request: InferRequest) -> bytes:
@@ -81,9 +91,8 @@ class IncomingRequest:
     """
 
     def __init__(self, data: bytes) -> None:
-        head_bytes, self._raw = message.split(data, _RAW_INPUTS)
         self._head = ModelInferRequest()
-        _parse(self._head, head_bytes)
+        self._contents = _take_apart(self._head, data, _INPUTS, _INPUT_CONTENTS, _RAW_INPUTS)
 
     @property
     def model(self) -> str:
@@ -93,10 +102,10 @@ class IncomingRequest:
     def version(self) -> str:
         return self._head.model_version
 
-    def decode(self) -> InferRequest:
-        """The whole request; its tensors are views into the message where alignment allows.
+    def check_itself(self) -> None:
+        """InputError when parameters, names, types and shapes say what cannot be.
 
-        Raises InputError when shapes, types, names and bytes disagree.
+        Looks at no contents: its time does not grow with them.
         """
         head = self._head
         _refuse_parameters(head.parameters)
@@ -105,10 +114,29 @@ class IncomingRequest:
         for given in head.inputs:
             _refuse_parameters(given.parameters)
         _unique("output", [output.name for output in head.outputs])
+        _check_tensors("input", head.inputs, self._contents)
+
+    def check_against(self, takes: Sequence[TensorSpec], gives: Sequence[TensorSpec]) -> None:
+        """As `check_itself`, and InputError for what a model does not take or give."""
+        self.check_itself()
+        specs = {spec.name: spec for spec in takes}
+        same_names("input", [given.name for given in self._head.inputs], specs)
+        for given in self._head.inputs:
+            specs[given.name].check(given.datatype, given.shape)
+        wanted = [output.name for output in self._head.outputs]
+        known_names("output", wanted, [spec.name for spec in gives])
+
+    def decode(self) -> InferRequest:
+        """The whole request, once it was checked; its time grows with its contents.
+
+        Its tensors are views into the message where alignment allows. Raises InputError when
+        contents are not what was said of them.
+        """
+        head = self._head
         return InferRequest(
             model=head.model_name,
             version=head.model_version,
-            inputs=_tensors("input", head.inputs, self._raw),
+            inputs=_tensors(head.inputs, self._contents),
             outputs=tuple(output.name for output in head.outputs),
             id=head.id,
         )
@@ -116,7 +144,9 @@ class IncomingRequest:
 
 def decode_request(data: bytes) -> InferRequest:
     """One ModelInferRequest; InputError for anything that is not one, or contradicts itself."""
-    return IncomingRequest(data).decode()
+    incoming = IncomingRequest(data)
+    incoming.check_itself()
+    return incoming.decode()
 
 
 def encode_response(response: InferResponse) -> bytes:
@@ -136,53 +166,90 @@ def encode_response(response: InferResponse) -> bytes:
 
 def decode_response(data: bytes) -> InferResponse:
     """Parse one ModelInferResponse; InputError as for a request."""
-    head_bytes, raw = message.split(data, _RAW_OUTPUTS)
     head = ModelInferResponse()
-    _parse(head, head_bytes)
+    contents = _take_apart(head, data, _OUTPUTS, _OUTPUT_CONTENTS, _RAW_OUTPUTS)
+    _check_tensors("output", head.outputs, contents)
     return InferResponse(
         model=head.model_name,
         version=head.model_version,
-        outputs=_tensors("output", head.outputs, raw),
+        outputs=_tensors(head.outputs, contents),
         id=head.id,
     )
 
 
-def _parse(head: ModelInferRequest | ModelInferResponse, data: bytes) -> None:
+def _take_apart(
+    head: ModelInferRequest | ModelInferResponse, data: bytes, tensor: int, typed: int, raw: int
+) -> _Contents:
+    """Parse all that is not contents into `head`. The numbers are those of the fields."""
+    rest, (tensors, raw_pieces) = message.split(data, tensor, raw, max_fields=MAX_FIELDS)
+    if len(tensors) > MAX_TENSORS:
+        raise InputError(f"{len(tensors)} tensors; at most {MAX_TENSORS} are accepted")
+    bare: list[memoryview] = []
+    typed_pieces: list[list[memoryview]] = []
+    for piece in tensors:
+        without, (contents,) = message.split(piece, typed, max_fields=MAX_TENSOR_FIELDS)
+        bare.append(memoryview(without))
+        typed_pieces.append(contents)
+    whole = message.join(rest, tensor, bare)
+    if len(whole) > MAX_HEAD_BYTES:
+        raise InputError(
+            f"message has {len(whole)} bytes beside its tensors' contents; "
+            f"at most {MAX_HEAD_BYTES} are accepted"
+        )
+    _parse(head, whole)
+    return _Contents(typed_pieces, raw_pieces)
+
+
+def _parse(head: Message, data: bytes | memoryview) -> None:
     try:
-        head.ParseFromString(data)
+        head.MergeFromString(data)  # type: ignore[arg-type]  # the stubs know bytes alone
     except DecodeError as error:
         raise InputError("the message is not a protobuf message of this call") from error
 
 
-def _tensors(
-    role: str, heads: Sequence[_WireTensor], raw: Sequence[memoryview]
-) -> tuple[Tensor, ...]:
-    if len(heads) > MAX_TENSORS:
-        raise InputError(f"{len(heads)} {role}s; at most {MAX_TENSORS} are accepted")
+def _check_tensors(role: str, heads: Sequence[_WireTensor], contents: _Contents) -> None:
     _unique(role, [head.name for head in heads])
-    if not raw:
-        return tuple(_typed(head) for head in heads)
-    if len(raw) != len(heads):
+    raw = contents.raw
+    if raw and len(raw) != len(heads):
         raise InputError(f"{len(raw)} raw contents for {len(heads)} {role}s; one each is needed")
-    for head in heads:
-        if head.HasField("contents"):
+    for head, typed in zip(heads, contents.typed, strict=True):
+        check_shape(head.name, head.datatype, head.shape)
+        if raw and typed:
             raise InputError(f"{role} {head.name!r} has typed contents beside raw contents")
+
+
+def _tensors(heads: Sequence[_WireTensor], contents: _Contents) -> tuple[Tensor, ...]:
+    if not contents.raw:
+        typed = zip(heads, contents.typed, strict=True)
+        return tuple(_typed(head, pieces) for head, pieces in typed)
     return tuple(
         from_raw(head.name, head.datatype, head.shape, piece)
-        for head, piece in zip(heads, raw, strict=True)
+        for head, piece in zip(heads, contents.raw, strict=True)
     )
 
 
-def _typed(head: _WireTensor) -> Tensor:
-    field = data_type(head.datatype).typed_field
-    if not field:
+def _typed(head: _WireTensor, pieces: Sequence[memoryview]) -> Tensor:
+    """A tensor from its typed contents; protobuf merges what is there in several pieces."""
+    kind = data_type(head.datatype)
+    if not kind.typed_field:
         raise InputError(f"tensor {head.name!r} is {head.datatype}, which needs raw contents")
-    used = [found.name for found, _ in head.contents.ListFields()]
-    if any(name != field for name in used):
+    texts: list[memoryview] = []
+    contents = InferTensorContents()
+    for piece in pieces:
+        rest: bytes | memoryview = piece
+        if kind.storage is None:  # an object each, so they are counted while they are cut out
+            count = check_shape(head.name, head.datatype, head.shape)
+            rest, (more,) = message.split(piece, _BYTES_CONTENTS, max_fields=count - len(texts))
+            texts += more
+        _parse(contents, rest)
+    used = [found.name for found, _ in contents.ListFields()]
+    if any(name != kind.typed_field for name in used):
         raise InputError(
-            f"tensor {head.name!r} is {head.datatype} and belongs into {field}, not {used}"
+            f"tensor {head.name!r} is {head.datatype} and belongs into {kind.typed_field}, "
+            f"not {used}"
         )
-    return from_typed(head.name, head.datatype, head.shape, getattr(head.contents, field))
+    values = [bytes(text) for text in texts] or getattr(contents, kind.typed_field)
+    return from_typed(head.name, head.datatype, head.shape, values)
 
 
 def _unique(role: str, names: Sequence[str]) -> None:

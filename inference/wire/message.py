@@ -1,8 +1,8 @@
 """Takes the large fields of a protobuf message apart and puts them together, without copying them.
 
 protobuf's Python API hands out a new copy of a `bytes` field on every access and copies again when
-it serialises. Tensors are the bulk of every prediction, so their one repeated `bytes` field is cut
-out of the message first and the small rest is left to protobuf.
+it serialises. Tensors are the bulk of every prediction, so the fields that hold their contents are
+cut out of the message first and the small rest is left to protobuf.
 """
 
 from __future__ import annotations
@@ -18,31 +18,38 @@ _MAX_VARINT_BYTES = 10
 _MAX_TAG = 2**32 - 1
 
 
-def split(message: bytes, field: int) -> tuple[bytes, list[memoryview]]:
-    """Cut every occurrence of a length-delimited field out of a message.
+def split(
+    message: bytes | memoryview, *fields: int, max_fields: int
+) -> tuple[bytes, list[list[memoryview]]]:
+    """Cut every occurrence of some length-delimited fields out of a message.
 
-    Returns the message without them, in its order, and one view into `message` for each.
-    Raises InputError when the bytes are not a protobuf message.
+    max_fields: how many fields, of whichever number, are stepped over before giving up; the time
+    this takes grows with them and not with the message.
+    Returns the message without them, in its order, and for each of `fields` its views into
+    `message`. Raises InputError when the bytes are not a protobuf message, or one of more fields.
     """
     view = memoryview(message)
     rest: list[memoryview] = []
-    pieces: list[memoryview] = []
-    at = kept_from = 0
-    while at < len(message):
+    pieces: dict[int, list[memoryview]] = {field: [] for field in fields}
+    at = kept_from = seen = 0
+    while at < len(view):
+        if seen == max_fields:
+            raise InputError(f"message has more than {max_fields} fields")
+        seen += 1
         start = at
-        tag, at = _varint(message, at)
+        tag, at = _varint(view, at)
         wire_type = tag & 7
         if tag > _MAX_TAG or tag >> 3 == 0:
             raise InputError(f"message has an impossible field tag at byte {start}")
-        end = _end_of_value(message, at, wire_type)
-        if wire_type == _LENGTH and tag >> 3 == field:
-            _, content = _varint(message, at)
+        end = _end_of_value(view, at, wire_type)
+        if wire_type == _LENGTH and tag >> 3 in pieces:
+            _, content = _varint(view, at)
             rest.append(view[kept_from:start])
-            pieces.append(view[content:end])
+            pieces[tag >> 3].append(view[content:end])
             kept_from = end
         at = end
     rest.append(view[kept_from:])
-    return b"".join(rest), pieces
+    return b"".join(rest), list(pieces.values())
 
 
 def join(rest: bytes, field: int, pieces: Sequence[memoryview]) -> bytes:
@@ -54,7 +61,7 @@ def join(rest: bytes, field: int, pieces: Sequence[memoryview]) -> bytes:
     return b"".join(parts)
 
 
-def _end_of_value(message: bytes, at: int, wire_type: int) -> int:
+def _end_of_value(message: memoryview, at: int, wire_type: int) -> int:
     if wire_type == _VARINT:
         return _varint(message, at)[1]
     if wire_type == _LENGTH:
@@ -72,7 +79,7 @@ def _end_of_value(message: bytes, at: int, wire_type: int) -> int:
     return at + size
 
 
-def _varint(message: bytes, at: int) -> tuple[int, int]:
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
     value = 0
     for index in range(_MAX_VARINT_BYTES):
         if at + index >= len(message):

@@ -18,6 +18,9 @@ Array = NDArray[np.generic]
 MAX_DIMENSIONS = 32
 # Far above any message limit and far below where a byte count could leave 64 bits.
 MAX_ELEMENTS = 2**40
+# BYTES become several objects each, on their way to the model and back: some hundred bytes for the
+# four that an empty one takes in a message.
+MAX_TEXTS = 2**20
 _LENGTH_BYTES = 4  # each element of a BYTES tensor follows its little-endian 32-bit length
 
 
@@ -54,13 +57,25 @@ def element_count(name: str, shape: Sequence[int]) -> int:
     return count
 
 
+def check_shape(name: str, datatype: str, shape: Sequence[int]) -> int:
+    """How many elements such a tensor has; InputError if there can be none such."""
+    kind = data_type(datatype)
+    count = element_count(name, shape)
+    if kind.storage is None and count > MAX_TEXTS:
+        raise InputError(
+            f"tensor {name!r} of shape {list(shape)} has {count} elements; "
+            f"{kind.name} may have {MAX_TEXTS}"
+        )
+    return count
+
+
 def from_raw(name: str, datatype: str, shape: Sequence[int], raw: memoryview) -> Tensor:
     """A tensor over `raw` itself; copied only where the bytes are not aligned to their type.
 
     Raises InputError when name, type, shape and bytes do not agree.
     """
+    count = check_shape(name, datatype, shape)
     kind = data_type(datatype)
-    count = element_count(name, shape)
     if kind.storage is None:
         data = _split_elements(name, count, raw)
     else:
@@ -71,8 +86,8 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], raw: memoryview) ->
 
 def from_typed(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) -> Tensor:
     """A tensor from the values of a typed contents field; InputError when they do not fit."""
+    count = check_shape(name, datatype, shape)
     kind = data_type(datatype)
-    count = element_count(name, shape)
     if len(values) != count:
         raise InputError(
             f"tensor {name!r} has {len(values)} values; shape {list(shape)} needs {count}"

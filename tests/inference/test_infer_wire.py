@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealserve.inference.wire import infer, message
 from sealserve.inference.wire.infer import (
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
+    MAX_TENSOR_FIELDS,
+    MAX_TENSORS,
+    IncomingRequest,
     InferRequest,
     InferResponse,
     decode_request,
@@ -21,9 +29,11 @@ from sealserve.inference.wire.open_inference_pb2 import (
     ModelInferRequest,
     ModelInferResponse,
 )
-from sealserve.inference.wire.tensor import Tensor
+from sealserve.inference.wire.spec import TensorSpec
+from sealserve.inference.wire.tensor import MAX_TEXTS, Tensor
 from sealserve.native.errors import InputError
 
+INPUTS = ModelInferRequest.INPUTS_FIELD_NUMBER
 Input = ModelInferRequest.InferInputTensor
 Output = ModelInferRequest.InferRequestedOutputTensor
 X = Tensor("x", "FP32", (1, 2), np.array([[1, 2]], np.float32))
@@ -72,7 +82,7 @@ def test_typed_contents_are_read() -> None:
     assert np.array_equal(request.inputs[0].data, X.data)
 
 
-RAW_X = {"name": "x", "datatype": "FP32", "shape": [1]}
+RAW_X: Any = {"name": "x", "datatype": "FP32", "shape": [1]}
 CONTRADICTIONS = {
     "raw and typed": ModelInferRequest(
         inputs=[Input(**RAW_X, contents=InferTensorContents(fp32_contents=[1]))],
@@ -124,6 +134,17 @@ def test_parameters_that_change_nothing_are_accepted() -> None:
     assert decode_request(request.SerializeToString()).inputs == ()
 
 
+def test_typed_contents_in_several_pieces_are_one() -> None:
+    """protobuf merges a field that is there twice, as does whoever concatenates messages."""
+    cases: Any = (("BYTES", "bytes_contents", [b"1", b"22"]), ("INT32", "int_contents", [1, -2]))
+    for datatype, field, values in cases:
+        whole = Input(name="x", datatype=datatype, shape=[2]).SerializeToString()
+        for value in values:
+            whole += Input(contents=InferTensorContents(**{field: [value]})).SerializeToString()
+        (x,) = decode_request(message.join(b"", INPUTS, [memoryview(whole)])).inputs
+        assert x.data.tolist() == values
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
     for decode in (decode_request, decode_response):
@@ -140,3 +161,93 @@ def test_an_answer_with_wrong_bytes_is_refused() -> None:
     )
     with pytest.raises(InputError, match="4 bytes"):
         decode_response(answer.SerializeToString())
+
+
+# ---- what a message costs before anybody knows whom it is for
+
+
+def an_input(inside: bytes) -> bytes:
+    return message.join(b"", INPUTS, [memoryview(inside)])
+
+
+DEAR = {
+    "fields": (MAX_FIELDS + 1) * b"\x08\0",
+    "raw contents": 4 * MAX_TENSORS * b"\x3a\0" + b"\x3a\0",
+    "inputs": (MAX_TENSORS + 1) * an_input(b""),
+    "fields of an input": an_input((MAX_TENSOR_FIELDS + 1) * b"\x08\0"),
+    "typed contents of an input": an_input((MAX_TENSOR_FIELDS + 1) * b"\x2a\0"),
+    "parameters of an input": an_input(message.join(b"", 4, [memoryview(b"\x0a\0" * (1 << 17))])),
+    "a shape": an_input(message.join(b"", 3, [memoryview(bytes(1 << 18))])),
+    "a model's name": ModelInferRequest(model_name="m" * MAX_HEAD_BYTES).SerializeToString(),
+    "parameters": b"".join(
+        ModelInferRequest(parameters={f"{n:>300}": InferParameter()}).SerializeToString()
+        for n in range(MAX_FIELDS)
+    ),
+}
+
+
+@pytest.mark.parametrize("data", DEAR.values(), ids=DEAR.keys())
+def test_a_message_of_much_beside_contents_is_refused_unread(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[bytes] = []
+    monkeypatch.setattr(infer, "_parse", lambda head, data: parsed.append(data))
+    with pytest.raises(InputError):
+        IncomingRequest(data)
+    assert parsed == []
+
+
+def test_as_many_fields_as_there_may_be() -> None:
+    shape = 32 * b"\x18\x01"  # one field for each, as protobuf 2 wrote it
+    names = [f"{n:>400}" for n in range(MAX_TENSORS)]
+    heads = [Input(name=name, datatype="FP32").SerializeToString() + shape for name in names]
+    data = b"".join(an_input(head) + b"\x3a\x04\0\0\0\0" for head in heads)
+    assert [x.name for x in decode_request(data).inputs] == names
+
+
+SPEC = TensorSpec("x", "FP32", (-1, 2))
+MISFITS = {
+    "name": Input(name="y", datatype="FP32", shape=[1, 2]),
+    "type": Input(name="x", datatype="BYTES", shape=[1, 2]),
+    "rank": Input(name="x", datatype="FP32", shape=[2]),
+    "width": Input(name="x", datatype="FP32", shape=[1, 3]),
+}
+
+
+@pytest.mark.parametrize("misfit", MISFITS.values(), ids=MISFITS.keys())
+def test_what_a_model_does_not_take_is_refused_before_contents_are_read(misfit: Input) -> None:
+    request = ModelInferRequest(inputs=[misfit], raw_input_contents=[b"no contents of any type"])
+    incoming = IncomingRequest(request.SerializeToString())
+    with pytest.raises(InputError, match=r"the model"):
+        incoming.check_against([SPEC], [])
+
+
+def test_an_output_a_model_does_not_give() -> None:
+    request = ModelInferRequest(outputs=[Output(name="y")])
+    incoming = IncomingRequest(request.SerializeToString())
+    with pytest.raises(InputError, match="no output 'y'"):
+        incoming.check_against([], [SPEC])
+
+
+BYTES_X: Any = {"name": "x", "datatype": "BYTES"}
+
+
+@pytest.mark.parametrize("raw", [[], [b""]], ids=["typed", "raw"])
+def test_more_texts_than_any_model_takes(raw: list[bytes]) -> None:
+    request = ModelInferRequest(
+        inputs=[Input(**BYTES_X, shape=[MAX_TEXTS + 1])], raw_input_contents=raw
+    )
+    with pytest.raises(InputError, match=f"may have {MAX_TEXTS}"):
+        IncomingRequest(request.SerializeToString()).check_itself()
+
+
+def test_texts_are_counted_before_there_is_an_object_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = InferTensorContents(bytes_contents=[b""] * 1000)
+    request = ModelInferRequest(inputs=[Input(**BYTES_X, shape=[999], contents=texts)])
+    made: list[object] = []
+    monkeypatch.setattr(infer, "from_typed", lambda *values: made.append(values))
+    with pytest.raises(InputError, match="more than 999 fields"):
+        decode_request(request.SerializeToString())
+    assert made == []

@@ -138,6 +138,24 @@ def with_comment() -> bytes:
     return plain[:-2] + struct.pack("<H", 5) + b"hello"
 
 
+def all_directory() -> bytes:
+    """One entry, and everything before the end records is its directory."""
+    plain = bytearray(honest())
+    end = len(plain) - END_BYTES
+    plain[end + 24 : end + 56] = struct.pack("<QQQQ", 1, 1, end, 0)
+    return bytes(plain)
+
+
+def late_directory() -> bytes:
+    """A page of zeros between the last entry and the directory, the end records put right."""
+    plain, at = honest(), directory_offset()
+    moved = bytearray(plain[:at] + bytes(4096) + plain[at:])
+    end = len(moved) - END_BYTES
+    moved[end + 48 : end + 56] = struct.pack("<Q", at + 4096)
+    moved[end + 64 : end + 72] = struct.pack("<Q", end)
+    return bytes(moved)
+
+
 def counting(count: int) -> bytes:
     """End records that say so many entries."""
     plain = bytearray(honest())
@@ -241,6 +259,8 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "overlap": (overlapping, FORM),
     "gap": (shifted, FORM),
+    "gap before the directory": (late_directory, "the archive's directory begins at"),
+    "a directory as large as the archive": (all_directory, "bytes for 1 entries"),
     "bytes before": (lambda: bytes(4096) + honest(), END),
     "bytes behind": (lambda: honest() + b"x", END),
     "archive comment": (with_comment, END),

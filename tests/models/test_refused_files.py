@@ -162,6 +162,14 @@ TRUNCATED: dict[str, tuple[Change, Refusal]] = {
         cut(lambda r: slots(r) + 10),
         Refusal(FormatError, "key slots begin with"),
     ),
+    "cut: behind the slots' magic": (
+        cut(lambda r: slots(r) + 16),
+        Refusal(FormatError, "key slots begin with"),
+    ),
+    "cut: in the slots' length": (
+        cut(lambda r: slots(r) + 23),
+        Refusal(FormatError, "key slots begin with"),
+    ),
     "cut: in the slots": (cut(lambda r: slots(r) + 30), SLOTS_CUT),
     "cut: the last byte": (cut(lambda r: len(r.data) - 1), SLOTS_CUT),
 }
@@ -385,6 +393,20 @@ def test_the_key_is_asked_for_once_before_the_bulk_is_read(honest, tmp_path):
     path.write_bytes(flipped(honest[0].data, MESSAGE["middle"]))
     assert_opening_refused(path, honest[1], opener, OTHER_BLOCK)
     assert opener.asked == 1
+
+
+def test_whoever_keeps_the_error_keeps_no_plaintext(honest, tmp_path):
+    """A traceback holds on to what was opened until then: it is wiped already."""
+    path = tmp_path / "net.sealed"
+    path.write_bytes(flipped(honest[0].data, MESSAGE["middle"]))
+    (tmp_path / "place").mkdir()
+    with pytest.raises(IntegrityError) as caught:
+        open_model(path, honest[1], raw_key(), FolderPlace(tmp_path / "place"))
+    (held,) = (
+        entry.frame.f_locals for entry in caught.traceback if entry.name == open_model.__name__
+    )
+    assert held["graph"].wiped
+    assert held["key"].wiped
 
 
 CONTEXTS = {

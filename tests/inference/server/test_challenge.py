@@ -7,6 +7,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from sealserve.inference.server.challenge import (
     Answer,
     Answerer,
     ChallengeWindow,
+    peer_of,
 )
 from sealserve.inference.server.identity import TlsIdentity
 from sealserve.native.errors import UnavailableError
@@ -49,7 +51,9 @@ class Platform:
         return Answer(b"".join(sorted(nonces)), b"next")
 
 
-def with_window(platform: Callable[[frozenset[bytes]], Answer], story: Callable) -> None:
+def with_window(
+    platform: Callable[[frozenset[bytes]], Answer], story: Callable[[ChallengeWindow], Any]
+) -> None:
     """Run `story(window)` in a loop, with a thread that makes evidence."""
 
     async def main() -> None:
@@ -200,6 +204,98 @@ def test_a_silent_platform_is_told_to_everybody_and_forgotten() -> None:
         await window.ask(nonce(7), "later")
 
     with_window(platform, story)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "peers"),
+    [(range(MAX_WAITING), MAX_WAITING), (range(MAX_WAITING_PER_PEER), 1)],
+    ids=["full for all", "full for one peer"],
+)
+def test_who_was_refused_stands_in_nobodys_way(numbers: range, peers: int) -> None:
+    platform = Platform()
+
+    async def story(window: ChallengeWindow) -> None:
+        waiting = asks(window, numbers, peers)
+        await asyncio.sleep(0)
+        late = "one more peer" if peers > 1 else "ipv4:10.0.0.0"
+        with pytest.raises(BusyError):
+            await window.ask(nonce(9999), late)
+        assert all(window._waiting.values())
+        await asyncio.gather(*waiting)
+        assert nonce(9999) in (await window.ask(nonce(9999), "another peer")).evidence
+        assert window._waiting == {}
+
+    with_window(platform, story)
+
+
+class Panic(BaseException):
+    """As a panic in Rust reaches Python: no Exception."""
+
+
+def test_what_nobody_foresaw_is_told_to_whom_it_hit_and_to_nobody_else() -> None:
+    platform = Platform()
+    platform.gate.clear()
+
+    def panicking_once(nonces: frozenset[bytes]) -> Answer:
+        answer = platform(nonces)
+        if len(platform.asked) == 1:
+            raise Panic("31337")
+        return answer
+
+    async def story(window: ChallengeWindow) -> None:
+        hit = asks(window, range(3), peers=3)
+        while not platform.asked:
+            await asyncio.sleep(0)
+        later = asks(window, range(3, 6), peers=3)  # they wait for a report that is not begun
+        await asyncio.sleep(0)
+        platform.gate.set()
+        told = await asyncio.gather(*hit, return_exceptions=True)
+        assert [type(one) for one in told] == [UnavailableError] * 3
+        assert not any("31337" in str(one) for one in told)
+        for number, answer in enumerate(await asyncio.gather(*later), start=3):
+            assert nonce(number) in answer.evidence
+
+    with_window(panicking_once, story)
+
+
+def test_a_worker_that_is_cancelled_leaves_nobody_waiting() -> None:
+    platform = Platform()
+    platform.gate.clear()
+
+    async def story(window: ChallengeWindow) -> None:
+        asked = asks(window, range(3), peers=3)
+        while not platform.asked:
+            await asyncio.sleep(0)
+        assert window._worker
+        window._worker.cancel()
+        told = await asyncio.gather(*asked, return_exceptions=True)
+        platform.gate.set()
+        assert [type(one) for one in told] == [UnavailableError] * 3
+        await window.ask(nonce(7), "later")
+
+    with_window(platform, story)
+
+
+PEERS = {
+    "ipv4:192.0.2.1:5555": "192.0.2.1",
+    "ipv4:192.0.2.1:6666": "192.0.2.1",
+    "ipv4:192.0.2.2:5555": "192.0.2.2",
+    # gRPC writes brackets and percent signs as in a URI
+    "ipv6:%5B2001:db8:1:2::1%5D:5555": "2001:db8:1:2::/64",
+    "ipv6:%5B2001:db8:1:2:ffff:ffff:ffff:ffff%5D:6666": "2001:db8:1:2::/64",
+    "ipv6:%5B2001:db8:1:3::1%5D:5555": "2001:db8:1:3::/64",
+    "ipv6:[2001:db8:1:2::1]:5555": "2001:db8:1:2::/64",
+    "ipv6:%5Bfe80::1%25eth0%5D:5555": "fe80::/64",
+    "ipv6:%5B::ffff:192.0.2.1%5D:5555": "192.0.2.1",
+    "unix:/run/a socket": "unix:/run/a socket",
+    "unix:": "unix:",
+    "": "",
+}
+
+
+@pytest.mark.parametrize(("address", "peer"), PEERS.items())
+def test_whom_an_address_counts_as(address: str, peer: str) -> None:
+    assert peer_of(address) == peer
 
 
 # ---- what the answer says

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from sealserve import __version__
 from sealserve.attestation import ChallengeClaims, decode
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.inference.server.config import Limits
-from sealserve.inference.wire import names
+from sealserve.inference.wire import infer, names
 from sealserve.inference.wire import open_inference_pb2 as pb
 from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
 from sealserve.inference.wire.infer import MAX_TENSORS
@@ -357,19 +358,27 @@ def test_a_message_just_below_the_limit_is_answered(served: Served) -> None:
     assert served.infer(request).outputs[0].shape == (rows, 2)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        names.SERVER_LIVE,
-        names.SERVER_READY,
-        names.SERVER_METADATA,
-        names.MODEL_READY,
-        names.MODEL_METADATA,
-        names.GET_EVIDENCE,
-    ],
-)
+SMALL_CALLS = [
+    names.SERVER_LIVE,
+    names.SERVER_READY,
+    names.SERVER_METADATA,
+    names.MODEL_READY,
+    names.MODEL_METADATA,
+    names.GET_EVIDENCE,
+]
+
+
+@pytest.mark.parametrize("path", SMALL_CALLS)
 def test_every_other_call_refuses_what_is_no_message(served: Served, path: str) -> None:
     assert served.start(path, b"\xff" * 40).code() is INVALID
+
+
+@pytest.mark.parametrize("path", SMALL_CALLS)
+def test_every_other_call_refuses_a_long_message(served: Served, path: str) -> None:
+    unknown_fields = b"\x78\0" * (1 << 15)
+    call = served.start(path, unknown_fields + b"\x78\0")
+    assert call.code() is INVALID
+    assert "has 65538 bytes" in call.details()
 
 
 @pytest.mark.parametrize(
@@ -450,6 +459,69 @@ def test_evidence_names_the_nonce_the_configuration_and_every_root(served: Serve
     assert claims.spki == served.identity.spki_sha256
     assert set(claims.roots) == {bytes.fromhex(model.root) for model in served.config.models}
     assert answer.next_certificate == served.identity.certificates.next
+
+
+# ---- who does the work
+
+
+class Decoders:
+    """Where contents are turned into tensors and back: the names of the threads, call by call."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads: list[str] = []
+        for name in ("from_raw", "from_typed", "to_raw"):
+            monkeypatch.setattr(infer, name, self._noting(getattr(infer, name)))
+
+    def _noting(self, decoder: Callable[..., Any]) -> Callable[..., Any]:
+        def decode(*arguments: Any) -> Any:
+            self.threads.append(threading.current_thread().name)
+            return decoder(*arguments)
+
+        return decode
+
+
+TEXTS = infer_request("BYTES", ("x", "BYTES", (1, 2), bytes(8)))
+
+
+@pytest.mark.parametrize("request_", [TEXTS, good(), typed_request("BYTES")])
+def test_contents_are_none_of_the_event_loops_work(
+    served: Served, request_: pb.ModelInferRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoders = Decoders(monkeypatch)
+    served.call(names.MODEL_INFER, request_)
+    assert len(decoders.threads) == 2
+    assert all(name.startswith("sealserve-run") for name in decoders.threads)
+
+
+@pytest.mark.parametrize("field", ["raw_input_contents", "bytes_contents"])
+def test_contents_the_model_does_not_take_are_not_even_read(
+    served: Served, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = infer_request("FP32", ("x", "BYTES", (1 << 16, 2), bytes(8 << 16)))
+    if field == "bytes_contents":
+        del request.raw_input_contents[:]
+        request.inputs[0].contents.bytes_contents.extend([b""] * (2 << 16))
+    decoders = Decoders(monkeypatch)
+    call = served.start(names.MODEL_INFER, request)
+    assert call.code() is INVALID
+    assert "the model takes FP32" in call.details()
+    assert decoders.threads == []
+
+
+def test_contents_wait_for_their_turn_unread(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = doubler()
+    session: Any = model.session
+    with Served(machine, model, limits=Limits(running=1, waiting=1)) as server:
+        session.gate.clear()
+        decoders = Decoders(monkeypatch)
+        calls = [server.start(names.MODEL_INFER, doubling()) for _ in range(2)]
+        session.started.wait()
+        until(lambda: server.admitted == 2)
+        assert len(decoders.threads) == 1
+        session.gate.set()
+        assert all(call.result() for call in calls)
 
 
 # ---- limits in time and number
