@@ -12,7 +12,7 @@ from sealserve.keys.keyid import NAME, KeyId, vault_host
 from sealserve.keys.vault import StaticCredential, Vault, VaultKey
 from sealserve.keys.wrap import RsaRecipient
 from sealserve.models.slots import Slot
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, ReleaseError
 from sealserve.native.secret import SecretBuffer
 from sealserve.policy.release import SIMULATED_SUFFIX, ReleasePolicy, build
 
@@ -45,7 +45,13 @@ class OwnedVault:
         newest = self.vault.find(self.key_id.name)
         if newest and newest.enabled and _same_policy(newest.policy, policy):
             return newest
-        return self.vault.create(self.key_id.name, policy)
+        made = self.vault.create(self.key_id.name, policy)
+        if not _same_policy(made.policy, policy):
+            raise ReleaseError(
+                f"{made.key_id} was made with another release policy than the one asked for",
+                hint="nothing was wrapped to it; is this host really the vault?",
+            )
+        return made
 
 
 class PolicyRecipient:

@@ -289,9 +289,18 @@ def test_a_member_of_the_key_that_is_null(name: str) -> None:
         ReleaseClaims.parse(release([{**RELEASE.jwk, name: None}]))
 
 
-@pytest.mark.parametrize(
-    "keys", [[], [dict(RELEASE.jwk)] * 2, dict(RELEASE.jwk), ["k"], [[]], None, [None]], ids=repr
-)
+NOT_ONE_KEY: dict[str, object] = {
+    "none": [],
+    "two": [dict(RELEASE.jwk)] * 2,
+    "the key itself": dict(RELEASE.jwk),
+    "a text": ["k"],
+    "a list": [[]],
+    "null": None,
+    "a null": [None],
+}
+
+
+@pytest.mark.parametrize("keys", NOT_ONE_KEY.values(), ids=NOT_ONE_KEY)
 def test_other_than_one_key(keys: object) -> None:
     with refused("claims_malformed"):
         ReleaseClaims.parse(release(keys))

@@ -253,6 +253,22 @@ def test_what_another_vault_says_cannot_steer_a_terminal(
     assert all(each.isprintable() for each in ran.err.splitlines())
 
 
+def test_a_vault_that_keeps_another_policy_than_it_was_given(
+    strange: tuple[SimulatedVault, VaultDesk],
+) -> None:
+    vault, desk = strange
+    other = json.dumps({"version": "1.0.0", "anyOf": []}).encode()
+
+    def answered(bundle: Any) -> Any:
+        bundle["release_policy"]["data"] = base64.urlsafe_b64encode(other).decode()
+        return bundle
+
+    vault.edit_bundle = answered
+    made = desk.vault("key", "create", f"trustd:{vault.host}/net", "--policy", "policy.rego")
+    assert (made.status, made.out) == (7, "")
+    assert "made with another release policy than the one asked for" in made.err
+
+
 @pytest.mark.parametrize("verb", ["new", "create", "show"])
 def test_help_has_an_example(verb: str, desk: VaultDesk) -> None:
     ran = desk.run("key", verb, "--help")
