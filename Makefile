@@ -88,7 +88,7 @@ $(STAMPS)/peer: | $(VENV)/bin/python
 # What Debian has to bring, as COMMAND:PACKAGE.
 NEEDS_build := gcc:gcc git:git
 NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps
-NEEDS_long := buildah:buildah debootstrap:debootstrap
+NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap
 
 $(STAMPS)/debian-%:
 	@mkdir -p $(STAMPS)
