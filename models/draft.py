@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -33,6 +34,14 @@ class Draft:
                 done = os.write(self._fd, view)
                 view = view[done:]
                 self._written += done
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def fill(self, size: int, write: Callable[[int, int], None]) -> None:
+        """Append `size` bytes that `write(fd, offset)` puts there itself, in whatever order."""
+        try:
+            write(self._fd, self._written)
+            self._written = os.lseek(self._fd, self._written + size, os.SEEK_SET)
         except OSError as error:
             raise self._failed(error) from error
 

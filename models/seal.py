@@ -16,14 +16,13 @@ from sealserve.models.key import key_id
 from sealserve.models.reader import Progress
 from sealserve.models.sealed import SealedModel
 from sealserve.models.slots import RawKey, Recipient
+from sealserve.models.units import UnitSealer
 from sealserve.models.wrapping import rehearse, wrap
 from sealserve.native import cobblestone
-from sealserve.native.cobblestone import CHUNK_BYTES, TAG_BYTES, Message
+from sealserve.native.cobblestone import Message
 from sealserve.native.errors import ConfigError, InputError
 from sealserve.native.secret import SecretBuffer
-from sealserve.native.verity import TreeBuilder
-
-_BATCH_CHUNKS = 64  # sealed at a time: 1 MiB
+from sealserve.native.verity import digests_of, tree_of
 
 
 def seal(
@@ -78,46 +77,16 @@ def write(
     digest = hashlib.sha256(front).digest()
     with Draft(target) as draft, Message.new(key, layout.CONTEXT + digest) as message:
         geometry = layout.geometry(len(front), header.payload_size)
-        tree = TreeBuilder()
-        for part in _data(front, message, plain, geometry):
-            tree.update(part)
-            draft.write(part)
-        grown = tree.finish()
+        head = front + message.header
+        draft.write(head)
+        units = UnitSealer(message, geometry.data_bytes - len(head))
+        draft.fill(units.size, lambda fd, offset: units.run(fd, offset, plain))
+        grown = tree_of(digests_of(head) + units.digests)
         draft.write(grown.area)
         slots = wrap(key, _with_slots(keys), grown.root, digest)
         draft.write(slot_area.encode_area(slots))
         draft.publish()
     return SealedModel.of(str(target), header, geometry, digest, grown.root, slots)
-
-
-def _data(
-    front: bytes,
-    message: Message,
-    plain: Iterable[bytes | memoryview],
-    geometry: layout.Geometry,
-) -> Iterator[bytes | memoryview]:
-    """Everything the tree covers, in order."""
-    yield front
-    yield message.header
-    yield from _sealed(message, plain)
-    yield bytes(geometry.data_bytes - geometry.payload_end)
-
-
-def _sealed(message: Message, plain: Iterable[bytes | memoryview]) -> Iterator[memoryview]:
-    """The message's chunks; each block is good until the next is asked for."""
-    batch = memoryview(bytearray(_BATCH_CHUNKS * CHUNK_BYTES))
-    out = memoryview(bytearray(len(batch) + (_BATCH_CHUNKS + 1) * TAG_BYTES))
-    chunk = used = 0
-    for part in plain:
-        rest = memoryview(part)
-        while rest:
-            taken = min(len(rest), len(batch) - used)
-            batch[used : used + taken] = rest[:taken]
-            used, rest = used + taken, rest[taken:]
-            if used == len(batch):
-                yield out[: message.seal_into(chunk, batch, out, last=False)]
-                chunk, used = chunk + _BATCH_CHUNKS, 0
-    yield out[: message.seal_into(chunk, batch[:used], out, last=True)]
 
 
 def _plaintext(

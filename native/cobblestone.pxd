@@ -22,3 +22,14 @@ cdef int64_t open_chunks(
     size_t size,
     uint8_t* plain,
 ) noexcept nogil
+
+# Seals `size` bytes as `chunks` chunks from number `first` on, the last one as short as it comes.
+cdef bint seal_chunks(
+    gcm_key* key,
+    const uint8_t* base_nonce,
+    uint64_t first,
+    size_t chunks,
+    const uint8_t* plain,
+    size_t size,
+    uint8_t* sealed,
+) noexcept nogil

@@ -123,7 +123,7 @@ cdef class Message:
         memcpy(base, self.secrets() + GCM_KEY_BYTES, GCM_NONCE_BYTES)
         cdef bint done
         with nogil:
-            done = _seal_chunks(key, base, first, chunks, source.data, source.size, target.data)
+            done = seal_chunks(key, base, first, chunks, source.data, source.size, target.data)
             free_key(key)
             wipe_memory(base, GCM_NONCE_BYTES)
             if not done:
@@ -217,7 +217,7 @@ cdef int64_t open_chunks(
     return -1
 
 
-cdef bint _seal_chunks(
+cdef bint seal_chunks(
     gcm_key* key,
     const uint8_t* base_nonce,
     uint64_t first,

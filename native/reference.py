@@ -211,6 +211,26 @@ def root_of(area: Buffer, data_bytes: int) -> bytes:
     return _digest(data[BLOCK_BYTES : 2 * BLOCK_BYTES])
 
 
+def digests_of(data: Buffer) -> bytes:
+    blocks = _bytes(data)
+    if len(blocks) % BLOCK_BYTES:
+        raise ValueError("not whole blocks")
+    return _digests(blocks)
+
+
+def tree_of(digests: Buffer) -> Tree:
+    leaves = _bytes(digests)
+    if len(leaves) % DIGEST_BYTES:
+        raise ValueError("not whole digests")
+    counts = _level_blocks(len(leaves) // DIGEST_BYTES * BLOCK_BYTES)
+    levels, digests = [], leaves
+    for blocks in counts:
+        levels.append(bytes(digests).ljust(blocks * BLOCK_BYTES, b"\0"))
+        digests = _digests(levels[-1])
+    size = len(leaves) // DIGEST_BYTES * BLOCK_BYTES
+    return Tree(bytes(digests), b"".join([_superblock(size), *reversed(levels)]))
+
+
 class TreeBuilder:
     def __init__(self) -> None:
         self._data = bytearray()
@@ -222,15 +242,9 @@ class TreeBuilder:
 
     def finish(self) -> Tree:
         self._check()
-        level = bytes(self._data)
-        counts = _level_blocks(len(level))  # ValueError unless whole blocks
+        tree = tree_of(digests_of(self._data))  # ValueError unless whole blocks, at least one
         self._finished = True
-        levels = []
-        for blocks in counts:
-            level = _digests(level).ljust(blocks * BLOCK_BYTES, b"\0")
-            levels.append(level)
-        area = b"".join([_superblock(len(self._data)), *reversed(levels)])
-        return Tree(_digest(level), area)
+        return tree
 
     def _check(self) -> None:
         if self._finished:
@@ -312,6 +326,44 @@ def _digest(block: bytes) -> bytes:
 
 def _digests(level: bytes) -> bytes:
     return sha256_blocks(_SALT, level, BLOCK_BYTES)
+
+
+# ---- sealing -----------------------------------------------------------------------------------
+
+UNIT_PLAIN_BYTES = 256 * CHUNK_BYTES
+
+
+def pages_of(plain_bytes: int, *, last: bool) -> int:
+    chunks = plain_bytes // CHUNK_BYTES + last
+    return -(-(plain_bytes + chunks * TAG_BYTES) // BLOCK_BYTES)
+
+
+def seal_unit(
+    fd: int,
+    offset: int,
+    message: Message,
+    first_chunk: int,
+    plain: Buffer,
+    digests: Buffer,
+    *,
+    last: bool,
+) -> int:
+    size = len(_bytes(plain))
+    if offset < 0 or offset % BLOCK_BYTES or first_chunk % 256:
+        raise ValueError("a unit begins at a page, with chunk 256 n")
+    if size > UNIT_PLAIN_BYTES or (size < UNIT_PLAIN_BYTES and not last):
+        raise ValueError("this is no unit, and not the last")
+    pages = pages_of(size, last=last)
+    leaves = _writable(digests)
+    if len(leaves) != pages * DIGEST_BYTES:
+        raise ValueError("digests has another length")
+    sealed = bytearray(pages * BLOCK_BYTES)
+    message.seal_into(first_chunk, plain, sealed, last=last)
+    done = 0
+    while done < len(sealed):
+        done += os.pwrite(fd, sealed[done:], offset + done)
+    leaves[:] = _digests(bytes(sealed))
+    return pages
 
 
 # ---- load --------------------------------------------------------------------------------------

@@ -64,6 +64,24 @@ def root_of(area, data_bytes):
     return _digest(source.data + shape.level[shape.levels - 1].offset)
 
 
+def digests_of(data):
+    """The leaves of this much data, 32 bytes a block. ValueError unless it is whole blocks."""
+    cdef View source = readable(data)
+    if source.size % BLOCK:
+        raise ValueError(f"{source.size} bytes are not whole blocks of {BLOCK}")
+    return _digests(source.data, source.size // BLOCK)
+
+
+def tree_of(digests):
+    """The tree over leaves that were hashed before, 32 bytes each, at least one (ValueError)."""
+    cdef View leaves = readable(digests)
+    if leaves.size % SHA256_BYTES:
+        raise ValueError(f"{leaves.size} bytes are not whole digests of {SHA256_BYTES}")
+    cdef Geometry shape
+    _measure(leaves.size // SHA256_BYTES * BLOCK, &shape)
+    return _grow(&shape, leaves)
+
+
 cdef class TreeBuilder:
     """Hashes data as it streams past; keeps 32 bytes per 4096. For one thread at a time."""
 
@@ -93,7 +111,7 @@ cdef class TreeBuilder:
         cdef Geometry shape
         _measure(len(self.leaves) // SHA256_BYTES * BLOCK, &shape)
         leaves, self.leaves = self.leaves, None
-        return _grow(&shape, leaves)
+        return _grow(&shape, readable(leaves))
 
     cdef _add(self, View source):
         cdef Py_ssize_t head = min(source.size, (BLOCK - self.pending_bytes) % BLOCK)
@@ -227,11 +245,10 @@ cdef int _check_superblock(View area, const Geometry* shape, object error) excep
     return 0
 
 
-cdef object _grow(const Geometry* shape, bytearray digests):
+cdef object _grow(const Geometry* shape, View leaves):
     """The levels from the leaves upwards, each written where it belongs."""
     if not shape.levels:
-        return Tree(bytes(digests), _superblock(shape))
-    cdef View leaves = readable(digests)
+        return Tree((<char*> leaves.data)[:SHA256_BYTES], _superblock(shape))
     cdef bytes area = PyBytes_FromStringAndSize(NULL, shape.area_bytes)
     cdef uint8_t* to = <uint8_t*> PyBytes_AS_STRING(area)
     cdef bytes superblock = _superblock(shape)
