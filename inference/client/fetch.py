@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from typing import Any
 
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.wire.address import format_address
@@ -18,7 +19,7 @@ def fetch_certificate(host: str, port: int, deadline: Deadline) -> bytes:
     """
     address = format_address(host, port)
     try:
-        with socket.create_connection((host, port), timeout=deadline.left()) as plain:
+        with _connect(host, port, deadline) as plain:
             plain.settimeout(deadline.left())  # for the whole handshake, however it trickles in
             with _context().wrap_socket(plain, server_hostname=None) as encrypted:
                 certificate = encrypted.getpeercert(binary_form=True)
@@ -30,6 +31,32 @@ def fetch_certificate(host: str, port: int, deadline: Deadline) -> bytes:
     if not certificate:
         raise UnavailableError(f"{address} shows no certificate")
     return certificate
+
+
+def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
+    """To the first address that answers, like `socket.create_connection`, whose time is for each.
+
+    Here it is for all of them, and none takes the share of those after it.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure = OSError("this name has no address")
+    for position, (family, kind, protocol, _, address) in enumerate(found):
+        share = deadline.left() / (len(found) - position)
+        try:
+            return _connected(socket.socket(family, kind, protocol), address, share)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+def _connected(plain: socket.socket, address: Any, seconds: float) -> socket.socket:
+    try:
+        plain.settimeout(seconds)
+        plain.connect(address)
+    except BaseException:
+        plain.close()
+        raise
+    return plain
 
 
 def _context() -> ssl.SSLContext:

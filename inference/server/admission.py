@@ -43,7 +43,10 @@ class Admission:
         job = self._pool.submit(work)
         self._jobs.add(job)
         job.add_done_callback(lambda done: self._ended(done, loop))
-        return await asyncio.wrap_future(job, loop=loop)
+        try:
+            return await asyncio.wrap_future(job, loop=loop)
+        finally:
+            del job  # it has the error that has this frame, and what the work was done on
 
     def close(self) -> bool:
         """Take no more and drop what waits. False if something runs on, as it cannot be stopped."""

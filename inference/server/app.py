@@ -26,7 +26,7 @@ from grpc_reflection.v1alpha import reflection
 from sealserve.attestation.evidence import EvidenceSource
 from sealserve.inference.server.admission import Admission
 from sealserve.inference.server.challenge import Answerer, ChallengeWindow
-from sealserve.inference.server.config import ServerConfig
+from sealserve.inference.server.config import Limits, ServerConfig
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.hardening import Hardened
 from sealserve.inference.server.identity import TlsIdentity
@@ -136,7 +136,7 @@ class Server:
             require_root=self._config.require_root,
         )
         self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(options=_options(limits.message_bytes))
+        self._grpc = grpc.aio.server(options=_options(limits), maximum_concurrent_rpcs=limits.calls)
         self._grpc.add_generic_rpc_handlers(self._service.handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         reflection.enable_server_reflection(
@@ -238,10 +238,20 @@ async def _until_signalled(server: Server, tell: Callable[[int], None]) -> bool:
     return await server.stop()
 
 
-def _options(message_bytes: int) -> list[tuple[str, int]]:
+def _options(limits: Limits) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),  # a port in use is an error, not something to share
-        ("grpc.max_receive_message_length", message_bytes),
-        ("grpc.max_send_message_length", message_bytes),
+        ("grpc.max_receive_message_length", limits.message_bytes),
+        ("grpc.max_send_message_length", limits.message_bytes),
+        # Else gRPC would take more and more of what nobody has read, the faster a sender is; a
+        # message that is being read is taken at full length either way.
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.max_metadata_size", 16 * 1024),  # ours is one root; the rest is HTTP's own
+        ("grpc.max_allowed_incoming_connections", limits.connections),
+        # Of one connection. Beyond `calls` a call is refused with words, and beyond this its stream
+        # is reset; gRPC counts streams for a while after they ended, and its client does not wait.
+        ("grpc.max_concurrent_streams", 2 * limits.calls),
+        ("grpc.max_connection_age_ms", int(limits.connection_seconds * 1000)),
+        # Calls under way when it comes to an end; what takes longer is no prediction.
+        ("grpc.max_connection_age_grace_ms", int(limits.request_seconds * 1000)),
     ]

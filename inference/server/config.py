@@ -49,13 +49,21 @@ class KeySource:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one server spends on its callers."""
+    """What one server spends on its callers.
 
-    message_bytes: int = 64 * 2**20  # one request or answer
+    Memory: at worst each of `calls` holds a message that came and one that goes, which is
+    2 x calls x message_bytes, 4 GiB by default. On top of it come what `running` predictions need,
+    their tensors and ONNX Runtime's own, and what gRPC keeps of each connection.
+    """
+
+    message_bytes: int = 16 * 2**20  # one request or answer
+    calls: int = 128  # of every kind at the same time; more are refused before they are read
+    connections: int = 1024  # more are closed at once
+    connection_seconds: float = 3600.0  # age at which clients have to make a new one
     running: int = 2  # predictions at the same time; each may use `threads`
     waiting: int = 64  # admitted and waiting for a turn; more are told to come back
     threads: int = 1  # of ONNX Runtime, within one operator
-    request_seconds: float = 60.0  # longest a request may take, whatever its own deadline
+    request_seconds: float = 60.0  # longest a call may take, from its headers to its answer
     drain_seconds: float = 10.0  # for requests under way when the server is told to stop
     rotation_hours: float = 12.0  # age at which the next certificate takes over
 

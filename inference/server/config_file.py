@@ -5,7 +5,8 @@ Nothing that chooses what is served, to whom or with which key may be written he
 
     version = 1
     [limits]
-    message_bytes = 16777216
+    message_bytes = 67108864
+    calls = 32
     running = 4
 """
 
@@ -24,6 +25,9 @@ _VERSION: Final = 1
 # Lowest and highest value of each limit.
 BOUNDS: Final = {
     "message_bytes": (1024, 2**31 - 1),  # gRPC counts messages in a signed 32-bit number
+    "calls": (1, 65536),
+    "connections": (1, 65536),
+    "connection_seconds": (1, 86400),
     "running": (1, 256),
     "waiting": (1, 65536),
     "threads": (1, 256),

@@ -4,18 +4,27 @@ Three kinds of variables:
 
   refused   can change which code runs, which certificates are believed, where connections go, or
             writes down secrets. The server does not start: whoever set one should know.
-  kept      the platform's and the operating system's own; none of them chooses what is served,
-            to whom, or with which key.
+  kept      the platform's and the operating system's own; to us none of them chooses what is
+            served, to whom, or with which key.
   dropped   everything else, silently: images carry many variables that mean nothing here. That
             includes gRPC's (GRPC_TRACE prints headers) and ONNX Runtime's.
 
-The interpreter and the loader read some of the refused ones before our first line runs. What
-holds in that case is the execution policy's rules for the environment, which are measured; this
-check is for the operator who would otherwise not notice. Imports nothing heavy.
+The interpreter and the loader read some of them before our first line runs. What holds in that
+case is the execution policy's rules for the environment, which are measured; this check is for the
+operator who would otherwise not notice. Of those that are kept that concerns two:
+
+  HOME      an interpreter that is not told otherwise looks for packages below it, and runs what
+            their `.pth` files say. The server does not start under such an interpreter: `python -I`
+            does not look there, nor does a virtual environment's.
+  PATH      a command line that names its program without a `/` leaves to it which program runs,
+            and to that one where its library is. We look nothing up in it.
+
+Imports nothing heavy.
 """
 
 from __future__ import annotations
 
+import site
 from collections.abc import Mapping, MutableMapping
 
 from sealserve.native.errors import ConfigError
@@ -58,7 +67,11 @@ _KEPT_PREFIXES = ("LC_",)
 
 
 def guard(environment: MutableMapping[str, str]) -> None:
-    """Cut the environment to what is kept; ConfigError names every variable that is refused."""
+    """Cut the environment to what is kept; ConfigError names every variable that is refused.
+
+    Raises ConfigError too if this interpreter took packages from below HOME.
+    """
+    _refuse_user_site()
     refused = refusals(environment)
     if refused:
         listed = "; ".join(f"{name} ({why})" for name, why in refused.items())
@@ -74,6 +87,14 @@ def refusals(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that keep the server from starting, and why each one does."""
     found = {name: _why_refused(name) for name in sorted(environment)}
     return {name: why for name, why in found.items() if why}
+
+
+def _refuse_user_site() -> None:
+    if site.ENABLE_USER_SITE:
+        raise ConfigError(
+            "this interpreter runs code from below HOME, which is not measured",
+            hint="start the server with `python -I -m sealserve`, or from a virtual environment",
+        )
 
 
 def _why_refused(name: str) -> str:

@@ -51,6 +51,7 @@ def _open(
     place = memory.place(number)
     root = bytes.fromhex(model.root)
     with open_model(Path(model.path), root, opener, place) as opened:
+        # A copy that cannot be wiped: the runtime takes no other buffer (SECURITY.md).
         session = Session(bytes(opened.graph), place, threads=threads)
         sealed = opened.sealed
     log(

@@ -67,8 +67,9 @@ class Session:
         options.log_severity_level = 4
         with _weights_for(options, place):
             try:
+                # No second try with another provider: there is none, and it prints the error.
                 self._session = ort.InferenceSession(
-                    graph, options, providers=["CPUExecutionProvider"]
+                    graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
                 )
             except _RUNTIME_ERRORS as error:
                 raise FormatError(
@@ -76,6 +77,7 @@ class Session:
                     f"({type(error).__name__})",
                     hint="the owner can try the same version on the model before sealing it",
                 ) from error
+        self._session._model_bytes = b""  # kept for that second try alone
         self.inputs = tuple(_input_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_output_specs(self._session.get_outputs()))
         self._by_name = {spec.name: spec for spec in (*self.inputs, *self.outputs)}

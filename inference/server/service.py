@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -83,8 +83,9 @@ class InferenceService:
         by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
         for path, handler in methods.items():
             _, service, method = path.split("/")
-            by_service.setdefault(service, {})[method] = grpc.unary_unary_rpc_method_handler(
-                _with_status(method, handler)
+            # As a stream, though it is one message: gRPC then leaves the waiting for it to us.
+            by_service.setdefault(service, {})[method] = grpc.stream_unary_rpc_method_handler(
+                _with_status(method, handler, self._limits.request_seconds)
             )
         return tuple(
             grpc.method_handlers_generic_handler(service, handlers)
@@ -124,8 +125,7 @@ class InferenceService:
         # Only now: the root is the right one. Whatever takes longer for more contents is done in
         # a thread, once there is room for it.
         incoming.check_against(model.session.inputs, model.session.outputs)
-        async with asyncio.timeout(self._limits.request_seconds):
-            return await self._admission.run(lambda: _predict(model, incoming))
+        return await self._admission.run(lambda: _predict(model, incoming))
 
     async def _get_evidence(self, data: bytes, context: Any) -> bytes:
         request = GetEvidenceRequest()
@@ -154,24 +154,42 @@ def _predict(model: ServedSession, incoming: IncomingRequest) -> bytes:
     return encode_response(InferResponse(model.name, model.version, outputs, request.id))
 
 
-def _with_status(method: str, handler: Handler) -> Handler:
-    async def handle(data: bytes, context: Any) -> bytes:
+def _with_status(
+    method: str, handler: Handler, seconds: float
+) -> Callable[[Any, Any], Awaitable[bytes]]:
+    """seconds: longest a call may take, from its headers to its answer."""
+
+    async def handle(_messages: Any, context: Any) -> bytes:
         try:
-            return await handler(data, context)
+            async with asyncio.timeout(seconds):
+                return await handler(await _read(context), context)
         except Exception as error:  # every failure becomes a status, and none is quoted
-            return await _abort(method, error, context)
+            status = _status(method, error, context)
+        # Outside of `except`: gRPC keeps what `abort` raises, in a cycle, and what that was raised
+        # from would stay with it, with every frame that has the message.
+        await context.abort(*status)
+        raise AssertionError("abort raises")
 
     return handle
 
 
-async def _abort(method: str, error: Exception, context: Any) -> NoReturn:
+async def _read(context: Any) -> bytes:
+    """The one message of a call."""
+    message = await context.read()
+    if message is grpc.aio.EOF:
+        raise InputError("the call ended before its message came")
+    data: bytes = message
+    return data
+
+
+def _status(method: str, error: Exception, context: Any) -> tuple[Any, str, tuple[Any, ...]]:
+    """What `abort` takes: code, words, trailing metadata."""
+    trailing = context.trailing_metadata() or ()
     for kind, code in _STATUS:
         if isinstance(error, kind):
-            trailing = context.trailing_metadata() or ()
-            await context.abort(code, _words(error), (*trailing, *_pushback(error)))
+            return code, _words(error), (*trailing, *_pushback(error))
     log(Event.REQUEST_FAILED, method=method, error=type(error).__name__)
-    await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this request")
-    raise AssertionError("abort raises")
+    return grpc.StatusCode.INTERNAL, "the server failed on this request", trailing
 
 
 def _words(error: Exception) -> str:

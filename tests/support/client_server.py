@@ -203,12 +203,26 @@ class _Recording(grpc.GenericRpcHandler):  # type: ignore[misc]
 
         async def recorded(data: bytes, context: Any) -> bytes:
             self._server.record.calls.append((details.method, len(data)))
-            answer: bytes = await handler.unary_unary(data, context)
+            answer: bytes = await handler.stream_unary(None, _Given(data, context))
             rewrite = self._server.rewrites.get(details.method)
             changed = rewrite(answer, context) if rewrite else answer
             return changed if isinstance(changed, bytes) else await changed
 
         return grpc.unary_unary_rpc_method_handler(recorded)
+
+
+class _Given:
+    """A call's context whose message was read already."""
+
+    def __init__(self, message: bytes, context: Any) -> None:
+        self._message = message
+        self._context = context
+
+    async def read(self) -> bytes:
+        return self._message
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
 
 
 def failing(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import socket
+import ssl
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -23,6 +25,7 @@ from support.client_server import Doubler
 from support.server_case import Served, doubler, infer_request, until
 from support.server_process import SECONDS, certificate_of
 
+MAX_CONCURRENT_STREAMS = 3  # RFC 9113, section 6.5.2
 OFTEN = Limits(rotation_hours=0.01 / 3600)
 DOUBLING = infer_request("doubler", ("x", "FP32", (1, 3), bytes(12)))
 
@@ -88,6 +91,61 @@ def test_a_rotation_that_fails_is_tried_again(
     )
     assert (failed["event"], failed["error"]) == ("rotation_failed", type(error).__name__)
     assert "31337" not in server_log.getvalue()
+
+
+# ---- how many there may be
+
+
+def test_calls_beyond_the_limit_are_refused_before_their_message_is_read(machine: Machine) -> None:
+    """Whatever kind they are: here predictions that run, and then the smallest call there is."""
+    model = doubler()
+    session: Doubler = model.session  # type: ignore[assignment]
+    with Served(machine, model, limits=Limits(calls=3, running=3)) as server:
+        session.gate.clear()
+        admitted = [server.start(names.MODEL_INFER, DOUBLING) for _ in range(3)]
+        until(lambda: server.admitted == 3)
+        call = server.start(names.SERVER_LIVE, b"")
+        assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        session.gate.set()
+        assert all(one.result() for one in admitted)
+        until(lambda: server.start(names.SERVER_LIVE, b"").code() is grpc.StatusCode.OK)
+
+
+def test_a_connection_is_told_how_many_calls_it_may_have(machine: Machine) -> None:
+    with Served(machine, doubler(), limits=Limits(calls=7)) as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        with (
+            socket.create_connection(("127.0.0.1", server.port), SECONDS) as plain,
+            context.wrap_socket(plain) as connection,
+            connection.makefile("rwb") as stream,
+        ):
+            stream.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+            stream.flush()
+            head = stream.read(9)  # RFC 9113, section 4.1; the first frame is SETTINGS
+            settings = dict(struct.iter_unpack(">HI", stream.read(int.from_bytes(head[:3], "big"))))
+    assert settings[MAX_CONCURRENT_STREAMS] == 14
+
+
+def test_connections_beyond_the_limit_are_closed(machine: Machine) -> None:
+    with Served(machine, doubler(), limits=Limits(connections=1)) as server:
+        server.call(names.SERVER_LIVE, b"")
+        with server.connect() as other:
+            call = other.unary_unary(names.SERVER_LIVE).future(b"", timeout=SECONDS)
+            assert call.code() is grpc.StatusCode.UNAVAILABLE
+        server.call(names.SERVER_LIVE, b"")
+
+
+def test_a_connection_ends_at_an_age_with_whatever_still_hangs_on_it(machine: Machine) -> None:
+    limits = Limits(connection_seconds=0.1, request_seconds=0.1)
+    with Served(machine, doubler(), limits=limits) as server:
+        health = health_pb2_grpc.HealthStub(server.channel).Watch(health_pb2.HealthCheckRequest())
+        with pytest.raises(grpc.RpcError) as ended:
+            list(health)
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        server.call(names.SERVER_LIVE, b"")  # over a new one
 
 
 # ---- the end

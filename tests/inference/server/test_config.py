@@ -29,7 +29,8 @@ GOOD: dict[str, Any] = {
 CANONICAL = (
     '{"keys":{"attestation_service":"","identity":"","vault":"trustd:vault.example:8443",'
     '"vault_ca":"","vault_ca_sha256":"51d0' + "00" * 30 + '","vault_credential":""},'
-    '"limits":{"drain_seconds":10.0,"message_bytes":67108864,"request_seconds":60.0,'
+    '"limits":{"calls":128,"connection_seconds":3600.0,'
+    '"connections":1024,"drain_seconds":10.0,"message_bytes":16777216,"request_seconds":60.0,'
     '"rotation_hours":12.0,"running":2,"threads":1,"waiting":64},'
     '"listen_host":"0.0.0.0","listen_port":8001,'
     '"models":[{"path":"/models/net.sealed","root":"' + ROOT + '"}],"require_root":false}'
@@ -51,7 +52,7 @@ def test_the_canonical_text_is_ascii_whatever_the_path() -> None:
     assert json.loads(text)["models"][0]["path"] == "/modèles/net"
 
 
-DIFFERENT = {
+DIFFERENT: dict[str, dict[str, Any]] = {
     "file": {"models": (ServedModel("/models/other", ROOT),)},
     "root": {"models": (ServedModel("/models/net.sealed", ROOT[::-1]),)},
     "one model more": {"models": (*GOOD["models"], ServedModel("b", ROOT[::-1]))},
@@ -129,6 +130,12 @@ def test_files_and_roots_are_paired_in_order() -> None:
 def test_another_number_of_roots_than_files_is_refused(files: list[str], roots: list[str]) -> None:
     with pytest.raises(ConfigError, match=f"{len(files)} sealed files and {len(roots)} roots"):
         pair(files, roots)
+
+
+def test_the_memory_that_messages_may_take_is_told() -> None:
+    limits = Limits()
+    told = 2 * limits.calls * limits.message_bytes
+    assert f"2 x calls x message_bytes, {told // 2**30} GiB by default" in str(Limits.__doc__)
 
 
 # ---- the file with limits

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import site
+import subprocess
+import sysconfig
+import venv
+from pathlib import Path
+
 import pytest
 
 from sealserve.inference.server.guard import guard, refusals
@@ -106,3 +112,55 @@ def test_every_refused_variable_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as refused:
         guard(dict.fromkeys(REFUSED, "x"))
     assert all(name in refused.value.message for name in REFUSED)
+
+
+# ---- HOME
+
+
+def test_an_interpreter_that_reads_the_users_folder_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    environment = {"PATH": "/bin", "LATER": "x"}
+    monkeypatch.setattr(site, "ENABLE_USER_SITE", True)
+    with pytest.raises(ConfigError) as refused:
+        guard(environment)
+    assert "HOME" in refused.value.message
+    assert "python -I" in str(refused.value.hint)
+    assert "LATER" in environment
+
+
+@pytest.mark.parametrize("value", [False, None], ids=["asked not to", "not allowed to"])
+def test_an_interpreter_that_does_not_is_not(
+    value: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "ENABLE_USER_SITE", value)
+    guard({"PATH": "/bin"})
+
+
+def test_what_stands_below_home_runs_before_us_or_not_at_all(tmp_path: Path) -> None:
+    """With an interpreter that looks there, as one outside of a virtual environment does."""
+    here = sysconfig.get_paths()
+    venv.EnvBuilder(system_site_packages=True, symlinks=True).create(tmp_path / "venv")
+    packages = sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv")})
+    sources = Path(__file__).parents[3] / "src"
+    Path(packages, "ours.pth").write_text(f"{sources}\n{here['purelib']}\n")
+    spy = Path(sysconfig.get_path("purelib", "posix_user", {"userbase": str(tmp_path / ".local")}))
+    spy.mkdir(parents=True)
+    (spy / "spy.pth").write_text("import sys; print('31337', file=sys.stderr)\n")
+
+    def serve(*options: str) -> str:
+        python = str(tmp_path / "venv/bin/python")
+        arguments = ("-m", "sealserve", "serve", "absent.sealed", "--root", "00" * 32)
+        environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+        ran = subprocess.run(
+            [python, *options, *arguments], env=environment, capture_output=True, text=True
+        )
+        assert ran.returncode == 8
+        return ran.stderr
+
+    told = serve()
+    assert "31337" in told
+    assert "python -I" in told
+    told = serve("-I")
+    assert "31337" not in told
+    assert "absent.sealed" in told

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,7 @@ from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvid
 from sealserve.inference.wire.infer import MAX_TENSORS
 from support.attestation_simulated import machine_of
 from support.server_case import (
+    CALL_SECONDS,
     FIXED_TYPES,
     Served,
     doubler,
@@ -524,6 +527,43 @@ def test_contents_wait_for_their_turn_unread(
         assert all(call.result() for call in calls)
 
 
+ENDS = {
+    "an answer": (good(), grpc.StatusCode.OK),
+    "an unknown model": (infer_request("absent"), grpc.StatusCode.NOT_FOUND),
+    "another type": (infer_request("FP32", ("x", "INT8", (1, 2), bytes(2))), INVALID),
+    "contents of another length": (infer_request("FP32", ("x", "FP32", (1, 2), b"")), INVALID),
+    "a number the model refuses": (
+        infer_request("lookup", ("x", "INT64", (1,), np.array([9], "<i8").tobytes())),
+        INVALID,
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_", "code"), ENDS.values(), ids=ENDS.keys())
+def test_a_message_goes_with_its_call(
+    served: Served,
+    request_: pb.ModelInferRequest,
+    code: grpc.StatusCode,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An error that refers to itself would keep a message until the next garbage collection."""
+    seen: list[weakref.ref[Any]] = []
+
+    class Incoming(infer.IncomingRequest):
+        def __init__(self, data: bytes) -> None:
+            seen.append(weakref.ref(self))
+            super().__init__(data)
+
+    monkeypatch.setattr("sealserve.inference.server.service.IncomingRequest", Incoming)
+    gc.disable()
+    try:
+        assert served.start(names.MODEL_INFER, request_).code() is code
+        (incoming,) = seen
+        until(lambda: incoming() is None)
+    finally:
+        gc.enable()
+
+
 # ---- limits in time and number
 
 
@@ -555,6 +595,31 @@ def test_a_prediction_that_takes_too_long_is_given_up(machine: Machine) -> None:
         assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert call.details() == "the request took too long"
         gate.set()
+
+
+@pytest.mark.parametrize("path", [names.MODEL_INFER, *SMALL_CALLS])
+def test_a_message_that_does_not_come_is_waited_for_only_so_long(
+    machine: Machine, path: str
+) -> None:
+    """What never comes as a whole cannot keep a place for ever."""
+    with Served(machine, doubler(), limits=Limits(request_seconds=0.05)) as server:
+        never = threading.Event()
+
+        def nothing() -> Iterator[bytes]:
+            never.wait()
+            yield from ()
+
+        call = server.channel.stream_unary(path).future(nothing(), timeout=CALL_SECONDS)
+        assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert call.details() == "the request took too long"
+        never.set()
+        assert server.start(names.SERVER_LIVE, b"").result()
+
+
+@pytest.mark.parametrize("path", [names.MODEL_INFER, *SMALL_CALLS])
+def test_a_call_without_a_message(served: Served, path: str) -> None:
+    call = served.channel.stream_unary(path).future(iter(()), timeout=CALL_SECONDS)
+    assert call.code() is INVALID
 
 
 def test_a_callers_own_deadline_takes_its_waiting_prediction_with_it(machine: Machine) -> None:
