@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,6 +12,9 @@ from sealserve.cli.output import emit, json_option, progress, say
 from sealserve.cli.release import connection_option
 from sealserve.cli.seal import KEY_HELP, recipients
 from sealserve.cli.unseal import identity_option, opener
+from sealserve.keys.wrap import HpkeIdentity
+from sealserve.models import Opener, SealedModel, Slot
+from sealserve.native.secret import SecretBuffer
 
 
 @click.command("rewrap", epilog="Example: sealserve rewrap net.sealed --key hpke:you.pub …")
@@ -38,9 +42,34 @@ def command(
 
     The model and its root stay the same. This does not revoke: who had the key has it still.
     """
-    key = opener(identity, reference, "--from")
+    key = _Noting(opener(identity, reference, "--from"))
     wanted = recipients(keys, connection)
     with progress("rewrapping") as advance:
         sealed = models.rewrap(file, key, wanted, keep=keep, out=out, progress=advance)
     emit(sealed.to_json(), sealed.explain(), as_json=as_json)
+    _say_who_lost(key, sealed, identity)
     say("rewrapping is not revoking: to lock somebody out, seal the model again")
+
+
+class _Noting:
+    """An opener that notes which slots the file had: a second look could be at another file."""
+
+    def __init__(self, opener: Opener) -> None:
+        self.opener = opener
+        self.slots: Sequence[Slot] = ()
+
+    def unwrap(self, slots: Sequence[Slot], root: bytes, header_sha256: bytes) -> SecretBuffer:
+        self.slots = slots
+        return self.opener.unwrap(slots, root, header_sha256)
+
+
+def _say_who_lost(key: _Noting, sealed: SealedModel, identity: Path | None) -> None:
+    after = {(slot.kind, slot.recipient) for slot in sealed.slots}
+    lost = [slot for slot in key.slots if (slot.kind, slot.recipient) not in after]
+    for slot in lost:
+        say(f"slot of {slot.kind} {slot.recipient} removed")
+    if lost:
+        say("hint: `rewrap --keep --key hpke:YOU.pub` adds somebody and removes nobody")
+    ours = key.opener.recipient.id if isinstance(key.opener, HpkeIdentity) else ""
+    if ours and ("hpke", ours) not in after:
+        say(f"warning: {identity} itself no longer opens {sealed.path}")

@@ -136,7 +136,8 @@ class HpkeIdentity:
         return ReleaseError(
             f"no slot is addressed to hpke {self.recipient.id} ({self.recipient.suite}); "
             f"the file has slots for {others}",
-            hint="ask its owner to `sealserve rewrap` it with your public key",
+            hint="ask its owner to `sealserve rewrap --keep --key hpke:YOU.pub` it, "
+            "with your public key",
         )
 
 

@@ -31,6 +31,41 @@ def test_the_root_stays_and_the_recipients_change(desk, root):
     assert desk.run("unseal", "net.sealed", "-o", "me", "--identity", "me.key").status == 7
 
 
+def test_says_who_loses_his_slot(desk, root):
+    ran = desk.run("rewrap", "net.sealed", "--identity", "me.key", "--key", "hpke:you.key.pub")
+    assert ran.status == 0
+    assert f"slot of hpke {desk.me.recipient.id} removed" in ran.err
+    assert "warning: me.key itself no longer opens net.sealed" in ran.err
+    assert "--keep --key hpke:YOU.pub" in ran.err
+
+
+def test_says_who_else_loses_his_slot(desk):
+    desk.seal("--key", "hpke:you.key.pub")
+    ran = desk.run("rewrap", "net.sealed", "--identity", "me.key", "--key", "hpke:me.key.pub")
+    assert ran.status == 0
+    assert f"slot of hpke {desk.you.recipient.id} removed" in ran.err
+    assert desk.me.recipient.id not in ran.err
+    assert "no longer opens" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--keep", "--key", "hpke:you.key.pub"), ("--keep", "--key", "hpke:me.key.pub")],
+    ids=["one more", "the same"],
+)
+def test_who_keeps_his_slot_is_not_named(options, desk, root):
+    ran = desk.run("rewrap", "net.sealed", "--identity", "me.key", *options)
+    assert ran.status == 0
+    assert "removed" not in ran.err
+    assert "no longer opens" not in ran.err
+
+
+def test_whoever_has_no_slot_hears_how_to_get_one(desk, root):
+    ran = desk.run("unseal", "net.sealed", "-o", "out", "--identity", "you.key")
+    assert ran.status == 7
+    assert "rewrap --keep --key hpke:YOU.pub" in ran.err
+
+
 def test_another_file_leaves_the_first(desk, root):
     before = (desk.folder / "net.sealed").read_bytes()
     keys = ("--key", "hpke:you.key.pub", "--key", "hpke:me.key.pub")
