@@ -15,6 +15,8 @@ from sealserve.policy.toml_places import Path, Places, spell
 
 MAX_FILE_BYTES = 64 * 1024  # a trust file with a hundred policies and roots takes 15 KiB
 MAX_ITEMS = 256  # entries of one list; more fleets and models than one client talks to
+MAX_SHOWN = 80  # characters of a value in a message
+_MAX_SHOWN_BITS = 64
 MAX_WORDS = 200  # characters of a name or a note
 
 _HEX = re.compile("[0-9a-f]+")
@@ -136,7 +138,7 @@ class Value:
         """One of these words."""
         text = self._text()
         if text not in choices:
-            self.fail(f"seen {text!r}; expected {' or '.join(choices)}")
+            self.fail(f"seen {shown(text)}; expected {' or '.join(choices)}")
         return text
 
     def integer(self, low: int, high: int) -> int:
@@ -144,7 +146,7 @@ class Value:
         if not isinstance(self.raw, int) or isinstance(self.raw, bool):
             self.fail(f"seen {_kind(self.raw)}; expected a number")
         if not low <= self.raw <= high:
-            self.fail(f"seen {self.raw}; expected {low} to {high}")
+            self.fail(f"seen {shown(self.raw)}; expected {low} to {high}")
         return self.raw
 
     def boolean(self) -> bool:
@@ -173,6 +175,17 @@ class Value:
         if not isinstance(self.raw, str):
             self.fail(f"seen {_kind(self.raw)}; expected text in quotes")
         return self.raw
+
+
+def shown(value: object) -> str:
+    """A value of somebody's file, short enough for a message."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}…")
+    if isinstance(value, int) and not isinstance(value, bool):
+        # Python refuses to write out a number of more than 4300 digits
+        bits = value.bit_length()
+        return str(value) if bits <= _MAX_SHOWN_BITS else f"a number of {bits} bits"
+    return _kind(value)
 
 
 def _kind(value: object) -> str:

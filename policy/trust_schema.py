@@ -22,7 +22,7 @@ from sealserve.policy.expectations import (
     UvmLaunch,
 )
 from sealserve.policy.known import permissive_name
-from sealserve.policy.toml_table import Table, Value
+from sealserve.policy.toml_table import Table, Value, shown
 
 VERSION = 1
 KINDS = ("aci", "snp", "simulated")
@@ -45,7 +45,9 @@ def check_top(top: Table) -> None:
             hint="compare every value with what its owner published, then delete this line",
         )
     if "version" in top and top["version"].integer(0, MAX_SVN) != VERSION:
-        top.fail("version", f"seen {top['version'].raw}; this sealserve reads version {VERSION}")
+        top.fail(
+            "version", f"seen {shown(top['version'].raw)}; this sealserve reads version {VERSION}"
+        )
     top.expect(
         ("version", "name", "platform", "hardware", "launch", "software", "models"),
         ("expires", "danger"),

@@ -411,6 +411,20 @@ def test_load_reads_a_file_and_names_it(tmp_path: Path) -> None:
         Trust.load(tmp_path)
 
 
+LONG = {
+    "a word": (case.SNP, f'kind = "{"x" * 50_000}"'),
+    "a number": (CRL, f"max_crl_age_days = 0x{'f' * 50_000}"),
+    "a version": ("version = 1", f"version = 0x{'f' * 50_000}"),
+}
+
+
+@pytest.mark.parametrize("change", LONG.values(), ids=LONG)
+def test_a_long_value_is_told_shortly(change: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        trust(change)
+    assert len(str(caught.value)) < 500
+
+
 def test_a_misspelled_key_gets_a_hint() -> None:
     with pytest.raises(ConfigError) as caught:
         trust((CRL, f"{CRL}\nmax_crl_age_day = 1"))
