@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from sealserve.cli.output import emit, json_option
+from sealserve.cli.output import emit, json_option, printable, say
 from sealserve.inference.client import connect
+from sealserve.inference.client.served import Served
+from sealserve.inference.wire.spec import TensorSpec
 from sealserve.policy import Trust
 
 
@@ -50,15 +54,56 @@ timeout_option = click.option(
 def command(target: str, trust_file: Path, timeout_seconds: float, as_json: bool) -> None:
     """Verify the server at HOST against a trust file; sends it no data.
 
+    Says under which name and version the server has each model that the trust file accepts, and
+    which inputs it takes.
+
     Exit status 0 means genuine, acceptable and fresh. 5 is not genuine, 6 genuine but not what the
     trust file accepts, 10 nobody there.
     """
     trust = Trust.load(trust_file)
     with connect(target, trust, timeout_seconds=timeout_seconds) as client:
-        verdict, models = client.verdict, client.models()
-    served = [f"  serves  {name} {root}" for name, roots in models.items() for root in roots]
+        served = client.served(timeout_seconds=timeout_seconds)
+        verdict = client.verdict
     emit(
-        {**verdict.to_json(), "models": {name: list(roots) for name, roots in models.items()}},
-        "\n".join([verdict.explain(), *served]),
+        {**verdict.to_json(), **_json(served)},
+        "\n".join([verdict.explain(), *_lines(served)]),
         as_json=as_json,
     )
+    if served.absent:
+        say("hint: models are asked for by the name they were sealed with; their owner knows it")
+
+
+def _json(served: Served) -> dict[str, object]:
+    """models: roots by name, as a trust file has them."""
+    models: dict[str, list[str]] = {}
+    for model in served.models:
+        roots = models.setdefault(model.name, [])
+        if model.root.hex() not in roots:
+            roots.append(model.root.hex())
+    return {
+        "models": models,
+        "served": [
+            {
+                "name": model.name,
+                "version": model.version,
+                "root": model.root.hex(),
+                "inputs": [asdict(spec) for spec in model.inputs],
+                "outputs": [asdict(spec) for spec in model.outputs],
+            }
+            for model in served.models
+        ],
+        "absent": dict(served.absent),
+    }
+
+
+def _lines(served: Served) -> Iterator[str]:
+    for model in served.models:
+        yield f"  serves  {model.name} {model.root.hex()}, version {printable(model.version)}"
+        yield from (_tensor("input ", spec) for spec in model.inputs)
+        yield from (_tensor("output", spec) for spec in model.outputs)
+    for name, why in served.absent.items():
+        yield f"  ABSENT  {name}: {why}"
+
+
+def _tensor(role: str, spec: TensorSpec) -> str:
+    return f"          {role} {printable(spec.name)} {spec.datatype} {list(spec.shape)}"

@@ -24,6 +24,11 @@ def say(words: str) -> None:
     click.echo(words, err=True)
 
 
+def printable(words: str) -> str:
+    """Somebody else's words: nothing in them may break a line or move a cursor."""
+    return "".join(c if c.isprintable() else "?" for c in words)
+
+
 @contextmanager
 def progress(label: str) -> Iterator[Progress | None]:
     """A callback `(bytes done, bytes in all)` that draws a bar, or None where nobody looks."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from sealserve.cli import files
 from sealserve.cli.check import Seconds, trust_option
-from sealserve.cli.output import emit, json_option, say
+from sealserve.cli.output import emit, json_option, printable, say
 from sealserve.inference.client import connect
 from sealserve.native.errors import ConfigError
 from sealserve.policy import Trust, Verdict
@@ -222,8 +222,7 @@ def _mapped(array: np.ndarray, change: Callable[[Any], object]) -> object:
 def _text(answers: Mapping[str, np.ndarray]) -> str:
     parts = []
     for name, array in answers.items():
-        shown = "".join(c if c.isprintable() else "?" for c in name)
-        parts.append(f"{shown} {array.dtype.name} {list(array.shape)}")
+        parts.append(f"{printable(name)} {array.dtype.name} {list(array.shape)}")
         parts.append(np.array2string(array, threshold=60, separator=", "))
     return "\n".join(parts)
 

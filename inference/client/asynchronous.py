@@ -25,6 +25,14 @@ from sealserve.inference.client.prediction import (
     require_root,
     root_metadata,
 )
+from sealserve.inference.client.served import (
+    Probe,
+    Served,
+    Told,
+    root_of,
+    survey,
+    unknown_model,
+)
 from sealserve.inference.client.status import another_root, no_evidence, nobody_answered
 from sealserve.inference.client.uses import Process, Uses
 from sealserve.inference.client.verification import Verification, Verified
@@ -98,6 +106,19 @@ class AsyncClient:
         accepted = self._current().verified.accepted(self._trust)
         return {name: tuple(root.hex() for root in roots) for name, roots in accepted.items()}
 
+    async def served(self, *, timeout_seconds: float = 10.0) -> Served:
+        """Ask the server under which names and versions it has these models."""
+        deadline = Deadline(timeout_seconds)
+
+        async def ask(session: Session) -> Served:
+            steps = survey(self._trust, session.verified)
+            step = next(steps)
+            while not isinstance(step, Served):
+                step = steps.send(await _told(session, step, deadline))
+            return step
+
+        return await self._ask(ask, "what the server has", deadline)
+
     async def metadata(
         self, model: str, *, version: str = "", timeout_seconds: float = 10.0
     ) -> ModelMetadata:
@@ -107,7 +128,7 @@ class AsyncClient:
         async def ask(session: Session, root: bytes) -> ModelMetadata:
             return await _metadata(session, model, version, root, deadline)
 
-        return await self._ask(ask, model, f"metadata of {model}", deadline)
+        return await self._ask(self._on_root(model, ask), f"metadata of {model}", deadline)
 
     async def predict(
         self,
@@ -128,7 +149,7 @@ class AsyncClient:
             answer = await session.call(names.MODEL_INFER, question.request, root, deadline)
             return question.answer(answer)
 
-        return await self._ask(ask, model, f"prediction by {model}", deadline)
+        return await self._ask(self._on_root(model, ask), f"prediction by {model}", deadline)
 
     async def recheck(self, *, timeout_seconds: float = 10.0) -> Verdict:
         """Verify the server anew, with a new nonce."""
@@ -155,11 +176,7 @@ class AsyncClient:
         await self.close()
 
     async def _ask(
-        self,
-        ask: Callable[[Session, bytes], Awaitable[_Result]],
-        model: str,
-        what: str,
-        deadline: Deadline,
+        self, ask: Callable[[Session], Awaitable[_Result]], what: str, deadline: Deadline
     ) -> _Result:
         """Ask, and ask again where that may help: `Attempts` says when."""
         attempts = Attempts(what, deadline)
@@ -167,7 +184,7 @@ class AsyncClient:
         while True:
             async with self._lease(gone, deadline) as session:
                 try:
-                    return await self._on_root(session, model, ask)
+                    return await ask(session)
                 except grpc.RpcError as error:
                     again = attempts.after(error)
             gone = session if again.verify else None
@@ -185,21 +202,22 @@ class AsyncClient:
             if session.uses.end():
                 await session.channel.close()
 
-    async def _on_root(
-        self,
-        session: Session,
-        model: str,
-        ask: Callable[[Session, bytes], Awaitable[_Result]],
-    ) -> _Result:
+    def _on_root(
+        self, model: str, ask: Callable[[Session, bytes], Awaitable[_Result]]
+    ) -> Callable[[Session], Awaitable[_Result]]:
         """Ask for each root that would do; the server says which of them this name means."""
-        *others, last = roots_for(self._trust, session.verified, model)
-        for root in others:
-            try:
-                return await ask(session, root)
-            except grpc.RpcError as error:
-                if not another_root(error):
-                    raise
-        return await ask(session, last)
+
+        async def on_root(session: Session) -> _Result:
+            *others, last = roots_for(self._trust, session.verified, model)
+            for root in others:
+                try:
+                    return await ask(session, root)
+                except grpc.RpcError as error:
+                    if not another_root(error):
+                        raise
+            return await ask(session, last)
+
+        return on_root
 
     async def _renew(self, used: Session, deadline: Deadline) -> Session:
         """The session that follows `used`, which another task may have made already."""
@@ -278,3 +296,14 @@ async def _metadata(
         answer = await session.call(names.MODEL_METADATA, request, root, deadline)
         session.metadata[key] = read_metadata(answer, model)
     return session.metadata[key]
+
+
+async def _told(session: Session, probe: Probe, deadline: Deadline) -> Told | None:
+    model, version, root = probe
+    try:
+        return root, await _metadata(session, model, version, root, deadline)
+    except grpc.RpcError as error:
+        if unknown_model(error):
+            return None
+        other = root_of(error, session.verified)
+    return other, await _metadata(session, model, version, other, deadline)

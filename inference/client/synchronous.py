@@ -25,6 +25,14 @@ from sealserve.inference.client.prediction import (
     require_root,
     root_metadata,
 )
+from sealserve.inference.client.served import (
+    Probe,
+    Served,
+    Told,
+    root_of,
+    survey,
+    unknown_model,
+)
 from sealserve.inference.client.status import another_root, no_evidence, nobody_answered
 from sealserve.inference.client.uses import Process, Uses
 from sealserve.inference.client.verification import Verification, Verified
@@ -105,9 +113,28 @@ class Client:
         return self._current().verified.verdict
 
     def models(self) -> dict[str, tuple[str, ...]]:
-        """The models that the trust file accepts and this server serves: roots (hex) by name."""
+        """The models that the trust file accepts and this server serves: roots (hex) by name.
+
+        The names are the trust file's: evidence names roots alone. `served` asks for the server's.
+        """
         accepted = self._current().verified.accepted(self._trust)
         return {name: tuple(root.hex() for root in roots) for name, roots in accepted.items()}
+
+    def served(self, *, timeout_seconds: float = 10.0) -> Served:
+        """Ask the server under which names and versions it has these models, and what they take.
+
+        Raises what `predict` raises; a model the server does not have is no error here.
+        """
+        deadline = Deadline(timeout_seconds)
+
+        def ask(session: Session) -> Served:
+            steps = survey(self._trust, session.verified)
+            step = next(steps)
+            while not isinstance(step, Served):
+                step = steps.send(_told(session, step, deadline))
+            return step
+
+        return self._ask(ask, "what the server has", deadline)
 
     def metadata(
         self, model: str, *, version: str = "", timeout_seconds: float = 10.0
@@ -118,7 +145,7 @@ class Client:
         def ask(session: Session, root: bytes) -> ModelMetadata:
             return _metadata(session, model, version, root, deadline)
 
-        return self._ask(ask, model, f"metadata of {model}", deadline)
+        return self._ask(self._on_root(model, ask), f"metadata of {model}", deadline)
 
     def predict(
         self,
@@ -147,7 +174,7 @@ class Client:
             answer = session.call(names.MODEL_INFER, question.request, root, deadline)
             return question.answer(answer)
 
-        return self._ask(ask, model, f"prediction by {model}", deadline)
+        return self._ask(self._on_root(model, ask), f"prediction by {model}", deadline)
 
     def recheck(self, *, timeout_seconds: float = 10.0) -> Verdict:
         """Verify the server anew, with a new nonce; raises what `connect` raises.
@@ -176,20 +203,14 @@ class Client:
     ) -> None:
         self.close()
 
-    def _ask(
-        self,
-        ask: Callable[[Session, bytes], _Result],
-        model: str,
-        what: str,
-        deadline: Deadline,
-    ) -> _Result:
+    def _ask(self, ask: Callable[[Session], _Result], what: str, deadline: Deadline) -> _Result:
         """Ask, and ask again where that may help: `Attempts` says when."""
         attempts = Attempts(what, deadline)
         gone: Session | None = None
         while True:
             with self._lease(gone, deadline) as session:
                 try:
-                    return self._on_root(session, model, ask)
+                    return ask(session)
                 except grpc.RpcError as error:
                     again = attempts.after(error)
             gone = session if again.verify else None
@@ -208,17 +229,21 @@ class Client:
                 session.channel.close()
 
     def _on_root(
-        self, session: Session, model: str, ask: Callable[[Session, bytes], _Result]
-    ) -> _Result:
+        self, model: str, ask: Callable[[Session, bytes], _Result]
+    ) -> Callable[[Session], _Result]:
         """Ask for each root that would do; the server says which of them this name means."""
-        *others, last = roots_for(self._trust, session.verified, model)
-        for root in others:
-            try:
-                return ask(session, root)
-            except grpc.RpcError as error:
-                if not another_root(error):
-                    raise
-        return ask(session, last)
+
+        def on_root(session: Session) -> _Result:
+            *others, last = roots_for(self._trust, session.verified, model)
+            for root in others:
+                try:
+                    return ask(session, root)
+                except grpc.RpcError as error:
+                    if not another_root(error):
+                        raise
+            return ask(session, last)
+
+        return on_root
 
     def _renew(self, used: Session, deadline: Deadline) -> Session:
         """The session that follows `used`, which another thread may have made already."""
@@ -295,3 +320,15 @@ def _metadata(
         answer = session.call(names.MODEL_METADATA, request, root, deadline)
         session.metadata[key] = read_metadata(answer, model)
     return session.metadata[key]
+
+
+def _told(session: Session, probe: Probe, deadline: Deadline) -> Told | None:
+    """What the server has under this name and version, if anything."""
+    model, version, root = probe
+    try:
+        return root, _metadata(session, model, version, root, deadline)
+    except grpc.RpcError as error:
+        if unknown_model(error):
+            return None
+        other = root_of(error, session.verified)
+    return other, _metadata(session, model, version, other, deadline)

@@ -40,7 +40,9 @@ def test_says_what_was_checked(clinic: Clinic, server: LiveServer) -> None:
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.startswith('acceptable to "breast-cancer at Example Clinic" at ')
     assert "  ok      the evidence answers our nonce" in ran.out
-    assert f"  serves  {MODEL} {case.ROOT.hex()}" in ran.out
+    assert f"  serves  {MODEL} {case.ROOT.hex()}, version 1\n" in ran.out
+    assert "          input  x FP32 [-1, 3]\n" in ran.out
+    assert "          output twice FP32 [-1, 3]\n" in ran.out
     assert "SIMULATED PLATFORM: this verdict proves nothing about hardware" in ran.out
     assert "DANGER" not in ran.out
 
@@ -52,6 +54,19 @@ def test_says_it_to_programs(clinic: Clinic, server: LiveServer) -> None:
     assert verdict["platform"] == "simulated"
     assert verdict["policy_sha256"] == case.POLICY.hex()
     assert verdict["models"] == {MODEL: [case.ROOT.hex()]}
+    assert verdict["absent"] == {}
+    assert verdict["served"] == [
+        {
+            "name": MODEL,
+            "version": "1",
+            "root": case.ROOT.hex(),
+            "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
+            "outputs": [
+                {"name": "twice", "datatype": "FP32", "shape": [-1, 3]},
+                {"name": "rows", "datatype": "INT64", "shape": [1]},
+            ],
+        }
+    ]
     assert verdict["dangers"] == []
     assert len(verdict["checked"]) > 10
 
@@ -59,7 +74,21 @@ def test_says_it_to_programs(clinic: Clinic, server: LiveServer) -> None:
 def test_sends_no_data(clinic: Clinic, server: LiveServer) -> None:
     server.record.calls.clear()
     clinic.check(server.target)
-    assert [method for method, _ in server.record.calls] == [names.GET_EVIDENCE]
+    methods = [method for method, _ in server.record.calls]
+    assert methods == [names.GET_EVIDENCE, names.MODEL_METADATA]
+
+
+def test_a_name_the_server_does_not_have(clinic: Clinic, simulated_root: SimulatedRoot) -> None:
+    """Its root is served, and evidence names roots alone: only the server can tell the name."""
+    with case.live(case.machine(simulated_root)) as server:
+        server.serve_instead(case.ROOT, "lung")
+        ran = clinic.check(server.target)
+        assert ran.status == 0
+        assert f"  ABSENT  {MODEL}: the server has its root, but under another name" in ran.out
+        assert "serves" not in ran.out
+        assert "hint: " in ran.err
+        told = clinic.check(server.target, "--json").json
+        assert (told["models"], told["served"], [*told["absent"]]) == ({}, [], [MODEL])
 
 
 def test_every_danger_is_in_every_verdict(clinic: Clinic, simulated_root: SimulatedRoot) -> None:

@@ -152,6 +152,11 @@ class LiveServer:
             "1": ServedSession(name, "1", root, self.model)  # type: ignore[arg-type]
         }
 
+    def serve_also(self, root: bytes, version: str, name: str = MODEL) -> None:
+        """One more model, or one more version of one."""
+        served = ServedSession(name, version, root, self.model)  # type: ignore[arg-type]
+        self.registry._models.setdefault(name, {})[version] = served
+
     def stop(self) -> None:
         self.model.gate.set()
         self._loop.run(self._server.stop(None))
