@@ -18,6 +18,7 @@ import httpx
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.token import MAX_JWKS_BYTES, MAX_TOKEN_BYTES, TokenKeys
 from sealserve.keys.deadline import Deadline
+from sealserve.keys.unreachable import Peer
 from sealserve.native.errors import ReleaseError, UnavailableError
 
 API_VERSION = "2022-08-01"  # first version with SevSnpVm in the published API specification
@@ -68,6 +69,7 @@ class AttestationService:
         """
         self.url = url.rstrip("/")
         self._takes_crl = takes_crl
+        self._peer = Peer(f"the attestation service {self.url}", ours=tls is not None)
         self._deadline_seconds = deadline_seconds
         self._pause = pause
         self._client = httpx.Client(
@@ -135,8 +137,9 @@ class AttestationService:
                 ) as response:
                     answer = self._read(response, limit)
             except httpx.TransportError as error:
-                what = "did not finish its answer in time" if deadline.passed else str(error)
-                raise UnavailableError(f"{self.url} does not answer: {what}") from error
+                if deadline.passed:
+                    raise self._peer.silent("it did not finish its answer in time") from error
+                raise self._peer.failure(error) from error
         if response.status_code == httpx.codes.OK:
             return answer
         raise self._refusal(response, answer)
@@ -151,14 +154,13 @@ class AttestationService:
         return bytes(answer)
 
     def _refusal(self, response: httpx.Response, answer: bytes) -> ReleaseError | UnavailableError:
-        status = response.status_code
+        status, told = response.status_code, told_by(answer[:_MAX_ERROR_BYTES])
         if status in RETRIED:
             after = response.headers.get("Retry-After", "")
             seconds = float(after) if after.isdigit() and len(after) < 6 else 0.0
             return UnavailableError(
-                f"{self.url} answered HTTP {status}", retry_after_seconds=seconds
+                f"{self.url} answered HTTP {status}: {told}", retry_after_seconds=seconds
             )
-        told = told_by(answer[:_MAX_ERROR_BYTES])
         return ReleaseError(
             f"{self.url} refused to attest (HTTP {status}): {told}", denied=f"{self.url}: {told}"
         )

@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from sealserve.keys.keyid import host_and_port
-from sealserve.native.errors import ConfigError, ReleaseError, UnavailableError
+from sealserve.keys.unreachable import Peer
+from sealserve.native.errors import ConfigError, ReleaseError
 
 HANDSHAKE_SECONDS = 10.0
 _MAX_CERTIFICATE_BYTES = 16 * 1024
@@ -126,4 +127,4 @@ def _shown_chain(host: str) -> list[bytes]:
             chain = encrypted._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
             return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain]
     except OSError as error:
-        raise UnavailableError(f"no TLS handshake with {host}: {error}") from error
+        raise Peer.vault(host, ours=True).failure(error) from error

@@ -16,6 +16,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 
 from sealserve.keys.deadline import Deadline
+from sealserve.keys.unreachable import Peer
 from sealserve.native.errors import ReleaseError, UnavailableError
 
 CONNECT_SECONDS = 5.0
@@ -25,7 +26,9 @@ LONGEST_PAUSE_SECONDS = 8.0
 _PIECE_BYTES = 16 * 1024
 
 
-def transport(authority_path: str | None, *, answer_seconds: float) -> RequestsTransport:
+def transport(
+    peer: Peer, authority_path: str | None, *, answer_seconds: float
+) -> RequestsTransport:
     """For one vault. authority_path: PEM of the only CA; None is the public ones.
 
     Neither proxies nor CA bundles of the environment count: nobody measured it.
@@ -33,7 +36,7 @@ def transport(authority_path: str | None, *, answer_seconds: float) -> RequestsT
     session = requests.Session()
     session.trust_env = False
     session.headers["Accept-Encoding"] = "identity"
-    session.mount("https://", _Bounded(answer_seconds))
+    session.mount("https://", _Bounded(peer, answer_seconds))
     return RequestsTransport(
         session=session,
         connection_verify=authority_path or True,
@@ -67,8 +70,9 @@ class _Pool(HTTPSConnectionPool):
 
 
 class _Bounded(HTTPAdapter):
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, peer: Peer, seconds: float) -> None:
         super().__init__(max_retries=0)
+        self._peer = peer
         self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
         self._seconds = seconds
 
@@ -81,17 +85,19 @@ class _Bounded(HTTPAdapter):
                 response.raw = _Read(_body(response))
             except requests.ConnectionError as error:
                 if deadline.passed:
-                    raise _too_late(request.url) from error
+                    raise self._too_late() from error
+                failure = self._peer.failure(error)
+                if isinstance(failure, ReleaseError):  # asking again, as the SDK would, is no use
+                    raise failure from error
                 raise
             finally:
                 _DEADLINE.reset(set_before)
         if deadline.passed:  # headers that were cut off look whole to http.client
-            raise _too_late(request.url)
+            raise self._too_late()
         return response
 
-
-def _too_late(url: str) -> UnavailableError:
-    return UnavailableError(f"{url} does not answer: it did not finish its answer in time")
+    def _too_late(self) -> UnavailableError:
+        return self._peer.silent("it did not finish its answer in time")
 
 
 class _Read(io.BytesIO):

@@ -29,6 +29,7 @@ from sealserve.keys.attest import printable, told_by
 from sealserve.keys.authority import Authority
 from sealserve.keys.keyid import KeyId
 from sealserve.keys.session import ReleaseRequest
+from sealserve.keys.unreachable import Peer
 from sealserve.native.errors import ConfigError, ReleaseError, SealserveError, UnavailableError
 
 DEADLINE_SECONDS = 60.0  # for the retries of one call
@@ -86,6 +87,7 @@ class Vault:
         check that the challenge is for this vault's domain.
         """
         self.host = host
+        self._peer = Peer.vault(host, ours=authority is not None)
         self._authority = authority  # keeps the path below alive
         self._client = KeyClient(
             f"https://{host}",
@@ -95,7 +97,9 @@ class Vault:
             permit_redirects=False,
             retry_policy=bounded.Patience(retry_total=retries, timeout=DEADLINE_SECONDS),
             transport=bounded.transport(
-                authority.path if authority else None, answer_seconds=answer_seconds
+                self._peer,
+                authority.path if authority else None,
+                answer_seconds=answer_seconds,
             ),
         )
 
@@ -198,11 +202,11 @@ class Vault:
         if isinstance(error, ResourceNotFoundError):
             return NoSuchKeyError(f"{self.host}: {_told(error)}", denied=f"{self.host}: {what}")
         if isinstance(error, (ServiceRequestError, ServiceResponseError)):
-            return UnavailableError(f"{self.host} does not answer: {printable(str(error))[:300]}")
+            return self._peer.failure(error.inner_exception or error)
         status = error.status_code if isinstance(error, HttpResponseError) else None
         if status == 429 or (status or 0) >= 500:
             return UnavailableError(
-                f"{self.host} answered HTTP {status} to {what}",
+                f"{self.host} answered HTTP {status} to {what}: {_told(error)}",
                 retry_after_seconds=_retry_after(error),
             )
         told = _told(error)

@@ -204,6 +204,12 @@ def test_never_now_ends_with_the_deadline(told, evidence):
         told(lambda request: Reply(503), deadline_seconds=0.1).service.attest(evidence)
 
 
+def test_the_reason_for_not_now_is_told(told, evidence):
+    full = Reply.of({"error": {"message": "the disk is full"}}, 503)
+    with pytest.raises(UnavailableError, match="HTTP 503: the disk is full"):
+        told(lambda request: full, deadline_seconds=0.1).service.attest(evidence)
+
+
 def test_silence_ends_with_the_deadline(told, evidence):
     case = told(lambda request: case.server.silence(), deadline_seconds=SHORT)
     with pytest.raises(UnavailableError, match="does not answer"):
@@ -246,21 +252,23 @@ def test_nobody_there(ca, evidence):
         tls=Authority(ca.certificate).tls(),
         deadline_seconds=0.1,
     )
-    with pytest.raises(UnavailableError, match="does not answer"):
+    with pytest.raises(UnavailableError, match="does not answer: connection refused") as caught:
         service.attest(evidence)
+    assert "sealserve trustd run" in caught.value.hint
     service.close()
 
 
 def test_another_authority_hears_nothing(told, other_ca, evidence):
     case = told(lambda request: GOOD, trusted=other_ca, deadline_seconds=0.1)
-    with pytest.raises(UnavailableError, match="certificate"):
+    with pytest.raises(ReleaseError, match="a certificate of another authority than"):
         case.service.attest(evidence)
+    assert not case.pauses
     assert case.server.requests == []
 
 
 def test_a_certificate_for_another_host_hears_nothing(told, evidence):
     case = told(lambda request: GOOD, names=("127.0.0.2",), deadline_seconds=0.1)
-    with pytest.raises(UnavailableError, match="certificate"):
+    with pytest.raises(ReleaseError, match="a certificate we refuse: IP address mismatch"):
         case.service.attest(evidence)
     assert case.server.requests == []
 

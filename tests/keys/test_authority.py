@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import threading
 
 import pytest
 from cryptography import x509
@@ -66,8 +68,6 @@ def test_the_authority_of_another_chain_can_be_shown_and_does_not_help(ca, other
 
 
 def connect(server, authority):
-    import socket
-
     host, port = server.server_address[:2]
     with (
         socket.create_connection((host, port)) as plain,
@@ -90,8 +90,30 @@ def test_the_path_names_this_certificate_and_no_file(ca):
 
 
 def test_nobody_there():
-    with pytest.raises(UnavailableError, match="no TLS handshake"):
-        Authority.from_handshake(f"127.0.0.1:{free_port()}", "0" * 64)
+    host = f"127.0.0.1:{free_port()}"
+    with pytest.raises(UnavailableError) as caught:
+        Authority.from_handshake(host, "0" * 64)
+    assert caught.value.message == f"the vault trustd:{host} does not answer: connection refused"
+    assert "sealserve trustd run" in caught.value.hint
+
+
+def test_somebody_there_who_speaks_no_tls():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_greet, args=(listener,))
+        thread.start()
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(UnavailableError) as caught:
+            Authority.from_handshake(host, "0" * 64)
+        thread.join()
+    assert "does not answer: no TLS there" in caught.value.message
+    assert "_ssl.c" not in caught.value.message
+
+
+def _greet(listener):
+    peer, _ = listener.accept()
+    with peer:
+        peer.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        peer.recv(4096)
 
 
 def of_version_67(certificate):

@@ -273,8 +273,10 @@ def test_a_refusal_by_status(status, error, told):
     with pytest.raises(error) as caught:
         ours.release(REQUEST)
     if error is ReleaseError:
-        assert "the policy says no" in str(caught.value) + caught.value.denied
         assert caught.value.denied
+        assert "the policy says no" in str(caught.value) + caught.value.denied
+    else:
+        assert "the policy says no" in str(caught.value)
     assert TOKEN not in str(caught.value)
 
 
@@ -334,25 +336,36 @@ BROKEN = {
 @pytest.mark.parametrize("pieces", BROKEN.values(), ids=BROKEN)
 def test_an_answer_that_is_none(pieces, told):
     _, ours = told(lambda request: Raw(pieces))
-    with pytest.raises(UnavailableError):
+    with pytest.raises(UnavailableError) as caught:
         ours.release(REQUEST)
+    for internal in ("object at 0x", "HTTPSConnectionPool", "_Pool", "("):
+        assert internal not in caught.value.message.partition("broke off (")[0]
 
 
 def test_nobody_there(client):
-    with pytest.raises(UnavailableError, match="does not answer"):
-        client(f"127.0.0.1:{free_port()}").release(REQUEST)
+    host = f"127.0.0.1:{free_port()}"
+    with pytest.raises(UnavailableError) as caught:
+        client(host).release(REQUEST)
+    assert caught.value.message == f"the vault trustd:{host} does not answer: connection refused"
+    assert "sealserve trustd run" in caught.value.hint
+
+
+def test_a_name_nobody_knows(client):
+    with pytest.raises(UnavailableError, match="does not answer: its name cannot be resolved"):
+        client("nobody.invalid").release(REQUEST)
 
 
 def test_another_authority_hears_nothing(told, other_ca):
-    server, ours = told(lambda request: Reply.of({"value": "x"}), trusted=other_ca)
-    with pytest.raises(UnavailableError):
+    """At once: more attempts would find the same certificate."""
+    server, ours = told(lambda request: Reply.of({"value": "x"}), trusted=other_ca, retries=3)
+    with pytest.raises(ReleaseError, match="a certificate of another authority than"):
         ours.release(REQUEST)
-    assert server.requests == []
+    assert (server.requests, server.connections) == ([], 1)
 
 
 def test_a_certificate_for_another_host_hears_nothing(told):
     server, ours = told(lambda request: Reply.of({"value": "x"}), "127.0.0.2")
-    with pytest.raises(UnavailableError):
+    with pytest.raises(ReleaseError, match="a certificate we refuse: IP address mismatch"):
         ours.release(REQUEST)
     assert server.requests == []
 
