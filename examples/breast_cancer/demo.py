@@ -27,6 +27,7 @@ PATIENTS = HERE / "patients.npy"
 NAME = "breast-cancer"
 SELF = [sys.executable, "-I", "-m", "sealserve"]
 SAMPLE_BYTES = 64
+INTERRUPTED = 130
 
 
 @dataclass
@@ -64,6 +65,9 @@ def main() -> int:
     except SurpriseError as surprise:
         stage.console.print(f"\nthe demo did not go as told: {surprise}", style="bold red")
         return 1
+    except KeyboardInterrupt:
+        stage.console.print("\ninterrupted; nothing is left running", style="bold")
+        return INTERRUPTED
     finally:
         stage.stop_everything()
         shutil.rmtree(workdir)

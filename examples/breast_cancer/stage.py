@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,8 @@ from rich.rule import Rule
 from rich.text import Text
 
 HERE = Path(__file__).resolve().parent
-WIDTH = 100
+# A page that fits the terminal, and a hundred columns where there is none.
+WIDTH = min(100, max(60, shutil.get_terminal_size((100, 24)).columns))
 READY_SECONDS = 45
 STOP_SECONDS = 10
 
@@ -51,7 +53,7 @@ class Stage:
         self.steps += 1
         seconds = time.monotonic() - self.started
         self.console.print(f"\n[bold cyan]{self.steps:2}[/]  [bold]{who}[/]: {what}", end="")
-        self.console.print(f"  [dim]{seconds:.1f} s[/]")
+        self.console.print(f"  [dim]at {seconds:.1f} s[/]")
 
     def note(self, text: str) -> None:
         self._lines(text, "    ", "      ")

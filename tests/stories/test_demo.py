@@ -26,7 +26,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     ran = subprocess.run(
         [sys.executable, ROOT / "examples/breast_cancer/demo.py"],
         cwd=temporary,
-        env={**os.environ, "TMPDIR": str(temporary)},
+        env={**os.environ, "TMPDIR": str(temporary), "COLUMNS": "100"},
         capture_output=True,
         text=True,
         timeout=180,
