@@ -58,7 +58,7 @@ clean:
 
 setup: $(STAMPS)/built
 
-$(VENV)/bin/python: $(STAMPS)/debian-build
+$(VENV)/bin/python: | $(STAMPS)/debian-build
 	test -x $@ || $(PYTHON) -m venv $(VENV)
 
 $(STAMPS)/deps: pyproject.toml | $(VENV)/bin/python
