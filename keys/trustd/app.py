@@ -145,7 +145,10 @@ def _api_version(request: Request) -> str:
 
 
 def _refusal(request: Request, refused: Refused) -> Response:
-    if refused.status != 401:  # the first request of every SDK is one, and says nothing
+    # The first request of every SDK is a 401 and says nothing. Only its owner gets to hear that a
+    # key is not there, and `publish` looks before it makes one.
+    looked = refused.status == 404 and request.method in ("GET", "HEAD")
+    if refused.status != 401 and not looked:
         log(
             Event.REFUSED,
             what=request.url.path[:200],

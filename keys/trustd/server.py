@@ -47,8 +47,9 @@ class Ready:
     def line(self) -> str:
         """The one line of `trustd run` on stdout."""
         kind = "simulated, proves nothing about hardware" if self.platform == SIMULATED else "real"
+        place = "" if self.listen == self.address else f" on {self.listen}"
         return (
-            f"ready: attestation service and key vault {self.address} on {self.listen}; "
+            f"ready: attestation service and key vault {self.address}{place}; "
             f"machines {kind}; ca sha256 {self.ca_sha256}"
         )
 
