@@ -67,7 +67,7 @@ def _say_who_lost(key: _Noting, sealed: SealedModel, identity: Path | None) -> N
     after = {(slot.kind, slot.recipient) for slot in sealed.slots}
     lost = [slot for slot in key.slots if (slot.kind, slot.recipient) not in after]
     for slot in lost:
-        say(f"slot of {slot.kind} {slot.recipient} removed")
+        say(f"slot of {slot.owner} removed")
     if lost:
         say("hint: `rewrap --keep --key hpke:YOU.pub` adds somebody and removes nobody")
     ours = key.opener.recipient.id if isinstance(key.opener, HpkeIdentity) else ""

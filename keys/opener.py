@@ -120,7 +120,7 @@ class VaultOpener:
             return False
 
     def _nothing_for_us(self, slots: Sequence[Slot]) -> ReleaseError:
-        foreign = [f"{slot.kind} {slot.recipient}" for slot in slots]
+        foreign = [slot.owner for slot in slots]
         return ReleaseError(
             f"no slot belongs to the vault {self.config.vault}; the file has slots for "
             f"{', '.join(foreign) or 'nobody'}",

@@ -200,7 +200,11 @@ class Vault:
                 hint="which token or identity is configured here, and what role does it have?",
             )
         if isinstance(error, ResourceNotFoundError):
-            return NoSuchKeyError(f"{self.host}: {_told(error)}", denied=f"{self.host}: {what}")
+            return NoSuchKeyError(
+                f"{self.host}: {_told(error)}",
+                denied=f"{self.host}: {what}",
+                hint="its owner makes it with `sealserve publish` or `sealserve key create`",
+            )
         if isinstance(error, (ServiceRequestError, ServiceResponseError)):
             return self._peer.failure(error.inner_exception or error)
         status = error.status_code if isinstance(error, HttpResponseError) else None

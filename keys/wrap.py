@@ -132,7 +132,7 @@ class HpkeIdentity:
         return SecretBuffer.from_bytes(plain) if len(plain) == KEY_BYTES else None
 
     def _not_addressed(self, slots: Sequence[Slot]) -> ReleaseError:
-        others = ", ".join(f"{slot.kind} {slot.recipient}" for slot in slots) or "nobody"
+        others = ", ".join(slot.owner for slot in slots) or "nobody"
         return ReleaseError(
             f"no slot is addressed to hpke {self.recipient.id} ({self.recipient.suite}); "
             f"the file has slots for {others}",

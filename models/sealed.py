@@ -79,7 +79,7 @@ class SealedModel:
 
     def explain(self) -> str:
         """The same facts for people, a line each."""
-        slots = [f"{slot.kind} {slot.recipient} ({slot.algorithm})" for slot in self.slots]
+        slots = [f"{slot.owner} ({slot.algorithm})" for slot in self.slots]
         facts = {
             "file": self.path,
             "model": f"{self.name}, version {self.version}, sealed {self.created}",

@@ -25,6 +25,11 @@ class Slot:
     algorithm: str
     wrapped: bytes
 
+    @property
+    def owner(self) -> str:
+        """Whose it is, for people: vaults of every kind speak Azure's format."""
+        return f"{'vault' if self.kind == 'azure' else self.kind} {self.recipient}"
+
 
 class Recipient(Protocol):
     """Somebody a model's key can be wrapped to."""

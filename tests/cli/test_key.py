@@ -157,6 +157,7 @@ def test_showing_makes_nothing(desk: VaultDesk) -> None:
     ran = show(desk)
     assert (ran.status, ran.out) == (7, "")
     assert "was not found in this key vault" in ran.err
+    assert "hint: its owner makes it with `sealserve publish` or `sealserve key create`" in ran.err
     assert desk.versions == []
 
 

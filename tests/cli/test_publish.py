@@ -95,7 +95,13 @@ def test_what_it_tells_programs(desk: VaultDesk, root: str, trustd: LocalTrustd)
 
 def test_what_it_tells_people(desk: VaultDesk, root: str) -> None:
     ran = publish(desk)
-    for words in (root, desk.kids[0], desk.host_data(), "RSA, 3072 bits", "released to whoever"):
+    for words in (
+        root,
+        f"vault {desk.kids[0]} (RSA-OAEP-256)",
+        desk.host_data(),
+        "RSA, 3072 bits",
+        "released to whoever",
+    ):
         assert words in ran.out
     assert "one key per release policy" in ran.err
     assert desk.trustd.owner not in ran.out + ran.err
@@ -216,12 +222,19 @@ def test_sealing_and_rewrapping_take_the_same_way_to_a_key(desk: VaultDesk, root
     to_the_key = ("--key", desk.reference)
     missing = desk.vault("rewrap", "net.sealed", "--identity", "me.key", "--keep", *to_the_key)
     assert (missing.status, desk.versions) == (7, [])
+    assert "sealserve key create" in missing.err
     publish(desk, "-o", "published.sealed")
     told = desk.seal(*to_the_key, "--connection", "connection.toml", "--json", out="again.sealed")
     assert recipients(told) == [desk.me.recipient.id, *desk.kids]
     kept = desk.vault("rewrap", "net.sealed", "--identity", "me.key", "--keep", *to_the_key,
                       "--json")  # fmt: skip
     assert recipients(kept) == [desk.me.recipient.id, desk.you.recipient.id, *desk.kids]
+
+
+def test_a_vault_that_loses_its_slot_is_named(desk: VaultDesk, root: str) -> None:
+    publish(desk)
+    ran = desk.run("rewrap", "net.sealed", "--identity", "me.key", "--key", "hpke:me.key.pub")
+    assert f"slot of vault {desk.kids[0]} removed" in ran.err
 
 
 # ---- refusals: no key in the vault, and the file as it was
