@@ -7,10 +7,15 @@ called, so that `serve` can harden its process before anything heavy is loaded.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 import click
 
+from sealserve.cli.output import not_written, say
 from sealserve.native.errors import ConfigError, SealserveError
 
 VERBS = {
@@ -33,7 +38,31 @@ INTERRUPTED = 130
 UNFORESEEN = 70
 
 
+class _BrokenPipe(Exception):  # noqa: N818 - a letter past click
+    """click leaves with 1 and no word for every BrokenPipeError, be it of a socket of ours."""
+
+    def __init__(self, error: BrokenPipeError) -> None:
+        super().__init__()
+        self.error = error
+
+
+@contextmanager
+def _past_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _BrokenPipe(error) from error
+
+
 class _Verbs(click.Group):
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _past_click():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _past_click():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
 
@@ -57,7 +86,10 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and leave with the exit code of what happened."""
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        _flushed(stream)
+    sys.exit(status)
 
 
 def run(arguments: list[str]) -> int:
@@ -65,19 +97,43 @@ def run(arguments: list[str]) -> int:
     try:
         status = cli.main(arguments, prog_name="sealserve", standalone_mode=False)
     except SealserveError as error:
-        click.echo(f"sealserve: {error}", err=True)
-        return error.exit_code
+        return _told(error)
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("sealserve: interrupted", err=True)
+        say("sealserve: interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        return 0
+    except _BrokenPipe as broken:
+        return _unwritten(broken.error)
+    except (OSError, UnicodeError) as error:
+        return _unwritten(error)
     except Exception as error:  # the last line of defence: a bug of ours must not print secrets
         return _missing_extra(error) or _unforeseen(error)
     return status if isinstance(status, int) else 0
+
+
+def _told(error: SealserveError) -> int:
+    say(f"sealserve: {error}")
+    return error.exit_code
+
+
+def _unwritten(error: OSError | UnicodeError) -> int:
+    meant = not_written(error)
+    if meant is None:
+        return _unforeseen(error)
+    return 0 if isinstance(error, BrokenPipeError) else _told(meant)  # `head` had enough
+
+
+def _flushed(stream: TextIO | None) -> None:
+    """What could not be written stays in a buffer; Python would try again, and exit with 120."""
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 # Which extra brings the package that a verb could not import.
@@ -104,15 +160,15 @@ def _missing_extra(error: Exception) -> int:
     extra = EXTRAS.get(package)
     if extra is None:
         return 0
-    click.echo(f"sealserve: this needs the package {package}, which is not installed", err=True)
-    click.echo(f"hint: pip install 'sealserve[{extra}]'", err=True)
+    say(f"sealserve: this needs the package {package}, which is not installed")
+    say(f"hint: pip install 'sealserve[{extra}]'")
     return ConfigError.exit_code
 
 
 def _unforeseen(error: Exception) -> int:
     place = f"{type(error).__name__} at {_where(error)}"
-    click.echo(f"sealserve: unforeseen {place}", err=True)
-    click.echo("hint: this is a bug in sealserve; please report it with that line", err=True)
+    say(f"sealserve: unforeseen {place}")
+    say("hint: this is a bug in sealserve; please report it with that line")
     return UNFORESEEN
 
 

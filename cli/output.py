@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import click
+
+from sealserve.native.errors import UnavailableError
 
 Progress = Callable[[int, int], None]
 
@@ -20,8 +23,25 @@ def emit(result: Mapping[str, object], text: str, *, as_json: bool) -> None:
 
 
 def say(words: str) -> None:
-    """Tell the person something that is not the result."""
-    click.echo(words, err=True)
+    """Tell the person something that is not the result, if it can be told."""
+    with suppress(OSError):
+        click.echo(words, err=True)
+
+
+def not_written(error: OSError | UnicodeError) -> UnavailableError | None:
+    """What it means that a result could not be written; None if `error` is of something else.
+
+    Results leave through `click.echo`, and so do help and version, which click itself prints.
+    """
+    frames = traceback.walk_tb(error.__traceback__)
+    if not any(frame.f_code is click.echo.__code__ for frame, _ in frames):
+        return None
+    if isinstance(error, OSError):
+        return UnavailableError(f"cannot write the result: {error.strerror or error}")
+    return UnavailableError(
+        "cannot write the result: it has a character that this output does not take",
+        hint="set PYTHONIOENCODING=utf-8, or ask for --json, which is ASCII",
+    )
 
 
 def printable(words: str) -> str:
