@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, unwritten
 
 
 def read(path: Path, limit: int) -> bytes:
@@ -23,12 +24,12 @@ def read(path: Path, limit: int) -> bytes:
 
 
 def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
-    """Write beside the target, then rename. Raises ConfigError; then nothing has changed.
+    """Write beside the target, then rename. Raises as `unwritten`; then nothing has changed.
 
     inputs: files that were read to make this one, and that it must not replace.
     """
     require_other(path, inputs)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = _beside(path)
     try:
         with partial.open("xb") as file:
             file.write(data)
@@ -36,7 +37,18 @@ def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder is none, there is nothing to remove
+            partial.unlink(missing_ok=True)
+        raise unwritten(error, str(path)) from error
+
+
+def check_place(path: Path) -> None:
+    """ConfigError if `write` cannot make a file there; before what it holds has cost anything."""
+    probe = _beside(path)
+    try:
+        probe.open("xb").close()
+        probe.unlink()
+    except OSError as error:
         raise ConfigError(f"cannot be written: {error.strerror}", file=str(path)) from error
 
 
@@ -44,6 +56,10 @@ def require_other(path: Path, inputs: Collection[Path]) -> None:
     """ConfigError if writing to `path` would replace one of these files."""
     if any(_same(path, other) for other in inputs):
         raise ConfigError("is also an input", file=str(path), hint="choose another -o")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
 
 from sealserve.models.draft import partial_beside
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, unwritten
 
 MAX_KEY_FILE_BYTES = 16 * 1024  # an ML-KEM-768 public key is 1.7 KiB of PEM
 PrivatePart = mlkem.MLKEM768PrivateKey | x25519.X25519PrivateKey
@@ -36,8 +37,9 @@ _Part = TypeVar("_Part")
 
 
 def write_new(path: Path, data: bytes, *, mode: int) -> None:
-    """Create `path` with this mode and content. Raises ConfigError if it exists or cannot be.
+    """Create `path` with this mode and content.
 
+    Raises ConfigError if it exists or cannot be, UnavailableError if it cannot be now.
     It has its name only once it is complete and on the disk.
     """
     partial = partial_beside(path)
@@ -52,9 +54,10 @@ def write_new(path: Path, data: bytes, *, mode: int) -> None:
             hint="choose another name, or move the old file away yourself",
         ) from None
     except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror}", file=str(path)) from error
+        raise unwritten(error, str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder is none, there is nothing to remove
+            partial.unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import mlkem, padding, rsa, x2551
 from sealserve.keys import keyfile
 from sealserve.keys.keyid import KeyId
 from sealserve.models.slots import Slot
-from sealserve.native.errors import ConfigError, IntegrityError, ReleaseError
+from sealserve.native.errors import ConfigError, IntegrityError, ReleaseError, SealserveError
 from sealserve.native.secret import SecretBuffer
 
 KEY_BYTES = 32
@@ -169,7 +169,7 @@ def oaep_256() -> padding.OAEP:
 
 
 def new_identity(path: Path, suite: str = HYBRID) -> HpkeIdentity:
-    """Make a key pair: `path` (private, mode 0600) and `path`.pub. Raises ConfigError.
+    """Make a key pair: `path` (private, mode 0600) and `path`.pub. Raises as `write_new`.
 
     Neither file may exist; if the second cannot be written the first is removed again.
     """
@@ -182,7 +182,7 @@ def new_identity(path: Path, suite: str = HYBRID) -> HpkeIdentity:
     public = keyfile.public_pem(tuple(part.public_key() for part in parts))
     try:
         keyfile.write_new(path.with_name(path.name + ".pub"), public, mode=0o644)
-    except ConfigError:
+    except SealserveError:
         path.unlink()
         raise
     return HpkeIdentity(parts)

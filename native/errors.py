@@ -16,6 +16,7 @@ Exit code 70 is left to the unforeseen and 2 to usage. Misuse of a function stay
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -128,6 +129,33 @@ class UnavailableError(SealserveError):
     def __init__(self, message: str, *, retry_after_seconds: float = 0.0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after_seconds = retry_after_seconds
+
+
+# A place that may take the same file at another time: full, over a quota or a limit, read-only
+# until it is mounted anew, failing, or out of memory and descriptors.
+_NOT_NOW = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EROFS,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
+)
+
+
+def unwritten(
+    error: OSError, file: str, what: str = "cannot be written"
+) -> ConfigError | UnavailableError:
+    """What it means that a file could not be made: not now, or never under this name."""
+    message = f"{what}: {error.strerror}"
+    if error.errno in _NOT_NOW:
+        hint = "nothing was left behind; make room or choose another place"
+        return UnavailableError(f"{file}: {message}", hint=hint)
+    return ConfigError(message, file=file)
 
 
 def _both_sides(message: str, seen: str, wanted: str) -> str:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation.certs import Certificate
 from sealserve.attestation.simulated import issue
-from sealserve.native.errors import ConfigError, EvidenceError
+from sealserve.native.errors import ConfigError, EvidenceError, unwritten
 
 FILE_NAME: Final = "simulated-root.pem"
 _HEADER: Final = b"# Root of a simulated platform. It proves nothing about hardware.\n"
@@ -77,18 +77,21 @@ class SimulatedRoot:
         """The root kept in this directory; made there on first use.
 
         Of several processes that come first together, one makes it and all use it. Raises
-        ConfigError if the directory cannot be used or the file in it is not a simulated root.
+        ConfigError if the directory cannot be used or the file in it is not a simulated root,
+        UnavailableError if there is no room; directories made for it are then removed again.
         """
         file = Path(directory) / FILE_NAME
+        made = [each for each in file.parents if not os.path.lexists(each)]
         try:
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not file.exists():
                 _publish(cls.create(datetime.now(UTC)), file)
             data = file.read_bytes()
         except OSError as error:
-            raise ConfigError(
-                f"cannot keep a simulated root here: {error.strerror}", file=str(file)
-            ) from error
+            with contextlib.suppress(OSError):  # somebody else uses it already
+                for each in made:
+                    each.rmdir()
+            raise unwritten(error, str(file), "cannot keep a simulated root here") from error
         return _parse(data, file)
 
 

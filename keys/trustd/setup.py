@@ -22,7 +22,7 @@ from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.records import MASTER_KEY_BYTES, Records
 from sealserve.keys.trustd.state import State
 from sealserve.models.draft import partial_beside
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, UnavailableError, unwritten
 
 _TOKEN_BYTES = 32
 _RSA_BITS = 3072
@@ -45,7 +45,7 @@ class Wanted:
 def init(directory: Path, wanted: Wanted, now: datetime) -> Connection:
     """Make the service; the owner's way to it, with the only copy of the owner's token.
 
-    Raises ConfigError; then the folder is as it was.
+    Raises ConfigError, UnavailableError; then the folder is as it was.
     """
     token = base64.urlsafe_b64encode(os.urandom(_TOKEN_BYTES)).rstrip(b"=").decode()
     state = _new_state(wanted, token, now)
@@ -59,7 +59,10 @@ def init(directory: Path, wanted: Wanted, now: datetime) -> Connection:
         _fill(Folder(partial), state, connection)
         partial.rename(directory)  # the kernel refuses to replace a folder that is not empty
     except OSError as error:
-        raise ConfigError(f"cannot be made: {error.strerror}", file=str(directory)) from error
+        raise unwritten(error, str(directory), "cannot be made") from error
+    except UnavailableError as error:  # it names a file in a folder that nobody else knows
+        error.message = error.message.replace(str(partial), str(directory))
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return connection

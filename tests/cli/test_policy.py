@@ -108,7 +108,7 @@ def test_a_full_disk_leaves_the_old_policy(writer: Writer) -> None:
         (disk / "policy.rego").write_bytes(b"before")
         words = [str(n) * 1000 for n in range(100)]
         arguments = ("generate", "--process", "-o", "disk/policy.rego", "--", *words)
-        writer.refused(8, arguments, "policy.rego: cannot be written: ")
+        writer.refused(10, arguments, "policy.rego: cannot be written: ", "hint: ")
         assert [path.name for path in disk.iterdir()] == ["policy.rego"]
         assert (disk / "policy.rego").read_bytes() == b"before"
 
@@ -146,6 +146,10 @@ BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "a folder that is not there": (
         ("-o", "nowhere/policy.rego", "--", "serve"),
         ("nowhere/policy.rego: cannot be written",),
+    ),
+    "a folder that is a file": (
+        ("-o", "/etc/hostname/policy.rego", "--", "serve"),
+        ("/etc/hostname/policy.rego: cannot be written: Not a directory",),
     ),
 }
 

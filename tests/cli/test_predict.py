@@ -267,13 +267,34 @@ def test_a_full_disk_leaves_nothing(
         cramped(tmp_path / "disk", 512) as disk,
     ):
         ran = clinic.predict(server.target, "--input", X, "-o", "disk/out.npz")
-        refused(ran, 8, "out.npz: cannot be written: ")
+        refused(ran, 10, "out.npz: cannot be written: ")
         assert list(disk.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there(clinic: Clinic, server: LiveServer) -> None:
-    ran = clinic.predict(server.target, "--input", X, "-o", "nowhere/out.npz")
-    refused(ran, 8, "nowhere/out.npz: cannot be written: No such file or directory")
+PLACES = {
+    "a folder that is not there": ("nowhere/out.npz", "cannot be written: No such file"),
+    "a folder that is a file": ("x.npy/out.npz", "cannot be written: Not a directory"),
+    "a folder of the system's": ("/proc/out.npz", "cannot be written: "),
+    "a name that is too long": (f"{'n' * 251}.npz", "cannot be written: File name too long"),
+    "another kind of file": ("out.csv", "written as .npz alone, not as .csv\nhint: -o out.npz"),
+    "no kind of file": ("out", "written as .npz alone"),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_place_that_takes_no_answer_is_told_before_data_leaves(
+    clinic: Clinic, server: LiveServer, name: str
+) -> None:
+    before = clinic.files
+    server.record.calls.clear()
+    out, words = PLACES[name]
+    refused(clinic.predict(server.target, "--input", X, "-o", out), 8, out, words)
+    assert server.record.calls == []
+    assert clinic.files == before
+
+
+def test_a_suffix_in_capitals(clinic: Clinic, server: LiveServer) -> None:
+    assert clinic.predict(server.target, "--input", X, "-o", "OUT.NPZ").status == 0
 
 
 def test_a_failure_leaves_no_file(clinic: Clinic, simulated_root: SimulatedRoot) -> None:

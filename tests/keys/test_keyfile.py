@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sealserve.keys import HpkeIdentity, HpkeRecipient, keyfile, new_identity
 from sealserve.keys.wrap import CLASSIC, HYBRID
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, UnavailableError
 
 PLAIN = serialization.NoEncryption()
 PKCS8 = serialization.PrivateFormat.PKCS8
@@ -77,9 +77,29 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConfigError, match="No space left"):
+    with pytest.raises(UnavailableError, match="No space left"):
         new_identity(tmp_path / "me.key", CLASSIC)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full_at_the_second_file_leaves_no_half_pair(tmp_path, monkeypatch):
+    write_new = keyfile.write_new
+
+    def full(path, data, *, mode):
+        if path.suffix == ".pub":
+            raise UnavailableError("no room")
+        write_new(path, data, mode=mode)
+
+    monkeypatch.setattr(keyfile, "write_new", full)
+    with pytest.raises(UnavailableError):
+        new_identity(tmp_path / "me.key", CLASSIC)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
+        new_identity(tmp_path / "file" / "me.key", CLASSIC)
 
 
 def test_an_unknown_suite_is_refused(tmp_path):
