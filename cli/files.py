@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Collection
 from contextlib import suppress
+from contextlib import suppress
 from pathlib import Path
 
 from sealserve.native.errors import ConfigError, unwritten
@@ -38,7 +39,8 @@ def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):  # where its folder is none, there is nothing to remove
-            partial.unlink(missing_ok=True)
+            with suppress(OSError):  # where it could not be made it cannot be removed either
+            partial.unlink()
         raise unwritten(error, str(path)) from error
 
 
@@ -59,6 +61,8 @@ def require_other(path: Path, inputs: Collection[Path]) -> None:
 
 
 def _beside(path: Path) -> Path:
+    if not path.name:
+        raise ConfigError(f"{str(path)!r} is no file name")
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 

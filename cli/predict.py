@@ -80,7 +80,7 @@ def command(
     given = _inputs(inputs)
     read = [trust_file, *_files(inputs)]
     if out is not None:
-        files.require_other(out, read)
+        _check_out(out, read)
     with connect(target, trust, timeout_seconds=timeout_seconds) as client:
         _warn(client.verdict)
         answers = client.predict(
@@ -96,6 +96,18 @@ def command(
     else:
         values = {name: _jsonable(array) for name, array in answers.items()}
         emit({"outputs": values}, _text(answers), as_json=as_json)
+
+
+def _check_out(out: Path, read: list[Path]) -> None:
+    """Before data leaves: an answer that cannot be kept would have cost it for nothing."""
+    files.require_other(out, read)
+    if out.suffix.lower() != ".npz":
+        raise ConfigError(
+            f"outputs are written as .npz alone, not as {out.suffix or 'a file without a suffix'}",
+            file=str(out),
+            hint=f"-o {out.stem}.npz, or --json, which prints them",
+        )
+    files.check_place(out)
 
 
 def _warn(verdict: Verdict) -> None:
