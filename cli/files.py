@@ -6,7 +6,6 @@ import os
 import secrets
 from collections.abc import Collection
 from contextlib import suppress
-from contextlib import suppress
 from pathlib import Path
 
 from sealserve.native.errors import ConfigError, unwritten
@@ -39,19 +38,18 @@ def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):  # where its folder is none, there is nothing to remove
-            with suppress(OSError):  # where it could not be made it cannot be removed either
             partial.unlink()
         raise unwritten(error, str(path)) from error
 
 
 def check_place(path: Path) -> None:
-    """ConfigError if `write` cannot make a file there; before what it holds has cost anything."""
+    """Raises as `write` if no file can be made there: before what it holds has cost anything."""
     probe = _beside(path)
     try:
         probe.open("xb").close()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror}", file=str(path)) from error
+        raise unwritten(error, str(path)) from error
 
 
 def require_other(path: Path, inputs: Collection[Path]) -> None:

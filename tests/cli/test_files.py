@@ -35,7 +35,7 @@ def test_places_that_take_no_file(
 
 def test_no_name(try_it: Callable[[Path], None]) -> None:
     with pytest.raises(ConfigError, match="no file name"):
-        try_it(Path(""))
+        try_it(Path())
 
 
 def test_a_place_that_takes_one_is_left_as_it_was(tmp_path: Path) -> None:
