@@ -21,7 +21,16 @@ CASTS: tuple[Cast, ...] = ("safe", "same_kind")
 def tensors(
     inputs: Mapping[str, object], specs: Sequence[TensorSpec], cast_rule: Cast
 ) -> tuple[Tensor, ...]:
-    """One tensor for each input of the model, in its order. Raises InputError."""
+    """One tensor for each input of the model, in its order. Raises InputError.
+
+    TypeError for inputs without names.
+    """
+    if not isinstance(inputs, Mapping):
+        example = ", ".join(f'"{spec.name}": …' for spec in specs)
+        raise TypeError(
+            f"inputs is a {type(inputs).__name__}; it maps the name of each input to an array or"
+            f" nested lists: {{{example}}}"
+        )
     if cast_rule not in CASTS:
         raise ValueError(f"cast is {cast_rule!r}; it is one of {', '.join(CASTS)}")
     same_names("input", inputs, [spec.name for spec in specs])

@@ -50,7 +50,9 @@ class Question:
         outputs: Sequence[str] | None,
         cast: Cast,
     ) -> Question:
-        """Encode a question. Raises InputError for what does not fit the model."""
+        """Encode a question. InputError for what does not fit the model, TypeError for misuse."""
+        if isinstance(outputs, str):  # a sequence too, of names of one letter
+            raise TypeError(f'outputs is a str; it is a list of names: ["{outputs}"]')
         wanted = tuple(outputs or ())
         known_names("output", wanted, [spec.name for spec in metadata.outputs])
         if len(set(wanted)) != len(wanted):

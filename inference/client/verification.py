@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
@@ -62,6 +63,7 @@ class Verification:
     """One server against one trust file. random: makes the nonce."""
 
     def __init__(self, trust: Trust, random: Callable[[int], bytes] = os.urandom) -> None:
+        _require_trust(trust)
         self._trust = trust
         self._roots = trust.roots()
         self._random = random
@@ -160,6 +162,14 @@ class Verification:
             findings=[Finding("model_roots", listed(verified.roots), " or ".join(wanted))],
             hint="another version of the model? compare the roots with what its owner published",
         )
+
+
+def _require_trust(trust: object) -> None:
+    """TypeError for what is no trust file that was read, as the name of one is not."""
+    if isinstance(trust, Trust):
+        return
+    hint = f'; read the file first: Trust.load("{trust}")' if isinstance(trust, str | Path) else ""
+    raise TypeError(f"trust is a {type(trust).__name__}, not a sealserve.Trust{hint}")
 
 
 def _parsed(message: bytes) -> GetEvidenceResponse:
