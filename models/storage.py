@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from sealserve.native.errors import ConfigError, FormatError, UnavailableError
@@ -17,6 +17,8 @@ from sealserve.native.errors import ConfigError, FormatError, UnavailableError
 # beyond is cut off.
 MAX_FETCH_BYTES = 1 << 40
 _BLOCK_BYTES = 1 << 20
+_CONNECT_SECONDS = 30
+_SILENCE_SECONDS = 60  # between two pieces; a large model takes as long as it takes
 
 
 @contextmanager
@@ -72,7 +74,7 @@ def _fetch(url: str, copy: BinaryIO, max_bytes: int) -> None:
 
     name, left = public_name(url), max_bytes
     try:
-        with fsspec.open(url, "rb") as remote:
+        with fsspec.open(url, "rb", **_driver_options(url)) as remote:
             while block := remote.read(_BLOCK_BYTES):
                 left -= len(block)
                 if left < 0:
@@ -81,11 +83,47 @@ def _fetch(url: str, copy: BinaryIO, max_bytes: int) -> None:
         copy.flush()
     except FormatError:
         raise
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        missing = getattr(error.__cause__, "name", None) or error.name or "that fsspec names for it"
         raise ConfigError(
-            f"cannot read {name}: no driver for it ({type(error).__name__})"
+            f"cannot read {name}: its driver is not installed",
+            hint=f"install the package {missing}",
+        ) from error
+    except ValueError as error:
+        raise ConfigError(
+            f"cannot read {name}: no driver for it ({type(error).__name__})",
+            hint="give a path, or a URL that fsspec knows: https://, s3://, gs://, abfs://",
         ) from error
     except FileNotFoundError as error:
+        if why := _instead_of_missing(error):
+            raise UnavailableError(f"cannot read {name}: {why}") from error
         raise ConfigError(f"there is no {name}") from error
     except Exception as error:  # each driver has errors of its own; their texts may quote secrets
-        raise UnavailableError(f"cannot read {name}: {type(error).__name__}") from error
+        raise UnavailableError(f"cannot read {name}: {_reason(error)}") from error
+
+
+def _driver_options(url: str) -> dict[str, Any]:
+    """For the web, one request without ranges, which simple servers do not have."""
+    if not url.lower().startswith(("http://", "https://")):
+        return {}
+    from aiohttp import ClientTimeout  # what fsspec's driver takes; its default ends every download
+
+    pauses = ClientTimeout(sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS)
+    return {"block_size": 0, "client_kwargs": {"timeout": pauses}}
+
+
+def _instead_of_missing(error: FileNotFoundError) -> str:
+    """fsspec's driver of the web calls everything missing that it could not ask the size of."""
+    cause: BaseException | None = error
+    while isinstance(cause, FileNotFoundError):
+        cause = cause.__cause__
+    missing = cause is None or getattr(cause, "status", None) in (404, 410)
+    return "" if missing else _reason(cause)
+
+
+def _reason(error: BaseException | None) -> str:
+    status, number = getattr(error, "status", None), getattr(error, "errno", None)
+    if isinstance(status, int):
+        return f"HTTP {status}"
+    told = f" ({os.strerror(number)})" if isinstance(number, int) else ""
+    return f"{type(error).__name__}{told}"

@@ -23,6 +23,7 @@ sys.meta_path.insert(0, Refuse())
 {code}
 """
 ABSENT = {
+    "aiohttp",
     "azure",
     "fsspec",
     "grpc_health",

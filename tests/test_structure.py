@@ -26,6 +26,7 @@ ALLOWED = {
 }
 # What a client's installation does not have; its folders must load without.
 SERVER_ONLY = {
+    "aiohttp",
     "azure",
     "fsspec",
     "httpx",

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -15,6 +19,7 @@ from sealserve.models import inspect, storage
 from sealserve.native.errors import ConfigError, FormatError, IntegrityError, UnavailableError
 from support.models_onnx import small
 from support.models_sealed import seal_model
+from support.ports import free_port
 
 
 @pytest.mark.parametrize(
@@ -73,6 +78,76 @@ def test_a_drivers_words_are_not_repeated(monkeypatch):
         inspect("s3://bucket/key")
     assert "secret" not in str(caught.value)
     assert "PermissionError" in str(caught.value)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """The simplest server there is: whole files and no ranges; `/401` refuses."""
+
+    def do_GET(self):
+        if self.path.startswith("/401"):
+            self.send_error(401)
+        else:
+            super().do_GET()
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def web(tmp_path):
+    """The URL under which tmp_path is served."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_url_of_a_web_server(web, tmp_path):
+    """Larger than what drivers fetch at a time."""
+    sealed = seal_model(small(), tmp_path / "net.sealed")
+    assert inspect(f"{web}/net.sealed?token=secret").root == sealed.root
+    data = os.urandom(7 << 20)
+    (tmp_path / "large").write_bytes(data)
+    with storage.opened(f"{web}/large") as fd:
+        assert os.pread(fd, len(data) + 1, 0) == data
+
+
+def test_a_url_that_the_server_does_not_have(web):
+    with pytest.raises(ConfigError, match=f"there is no {web}/none"):
+        inspect(f"{web}/none")
+
+
+def test_a_url_that_the_server_refuses(web):
+    with pytest.raises(UnavailableError, match=f"cannot read {web}/401: HTTP 401"):
+        inspect(f"{web}/401?token=secret")
+
+
+def test_a_server_that_is_not_there():
+    with pytest.raises(UnavailableError, match="Connection refused") as caught:
+        inspect(f"http://127.0.0.1:{free_port()}/net.sealed?token=secret")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [("s3://bucket/key", "s3fs"), ("gs://b/k", "gcsfs"), ("abfs://c/k", "adlfs")],
+)
+def test_a_driver_that_is_not_installed(url, package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError) as caught:
+        inspect(url)
+    assert caught.value.hint == f"install the package {package}"
+
+
+def test_a_scheme_nobody_knows():
+    with pytest.raises(ConfigError) as caught:
+        inspect("nothing://host/file")
+    assert "https://" in caught.value.hint
 
 
 def test_what_was_fetched_cannot_be_changed_by_others(tmp_path):
