@@ -135,7 +135,11 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
+        raise ConfigError(
+            f"cannot be read: {error.strerror}",
+            file=str(path),
+            hint="`sealserve key new FILE` makes a pair: FILE is private, FILE.pub is public",
+        ) from error
     if len(data) > MAX_KEY_FILE_BYTES:
         raise ConfigError(f"is longer than a key file ({MAX_KEY_FILE_BYTES} bytes)", file=str(path))
     return data

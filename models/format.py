@@ -84,7 +84,8 @@ def json_length(prefix: bytes) -> int:
     """L, from the first 24 bytes of a file. Raises FormatError."""
     if len(prefix) < PREFIX_BYTES or not prefix.startswith(MAGIC):
         raise FormatError(
-            f"not a sealed model: it begins with {prefix[: len(MAGIC)]!r}, not {MAGIC!r}"
+            "this is not a sealed model file: it does not begin like one",
+            hint="`sealserve seal` makes them; if this was one, its first bytes were altered",
         )
     _, version, length = _PREFIX.unpack(prefix[:PREFIX_BYTES])
     if version != FORMAT_VERSION:

@@ -75,7 +75,9 @@ def collect(source: Path) -> Package:
     if is_folder:
         return _package(_model_in(source), list(_files_below(source)))
     if not exists:
-        raise ConfigError(f"no model at {source}")
+        raise ConfigError(
+            f"no model at {source}", hint="name an .onnx file, or a folder with one in it"
+        )
     return _package(source, [])
 
 

@@ -46,7 +46,7 @@ def test_a_url_is_shown_without_its_secrets(desk):
 @pytest.mark.parametrize(
     ("name", "status", "says"),
     [
-        ("net.onnx", 3, "net.onnx: not a sealed model: it begins with"),
+        ("net.onnx", 3, "net.onnx: this is not a sealed model file"),
         ("none", 8, "cannot read none: No such file or directory"),
         (".", 8, "not a regular file"),
     ],

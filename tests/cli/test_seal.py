@@ -85,23 +85,24 @@ def test_the_file_is_readable_by_all_and_written_by_its_owner(desk):
 
 
 KEYS = {
-    "no such file": ("hpke:none.pub", 8),
-    "a private key as recipient": ("hpke:me.key", 8),
-    "a model as key": ("raw:net.onnx", 8),
-    "no such scheme": ("pgp:me", 8),
-    "no scheme": ("me.key.pub", 8),
-    "empty": ("", 8),
+    "no such file": ("hpke:none.pub", 8, "`sealserve key new FILE` makes a pair"),
+    "a private key as recipient": ("hpke:me.key", 8, "me.key.pub"),
+    "a model as key": ("raw:net.onnx", 8, "wanted exactly 32"),
+    "no such scheme": ("pgp:me", 8, "hpke:FILE"),
+    "no scheme": ("me.key.pub", 8, "hpke:FILE"),
+    "empty": ("", 8, "hpke:FILE"),
 }
 
 
-@pytest.mark.parametrize(("reference", "status"), KEYS.values(), ids=KEYS)
-def test_a_key_that_is_none(reference, status, desk):
+@pytest.mark.parametrize(("reference", "status", "words"), KEYS.values(), ids=KEYS)
+def test_a_key_that_is_none(reference, status, words, desk):
     ran = desk.run(
         "seal", "net.onnx", "-o", "x", "--key", reference, "--name", "n", "--version", "1"
     )
     assert ran.status == status
     assert ran.out == ""
     assert "sealserve: " in ran.err
+    assert words in ran.err
     assert "Traceback" not in ran.err
     assert "x" not in desk.files
 
@@ -127,6 +128,7 @@ def test_no_model(desk):
     ran = desk.seal()
     assert ran.status == 8
     assert "no model at net.onnx" in ran.err
+    assert "hint: name an .onnx file" in ran.err
 
 
 def test_not_a_model(desk):

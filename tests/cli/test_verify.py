@@ -65,7 +65,10 @@ def test_any_other_file_exits_4_readable_or_not(data, desk, root):
 
 
 def test_the_model_itself_is_not_the_sealed_one(desk, root):
-    assert desk.run("verify", "net.onnx", "--root", root).status == 4
+    ran = desk.run("verify", "net.onnx", "--root", root)
+    assert ran.status == 4
+    assert "net.onnx: this is not a sealed model file" in ran.err
+    assert "b'" not in ran.err
 
 
 def test_one_changed_bit_is_found(desk, root):

@@ -135,7 +135,12 @@ def test_a_server_that_is_not_there():
 
 @pytest.mark.parametrize(
     ("url", "package"),
-    [("s3://bucket/key", "s3fs"), ("gs://b/k", "gcsfs"), ("abfs://c/k", "adlfs")],
+    [
+        ("https://h.invalid/k", "aiohttp"),
+        ("s3://bucket/key", "s3fs"),
+        ("gs://b/k", "gcsfs"),
+        ("abfs://c/k", "adlfs"),
+    ],
 )
 def test_a_driver_that_is_not_installed(url, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
