@@ -16,6 +16,17 @@ from sealserve.models import RawKey, Recipient
 KEY_HELP = "Who may open it: azure:URL, trustd:HOST:PORT/NAME, hpke:FILE, raw:FILE; repeatable."
 
 
+_NAMED = 20
+
+
+def _say_others(names: Sequence[str]) -> None:
+    """Nobody finds out from the sealed file, which shows nothing of what is inside."""
+    for name in names[:_NAMED]:
+        say(f"also sealed: {name}")
+    if len(names) > _NAMED:
+        say(f"also sealed: {len(names) - _NAMED} more files")
+
+
 def recipients(references: Sequence[str], connection: Path | None) -> list[Recipient | RawKey]:
     """Whom the references mean; says so when one is the key itself. Raises ConfigError."""
     found: list[Recipient | RawKey] = [
@@ -53,7 +64,8 @@ def command(
 ) -> None:
     """Encrypt MODEL, an ONNX file or a folder with one, into one sealed file.
 
-    The root it prints is the model's identity: pin it, publish it, compare it.
+    The root it prints is the model's identity: pin it, publish it, compare it. An older sealed
+    model of the same name is replaced, no other file.
     """
     wanted = recipients(keys, connection)
     with progress("sealing") as advance:
@@ -65,5 +77,6 @@ def command(
             version=version,
             batch_independent=batch_independent,
             progress=advance,
+            tell_others=_say_others,
         )
     emit(sealed.to_json(), sealed.explain(), as_json=as_json)

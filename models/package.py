@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,26 @@ import msgspec
 
 from sealserve.models import names
 from sealserve.models.archive import Entry
-from sealserve.models.content import Advance, Content, SourceFile, size_of, stream, whole
+from sealserve.models.content import (
+    Advance,
+    Content,
+    FileRange,
+    SourceFile,
+    read,
+    size_of,
+    stream,
+    whole,
+)
 from sealserve.models.graph import split
 from sealserve.native.errors import ConfigError, InputError
+
+# Private keys as PEM (RFC 7468, and as OpenSSH and PGP write them), ours among them, and the token
+# of a connection.toml.
+_SECRET = re.compile(
+    rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY( BLOCK)?-----"
+    rb"|\A# How to reach a sealserve trust service"
+)
+_SEARCHED_BYTES = 64 * 1024  # a key behind a chain of certificates is found, a dump not read
 
 
 class _Original(msgspec.Struct, frozen=True):
@@ -49,6 +67,11 @@ class Package:
     def entry_bytes(self) -> int:
         """Bytes of all entries, but for the manifest's."""
         return len(self.graph) + sum(map(size_of, self.rest.values()))
+
+    @property
+    def others(self) -> list[str]:
+        """The files that are neither the model nor its weights."""
+        return [name for name in self.rest if not names.is_reserved(name)]
 
     def manifest(self, advance: Advance) -> bytes:
         """manifest.json: reads every original once. Raises InputError."""
@@ -93,6 +116,7 @@ def _package(model: Path, below: list[tuple[str, SourceFile]]) -> Package:
     others = {name: file for name, file in below if file.path not in used}
     rest = {**parts.weights, **{name: whole(others[name]) for name in sorted(others)}}
     _check_names(others, rest)
+    _check_secrets(others)
     first = model.name
     originals = {first: parts.files[first]}
     everything = {**parts.files, **others}
@@ -140,6 +164,17 @@ def _check_names(others: Mapping[str, SourceFile], rest: Mapping[str, Content]) 
             raise InputError(f"file name {name[:120]!r} is {wrong}", hint="rename the file")
     if 2 + len(rest) > names.MAX_ENTRIES:
         raise InputError(f"{2 + len(rest)} files to seal; at most {names.MAX_ENTRIES} are possible")
+
+
+def _check_secrets(others: Mapping[str, SourceFile]) -> None:
+    """A key that lies beside a model was hardly meant for everybody who may open it."""
+    for name, file in others.items():
+        if _SECRET.search(read(FileRange(file, 0, min(file.size, _SEARCHED_BYTES)))):
+            raise InputError(
+                f"the folder has a private key or an access token in {name!r}",
+                hint="whoever opens the model would get it: move it out of the folder, or name the "
+                "model file itself to seal it without the other files",
+            )
 
 
 def _check_original_names(originals: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from sealserve.models.key import unlock
 from sealserve.models.reader import Progress, SealedFile, sealed_file
 from sealserve.models.sealed import SealedModel
 from sealserve.models.slots import Opener, RawKey, Recipient, Slot
+from sealserve.models.verify import require_replaceable
 from sealserve.models.wrapping import wrap
 from sealserve.native.errors import ConfigError
 
@@ -27,7 +28,8 @@ def rewrap(
 ) -> SealedModel:
     """Write the file again with slots for these recipients and nobody else.
 
-    keep: what others have stays as it is. out: None replaces the file itself, in one step.
+    keep: what others have stays as it is. out: None replaces the file itself, in one step; what
+    is there already is replaced as `seal` does.
     A RawKey gets no slot, so it is refused. Returns the facts of the file that was written.
     This does not revoke: who had the key has it still. Seal again to revoke.
     Raises FormatError, IntegrityError, ConfigError, UnavailableError, and what `opener` raises.
@@ -35,6 +37,8 @@ def rewrap(
     wanted = _recipients(recipients)
     target = _target(path, out)
     with sealed_file(path) as file:
+        if out is not None:
+            require_replaceable(target, file.header.name)
         tree_area = file.tree_area()
         root = file.claimed_root(tree_area)
         tree = file.trusted_tree(tree_area, root)

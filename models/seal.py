@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from sealserve.models.reader import Progress
 from sealserve.models.sealed import SealedModel
 from sealserve.models.slots import RawKey, Recipient
 from sealserve.models.units import UnitSealer
+from sealserve.models.verify import require_replaceable
 from sealserve.models.wrapping import rehearse, wrap
 from sealserve.native import cobblestone
 from sealserve.native.cobblestone import Message
@@ -34,11 +35,14 @@ def seal(
     version: str,
     batch_independent: bool = False,
     progress: Progress | None = None,
+    tell_others: Callable[[Sequence[str]], None] | None = None,
 ) -> SealedModel:
     """Seal a model file, or a folder with one model and other files, into `out`.
 
     keys: who may open it. A RawKey becomes the input key itself; otherwise that is fresh.
-    `out` is replaced in one step once everything is written, and untouched if anything fails.
+    `out` is made in one step once everything is written, and untouched if anything fails. An older
+    sealed model of the same name is replaced, any other file there is a ConfigError.
+    tell_others: is called with the names of a folder's other files, before they are sealed.
     The files are read three times and never held in memory as a whole, but for weights that a
     model file stores as varints (int32_data, int64_data, uint64_data) or that have to stand in the
     graph.
@@ -50,6 +54,9 @@ def seal(
     rehearse(_with_slots(keys))
     found = package.collect(Path(source))
     _check_target(target, Path(source), found)
+    require_replaceable(target, name)
+    if found.others and tell_others is not None:
+        tell_others(found.others)
     count = _Counter(progress, found.original_bytes + 2 * found.entry_bytes)
     contents = found.contents(found.manifest(count))
     entries = package.entries(contents, count)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from pathlib import Path
 
 from sealserve.models.reader import Progress, sealed_file
 from sealserve.models.sealed import SealedModel
-from sealserve.native.errors import ConfigError, FormatError, IntegrityError
+from sealserve.native.errors import ConfigError, FormatError, IntegrityError, SealserveError
 from sealserve.native.verity import DIGEST_BYTES
 
 
@@ -38,6 +39,26 @@ def verify(path: str | Path, root: str | bytes, progress: Progress | None = None
         raise IntegrityError(
             f"not the sealed model {wanted.hex()}: {error.message}", hint=error.hint
         ) from error
+
+
+def require_replaceable(target: Path, name: str) -> None:
+    """ConfigError if a sealed model of this name may not take the place of what is there.
+
+    It may replace an older one of the same name, and nothing else.
+    """
+    if not os.path.lexists(target):
+        return
+    try:
+        seen = inspect(target).name
+    except SealserveError as error:
+        why = error.message
+    else:
+        why = "" if seen == name else f"it holds the model {seen!r}, not {name!r}"
+    if why:
+        raise ConfigError(
+            f"{target} exists and is not replaced: {why}",
+            hint="choose another -o, or remove it yourself",
+        )
 
 
 def read_root(root: str | bytes) -> bytes:

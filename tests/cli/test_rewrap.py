@@ -77,6 +77,17 @@ def test_another_file_leaves_the_first(desk, root):
         assert desk.run("unseal", *arguments).status == 0
 
 
+def test_another_file_may_be_an_older_one_of_this_model_alone(desk, root):
+    desk.seal(out="older.sealed")
+    (desk.folder / "text").write_text("a text")
+    to_you = ("net.sealed", "--identity", "me.key", "--key", "hpke:you.key.pub", "-o")
+    assert desk.run("rewrap", *to_you, "older.sealed").status == 0
+    ran = desk.run("rewrap", *to_you, "text")
+    assert (ran.status, ran.out) == (8, "")
+    assert "text exists and is not replaced: " in ran.err
+    assert (desk.folder / "text").read_text() == "a text"
+
+
 def test_a_raw_key_opens_and_gets_no_slot(desk):
     options = ("--key", "raw:raw.key", "--name", "n", "--version", "1")
     desk.run("seal", "net.onnx", "-o", "raw.sealed", *options)

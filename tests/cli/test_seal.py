@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sealserve.keys.connection import Connection
 from support.models_cli import FACTS, Desk, help_of
 
 
@@ -55,9 +59,72 @@ def test_seals_a_folder(desk):
     (desk.folder / "net.onnx").rename(folder / "net.onnx")
     (folder / "labels.txt").write_text("yes")
     key = ("--key", "raw:raw.key", "--name", "n", "--version", "1")
-    assert desk.run("seal", "model", "-o", "net.sealed", *key).status == 0
+    ran = desk.run("seal", "model", "-o", "net.sealed", *key)
+    assert ran.status == 0
+    assert "also sealed: labels.txt\n" in ran.err
+    assert "net.onnx" not in ran.err
     assert desk.run("unseal", "net.sealed", "-o", "out", "--key", "raw:raw.key").status == 0
     assert (desk.folder / "out/labels.txt").read_text() == "yes"
+
+
+def test_of_many_other_files_the_first_are_named(desk):
+    folder = desk.folder / "model"
+    (folder / "more").mkdir(parents=True)
+    (desk.folder / "net.onnx").rename(folder / "net.onnx")
+    for number in range(30):
+        (folder / f"more/{number:02}.txt").write_text("yes")
+    key = ("--key", "raw:raw.key", "--name", "n", "--version", "1")
+    ran = desk.run("seal", "model", "-o", "net.sealed", *key)
+    named = [line for line in ran.err.splitlines() if line.startswith("also sealed: ")]
+    assert named[0] == "also sealed: more/00.txt"
+    assert (len(named), named[-1]) == (21, "also sealed: 10 more files")
+
+
+def pem(key, kind, encryption=None):
+    encryption = encryption or serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, kind, encryption)
+
+
+RSA = rsa.generate_private_key(65537, 2048)
+PRIVATE = {
+    "ours": lambda desk: (desk.folder / "me.key").read_bytes(),
+    "PKCS #1": lambda desk: pem(RSA, serialization.PrivateFormat.TraditionalOpenSSL),
+    "encrypted": lambda desk: pem(
+        RSA, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"x")
+    ),
+    "OpenSSH": lambda desk: pem(RSA, serialization.PrivateFormat.OpenSSH),
+    "behind a certificate": lambda desk: (
+        b"-----BEGIN CERTIFICATE-----\n" + b"QUFB\n" * 4000 + b"-----END CERTIFICATE-----\n"
+        + pem(RSA, serialization.PrivateFormat.PKCS8)
+    ),
+    "a way into a vault": lambda desk: Connection(
+        "127.0.0.1:8443", "simulated", "secret", ""
+    ).to_toml().encode(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", PRIVATE.values(), ids=PRIVATE)
+def test_a_private_key_in_the_folder_is_not_sealed(make, desk):
+    """It would go to everybody who may open the model."""
+    folder = desk.folder / "model"
+    (folder / "more").mkdir(parents=True)
+    (desk.folder / "net.onnx").rename(folder / "net.onnx")
+    (folder / "more/a file").write_bytes(make(desk))
+    key = ("--key", "raw:raw.key", "--name", "n", "--version", "1")
+    ran = desk.run("seal", "model", "-o", "net.sealed", *key)
+    assert (ran.status, ran.out) == (9, "")
+    assert "more/a file" in ran.err
+    assert "hint: " in ran.err
+    assert "net.sealed" not in desk.files
+
+
+def test_a_public_key_in_the_folder_is_sealed(desk):
+    folder = desk.folder / "model"
+    folder.mkdir()
+    (desk.folder / "net.onnx").rename(folder / "net.onnx")
+    (desk.folder / "me.key.pub").rename(folder / "me.key.pub")
+    key = ("--key", "raw:raw.key", "--name", "n", "--version", "1")
+    assert desk.run("seal", "model", "-o", "net.sealed", *key).status == 0
 
 
 def test_never_overwrites_its_input(desk):
@@ -74,6 +141,47 @@ def test_replaces_an_old_file_of_its_own(desk):
     second = desk.seal("--json").json
     assert first["root"] != second["root"]
     assert desk.run("verify", "net.sealed", "--root", second["root"]).status == 0
+
+
+def other_name(desk):
+    options = ("--key", "raw:raw.key", "--name", "other", "--version", "1")
+    assert desk.run("seal", "net.onnx", "-o", "net.sealed", *options).status == 0
+
+
+def cut(desk):
+    desk.seal()
+    path = desk.folder / "net.sealed"
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+def link_to_a_text(desk):
+    (desk.folder / "text").write_text("a text")
+    (desk.folder / "net.sealed").symlink_to("text")
+
+
+NOT_REPLACED = {
+    "a text": (lambda desk: (desk.folder / "net.sealed").write_text("a text"), "not a sealed"),
+    "nothing in it": (lambda desk: (desk.folder / "net.sealed").touch(), "not a sealed"),
+    "another model": (other_name, "it holds the model 'other'"),
+    "a cut one": (cut, "the file is cut"),
+    "a link to a text": (link_to_a_text, "not a sealed"),
+    "a link to nothing": (lambda desk: (desk.folder / "net.sealed").symlink_to("x"), "No such"),
+    "a FIFO": (lambda desk: os.mkfifo(desk.folder / "net.sealed"), "not a regular file"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), NOT_REPLACED.values(), ids=NOT_REPLACED)
+def test_replaces_nothing_else(make, words, desk):
+    make(desk)
+    path = desk.folder / "net.sealed"
+    before = path.lstat()
+    ran = desk.seal()
+    assert (ran.status, ran.out) == (8, "")
+    assert "net.sealed exists and is not replaced: " in ran.err
+    assert words in ran.err
+    assert "hint: choose another -o, or remove it yourself" in ran.err
+    after = path.lstat()
+    assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
 
 
 def test_the_file_is_readable_by_all_and_written_by_its_owner(desk):

@@ -77,10 +77,11 @@ def test_sealing_onto_a_full_disk_leaves_nothing(source, tmp_path, capsys):
 @pytest.mark.usefixtures("way")
 def test_sealing_onto_a_full_disk_leaves_what_was_there(source, tmp_path):
     with cramped(tmp_path / "disk", ROOM) as disk:
-        (disk / "net.sealed").write_bytes(b"before")
+        seal_model(small(), disk / "net.sealed", name=OPTIONS["name"])
+        before = (disk / "net.sealed").read_bytes()
         with pytest.raises(UnavailableError):
             seal(source, disk / "net.sealed", **OPTIONS)
-        assert (disk / "net.sealed").read_bytes() == b"before"
+        assert (disk / "net.sealed").read_bytes() == before
         assert len(list(disk.iterdir())) == 1
 
 

@@ -386,13 +386,15 @@ def test_a_target_that_cannot_be_is_refused(case, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "source"]
 
 
-def test_a_file_in_the_way_is_replaced_in_one_step(tmp_path):
+def test_an_older_file_is_replaced_in_one_step(tmp_path):
     save(tmp_path, small())
     out = tmp_path / "net.sealed"
-    out.write_bytes(b"before")
+    seal(tmp_path / "net.onnx", out, **OPTIONS)
+    before = out.read_bytes()
     with out.open("rb") as held:
         sealed = seal(tmp_path / "net.onnx", out, **OPTIONS)
-        assert held.read() == b"before"  # whoever had it open keeps it
+        assert held.read() == before  # whoever had it open keeps it
+    assert out.read_bytes() != before
     assert out.stat().st_size > sealed.hash_offset
 
 
