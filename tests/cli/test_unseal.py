@@ -60,7 +60,7 @@ def test_somebody_without_a_slot_gets_nothing(desk, root):
     ran = desk.run("unseal", "net.sealed", "-o", "out", "--identity", "you.key")
     assert ran.status == 7
     assert f"no slot is addressed to hpke {desk.you.recipient.id}" in ran.err
-    assert "hint: ask its owner to `sealserve rewrap`" in ran.err
+    assert "hint: ask its owner to `sealserve rewrap --keep --key hpke:YOU.pub`" in ran.err
     assert "out" not in desk.files
 
 
