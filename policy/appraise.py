@@ -43,7 +43,8 @@ def appraise(claims: Claims, trust: Trust, *, now: datetime) -> Verdict:
         measurement=claims.report.measurement.hex(),
         chip_id=claims.chip_id.hex(),
         tcb=claims.reported_tcb,
-        checked=tuple(outcome.sentence for outcome in outcomes),
+        checked=tuple(outcome.sentence for outcome in outcomes if not outcome.remark),
+        remarks=tuple(outcome.sentence for outcome in outcomes if outcome.remark),
         dangers=trust.danger.sentences(),
         at=now,
     )

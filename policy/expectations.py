@@ -87,5 +87,10 @@ class Danger:
         return tuple(sentence for applies, sentence in chosen if applies)
 
 
+def days(count: int) -> str:
+    """So many days, in words."""
+    return "1 day" if count == 1 else f"{count} days"
+
+
 def _listed(values: tuple[int, ...]) -> str:
     return " and ".join(str(value) for value in values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sealserve.attestation.report import HOST_VMPL
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.known import permissive_name
-from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, short
+from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, remark, short
 
 
 def _debug(case: Case) -> Outcome:
@@ -56,7 +56,7 @@ def _vmpl(case: Case) -> Outcome:
 def _alias_check(case: Case) -> Outcome:
     """AMD-SB-3015 (BadRAM). Reports before version 3 do not know the bit."""
     if case.claims.report.version < 3:
-        return Outcome("a version 2 report cannot tell whether memory was checked for aliases")
+        return remark("a version 2 report cannot tell whether memory was checked for aliases")
     return judge(
         "memory was checked for aliases",
         case.claims.report.platform_info.alias_check_complete,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 from sealserve.attestation.tcb import Tcb
-from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, short
+from sealserve.policy.expectations import days
+from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, remark, short
 
 
 def _expiry(case: Case) -> Outcome:
     expires = case.trust.expires
     if expires is None:
-        return Outcome("the trust file has no review date")
+        return remark("the trust file has no review date: nobody is reminded to review it")
     return judge(
         f"the trust file may be used until {expires}",
         case.now.date() <= expires,
@@ -63,7 +64,7 @@ def _signing_key(case: Case) -> Outcome:
 def _chip(case: Case) -> Outcome:
     chips = case.trust.hardware.chips
     if not chips:
-        return Outcome("any chip is accepted")
+        return remark("any chip is accepted")
     return judge(
         "the chip is one of those listed",
         case.claims.report.chip_id in chips,
@@ -100,22 +101,22 @@ def _floor(case: Case, which: str, tcb: Tcb) -> Outcome:
 
 
 def _revocation(case: Case) -> Outcome:
-    days = case.trust.hardware.max_crl_age_days
+    most = case.trust.hardware.max_crl_age_days
     made = case.claims.crl_this_update
     if made is None:
         return refuse(
             "crl_missing",
             "no revocation list in the evidence",
-            f"one at most {days} days old",
+            f"one at most {days(most)} old",
             "the server should staple the list AMD publishes",
         )
     age = case.now - made
     return judge(
-        f"the revocation list is {age.days} days old, at most {days}",
-        age <= timedelta(days=days),
+        f"the revocation list is {days(age.days)} old, at most {most}",
+        age <= timedelta(days=most),
         "crl_age",
-        f"a revocation list of {made.date()}, {age.days} days old",
-        f"at most {days} days",
+        f"a revocation list of {made.date()}, {days(age.days)} old",
+        f"at most {days(most)}",
         "the server should staple a newer list, or the trust file allow an older one",
     )
 

@@ -22,10 +22,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check compared, as a sentence for the verdict, and what it found amiss."""
+    """What a check compared, as a sentence for the verdict, and what it found amiss.
+
+    remark: nothing was compared, and the sentence says why.
+    """
 
     sentence: str
     findings: tuple[Finding, ...] = ()
+    remark: bool = False
 
 
 Check = Callable[[Case], Outcome]
@@ -34,6 +38,11 @@ Check = Callable[[Case], Outcome]
 def judge(sentence: str, met: bool, code: str, seen: str, wanted: str, hint: str = "") -> Outcome:
     """The outcome of one comparison; `sentence` counts only if it was met."""
     return Outcome(sentence, () if met else (Finding(code, seen, wanted, hint),))
+
+
+def remark(sentence: str) -> Outcome:
+    """The outcome where the trust file asks for no comparison."""
+    return Outcome(sentence, remark=True)
 
 
 def refuse(code: str, seen: str, wanted: str, hint: str = "") -> Outcome:

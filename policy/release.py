@@ -207,7 +207,7 @@ def _failures(condition: Condition, claims: Mapping[str, object]) -> Iterator[st
         seen = _claim(claims, condition.claim)
         if _text(seen) != _text(condition.value):
             name = ".".join(condition.claim)
-            yield f"{name}: seen {_show(seen)}; wanted {_show(condition.value)}"
+            yield f"{name}: seen {_show(seen)}; wanted {_wanted(condition.value, seen)}"
         return
     failures = [list(_failures(part, claims)) for part in condition.parts]
     if isinstance(condition, AllOf) or all(failures):
@@ -246,6 +246,14 @@ def _show(value: object) -> str:
         return "a list" if value else "an empty list"
     text = json.dumps(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _wanted(value: object, seen: object) -> str:
+    """Quoted as what was seen is: policies write `"false"` where a token says `false`."""
+    if isinstance(seen, str):
+        return _show(_text(value))
+    same = isinstance(value, str) and isinstance(seen, Scalar)
+    return _show(value)[1:-1] if same else _show(value)
 
 
 def _names(value: Mapping[str, object]) -> str:

@@ -8,8 +8,9 @@ something is appraised.
 from __future__ import annotations
 
 import datetime
+import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,10 +97,19 @@ class Trust:
             raise PolicyViolation(
                 f'trust "{self.name}" does not accept this model',
                 findings=[Finding("model_unknown", name, " or ".join(sorted(self.models)))],
-                hint=f"add [models.{name}] with the roots its owner published",
+                hint=_meant(name, self.models),
             )
         return self.models[name]
 
     def explain(self) -> str:
         """What this file accepts, in plain words, one expectation per line."""
         return explain(self)
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return (
+        f"did you mean {close[0]}?"
+        if close
+        else f"add [models.{name}] with the roots its owner published"
+    )

@@ -13,6 +13,7 @@ from sealserve.policy.expectations import (
     MeasuredLaunch,
     Noted,
     UvmLaunch,
+    days,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _hardware(hardware: Hardware) -> list[str]:
         f"  hardware   {' or '.join(hardware.lines)}; chip: {chips}; signed by the chip's own key "
         f"(VCEK){providers if hardware.vlek_providers else ''}",
         *(f"  firmware   {name}: at least {floor}" for name, floor in hardware.floors.items()),
-        f"  revocation a list at most {hardware.max_crl_age_days} days old",
+        f"  revocation a list at most {days(hardware.max_crl_age_days)} old",
     ]
 
 

@@ -20,7 +20,8 @@ class Verdict:
 
     policy_sha256, measurement, chip_id: lower-case hex; policy_note is what the trust file says
     beside that policy. tcb: the reported one. checked: one sentence per check, what was compared
-    with what, in order. dangers: the checks the trust file switches off. at: the time used.
+    with what, in order. remarks: what was not compared, and why. dangers: the checks the trust file
+    switches off. at: the time used.
     """
 
     trust_name: str
@@ -32,14 +33,16 @@ class Verdict:
     chip_id: str
     tcb: Tcb
     checked: tuple[str, ...]
+    remarks: tuple[str, ...]
     dangers: tuple[str, ...]
     at: datetime
 
     def explain(self) -> str:
-        """The verdict for people: every check, then every danger."""
+        """The verdict for people: every check, every remark, then every danger."""
         lines = [
             f'acceptable to "{self.trust_name}" at {self.at.isoformat(timespec="seconds")}',
             *(f"  ok      {sentence}" for sentence in self.checked),
+            *(f"  note    {sentence}" for sentence in self.remarks),
             *(f"  DANGER  {sentence}" for sentence in self.dangers),
         ]
         if self.platform == "simulated":
@@ -58,6 +61,7 @@ class Verdict:
             "platform": self.platform,
             "policy_note": self.policy_note,
             "policy_sha256": self.policy_sha256,
+            "remarks": list(self.remarks),
             "tcb": self.tcb.components(),
             "trust_name": self.trust_name,
         }

@@ -146,6 +146,12 @@ def parse(data: bytes, *, file: str = "") -> PolicyText:
 
 
 def _split(data: bytes, file: str) -> list[str]:
+    if not data.startswith(_HEAD.encode()):
+        raise ConfigError(
+            f"is not an execution policy: it does not begin with {_HEAD!r}",
+            file=file,
+            hint="`sealserve policy generate` writes one; a base64 policy has to be decoded first",
+        )
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError as error:
@@ -171,7 +177,6 @@ def _split(data: bytes, file: str) -> list[str]:
             file=file,
             line=1,
             key="package",
-            hint="a base64 policy has to be decoded first",
         )
     return paragraphs
 

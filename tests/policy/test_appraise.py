@@ -61,8 +61,32 @@ def test_a_machine_as_expected_is_accepted(line: Line) -> None:
     assert verdict.measurement == MEASUREMENT.hex()
     assert verdict.chip_id == (CHIP[:8] if line == "turin" else CHIP).hex()
     assert verdict.dangers == ()
-    assert len(verdict.checked) == len(machine_checks.CHECKS) + len(guest_checks.CHECKS)
+    assert verdict.remarks == ("any chip is accepted",)
+    assert len(verdict.checked) == len(machine_checks.CHECKS) + len(guest_checks.CHECKS) - 1
     assert all(verdict.checked)
+
+
+REMARKS = {
+    "no review date": ([("expires = 2027-03-31\n", "")], {}, "has no review date"),
+    "any chip": ([], {}, "any chip is accepted"),
+    "an old report": ([], {"version": 2}, "cannot tell whether memory was checked"),
+}
+
+
+@pytest.mark.parametrize("name", REMARKS)
+def test_what_was_not_compared_is_no_check(name: str) -> None:
+    changes, fields, words = REMARKS[name]
+    verdict = appraise(claims(**fields), trust(*changes), now=NOW)
+    (sentence,) = [told for told in verdict.remarks if words in told]
+    assert f"  note    {sentence}" in verdict.explain().splitlines()
+    assert sentence in verdict.to_json()["remarks"]  # type: ignore[operator]
+    assert not [told for told in verdict.checked if words in told]
+
+
+@pytest.mark.parametrize(("age", "words"), [(1, "1 day old, at most"), (2, "2 days old, at most")])
+def test_days_are_counted_as_people_do(age: int, words: str) -> None:
+    verdict = appraise(claims(crl_this_update=NOW - timedelta(days=age)), trust(), now=NOW)
+    assert [told for told in verdict.checked if words in told]
 
 
 # name: (trust file changes, fields of claims and report, code of the one finding)

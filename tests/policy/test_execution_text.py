@@ -42,11 +42,17 @@ def test_debug_flags_are_read_as_they_stand() -> None:
 
 REFUSALS = {
     "empty": (b"", "package"),
+    "a key file": (b"sealserve-hpke-public AAAA\n", "not an execution policy"),
+    "an image": (b"\x89PNG", "not an execution policy"),
+    "a package of its own": (PLAIN.replace(b"package policy", b"package policy2"), "layout"),
     "a line end at the end": (PLAIN + b"\n", "line end"),
     "not ASCII": (PLAIN.replace(b"TERM=xterm", "TERM=\u00fc".encode()), "not ASCII"),
     "not UTF-8": (PLAIN.replace(b"TERM=xterm", b"TERM=\xff"), "not ASCII"),
     "CRLF": (PLAIN.replace(b"\n", b"\r\n"), "layout"),
-    "another package": (PLAIN.replace(b"package policy", b"package other"), "layout"),
+    "another package": (
+        PLAIN.replace(b"package policy", b"package other"),
+        "not an execution policy",
+    ),
     "a paragraph more": (PLAIN.replace(b"\n\nreason", b"\n\nx := 1\n\nreason"), "layout"),
     "an import missing": (PLAIN.replace(b"import future.keywords.in\n", b""), "import"),
     "an old version key": (PLAIN.replace(b"api_version", b"api_svn"), "api_version"),

@@ -202,6 +202,21 @@ def test_any_authority_suffices() -> None:
     assert denied(tested, {"iss": ISSUER, "c": 1}).denied == "c: seen 1; wanted 2"
 
 
+@pytest.mark.parametrize(
+    ("seen", "wanted", "words"),
+    [
+        (True, "false", "c: seen true; wanted false"),
+        (1, "2", "c: seen 1; wanted 2"),
+        ("true", False, 'c: seen "true"; wanted "false"'),
+        ("a", "b", 'c: seen "a"; wanted "b"'),
+        (True, False, "c: seen true; wanted false"),
+        ([], "false", 'c: seen an empty list; wanted "false"'),
+    ],
+)
+def test_both_sides_are_quoted_alike(seen: object, wanted: object, words: str) -> None:
+    assert denied(policy(claim("c", wanted)), {"iss": ISSUER, "c": seen}).denied == words
+
+
 GOOD: dict[str, Any] = {
     "version": "1.0.0",
     "anyOf": [{"authority": ISSUER, "allOf": [{"claim": "a", "equals": "1"}]}],
