@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from sealserve.models.format import Geometry, Header
 from sealserve.models.slots import Slot
 
+_BATCHING = {
+    True: "requests may share a run: the owner declares rows independent",
+    False: "every request runs by itself: nobody declares rows independent",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class SealedModel:
@@ -87,7 +92,7 @@ class SealedModel:
             "hash offset": str(self.hash_offset),
             "payload": f"{self.payload_size} bytes from {self.payload_offset}",
             "key id": self.key_id,
-            "batching": "rows are independent" if self.batch_independent else "rows stay apart",
+            "batching": _BATCHING[self.batch_independent],
             "opens for": f"\n{'':13}".join(slots) or "the holder of its raw key",
         }
         return "\n".join(f"{name:<13}{fact}" for name, fact in facts.items())

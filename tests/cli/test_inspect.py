@@ -31,6 +31,12 @@ def test_json_has_the_facts_and_nothing_else_is_said(desk):
     assert (ran.json["payload_offset"] + 56) % 4096 == 0
 
 
+def test_says_whether_requests_may_share_a_run(desk):
+    assert "every request runs by itself" in desk.run("inspect", "net.sealed").out
+    desk.seal("--batch-independent")
+    assert "requests may share a run" in desk.run("inspect", "net.sealed").out
+
+
 def test_a_raw_key_leaves_no_slot(desk):
     options = ("--key", "raw:raw.key", "--name", "n", "--version", "1")
     desk.run("seal", "net.onnx", "-o", "raw.sealed", *options)
