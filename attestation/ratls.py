@@ -294,4 +294,6 @@ def _unwrap(value: bytes) -> bytes:
 def _refused(
     what: str, message: str, seen: str = "", wanted: str = "", *, hint: str = ""
 ) -> EvidenceError:
+    if not hint and what in ("key", "names", "extensions"):
+        hint = "is this a sealserve server? another service may answer at this address"
     return EvidenceError(f"certificate_{what}", message, seen=seen, wanted=wanted, hint=hint)

@@ -146,7 +146,11 @@ class AsyncClient:
         async def ask(session: Session, root: bytes) -> dict[str, Array]:
             found = await _metadata(session, model, version, root, deadline)
             question = Question.of(found, inputs, version=version, outputs=outputs, cast=cast)
-            answer = await session.call(names.MODEL_INFER, question.request, root, deadline)
+            try:
+                answer = await session.call(names.MODEL_INFER, question.request, root, deadline)
+            except grpc.RpcError as error:
+                question.require_taken(error)
+                raise
             return question.answer(answer)
 
         return await self._ask(self._on_root(model, ask), f"prediction by {model}", deadline)

@@ -71,10 +71,8 @@ def _from_list(spec: TensorSpec, value: object, storage: np.dtype[np.generic]) -
         natural = np.asarray(value)
         kind = _kind(natural, value)
         if natural.size and not _same_kind(kind, storage):
-            raise InputError(
-                f"input {spec.name!r} holds {natural.dtype.name} values; the model takes"
-                f" {spec.datatype}"
-            )
+            held = _words(natural, kind)
+            raise InputError(f"input {spec.name!r} holds {held}; the model takes {spec.datatype}")
         # Python's own integers are refused beyond the bounds of a type; arrays inside would wrap.
         exact = np.asarray(value, object) if kind in "iu" else natural
         return _nearest(spec, exact, storage)
@@ -98,6 +96,19 @@ def _kind(natural: Array, value: object) -> str:
     return natural.dtype.kind
 
 
+def _words(values: Array, kind: str) -> str:
+    words = {
+        "b": "truths",
+        "i": "integers",
+        "u": "integers",
+        "f": "numbers with fractions",
+        "c": "complex numbers",
+        "U": "text",
+        "S": "bytes",
+    }
+    return words.get(kind, "values that are not all numbers" if kind == "O" else values.dtype.name)
+
+
 def _same_kind(given: str, wanted: np.dtype[np.generic]) -> bool:
     """Numbers stay numbers of their kind: no fraction for an integer, no number for a truth."""
     ranks = {"b": "b", "i": "biu", "u": "biu", "f": "biuf"}
@@ -111,16 +122,23 @@ def _converted(
         raise InputError(
             f"input {spec.name!r} is {array.dtype.name}; the model takes {spec.datatype}"
             f" ({storage.name}), and that cast loses something",
-            hint=f"round it yourself: {spec.name}.astype(np.{storage.name})",
+            hint=_rounded(spec, storage),
         )
     data = _nearest(spec, array, storage)
     integers = array.dtype.kind in "iu" and (cast_rule == "safe" or storage.kind in "iu")
     if integers and not _survived(array, data):
         raise InputError(
             f"input {spec.name!r} has integers that {spec.datatype} does not hold exactly",
-            hint=f"round them yourself: {spec.name}.astype(np.{storage.name})",
+            hint=_rounded(spec, storage),
         )
     return data
+
+
+def _rounded(spec: TensorSpec, storage: np.dtype[np.generic]) -> str:
+    return (
+        f"round it yourself, {spec.name}.astype(np.{storage.name}), and save it so if it comes from"
+        " a file"
+    )
 
 
 def _nearest(spec: TensorSpec, given: Array, storage: np.dtype[np.generic]) -> Array:
@@ -155,7 +173,7 @@ def _bfloat16(spec: TensorSpec, value: object, cast_rule: Cast) -> Array:
     if an_array and cast_rule == "safe" and not bfloat16.is_exact(floats):
         raise InputError(
             f"input {spec.name!r} has values that BF16 does not hold exactly",
-            hint='let them be rounded: cast="same_kind"',
+            hint='let them be rounded: cast="same_kind" in Python; values in JSON always are',
         )
     bits = bfloat16.to_bits(floats)
     _require_range(spec, floats, bfloat16.from_bits(bits))

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import grpc
 from google.protobuf.message import DecodeError
 
 from sealserve.inference.client.inputs import Cast, array_of, tensors
+from sealserve.inference.client.status import our_error
 from sealserve.inference.wire import names
 from sealserve.inference.wire.datatypes import data_type
 from sealserve.inference.wire.infer import (
@@ -34,11 +36,15 @@ _HINT = "a server of another version? its operator has to look"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """request: the encoded message. outputs: names wanted, in order; metadata: of the model."""
+    """request: the encoded message. outputs: names wanted, in order; metadata: of the model.
+
+    sent: the inputs, as the model would have to take them.
+    """
 
     request: bytes
     outputs: tuple[str, ...]
     metadata: ModelMetadata
+    sent: tuple[TensorSpec, ...]
 
     @classmethod
     def of(
@@ -57,11 +63,21 @@ class Question:
         known_names("output", wanted, [spec.name for spec in metadata.outputs])
         if len(set(wanted)) != len(wanted):
             raise InputError(f"an output is asked for twice: {list(wanted)}")
-        request = InferRequest(
-            metadata.name, version, tensors(inputs, metadata.inputs, cast), wanted
-        )
+        given = tensors(inputs, metadata.inputs, cast)
+        request = InferRequest(metadata.name, version, given, wanted)
         every = tuple(spec.name for spec in metadata.outputs)
-        return cls(encode_request(request), wanted or every, metadata)
+        sent = tuple(TensorSpec(one.name, one.datatype, one.shape) for one in given)
+        return cls(encode_request(request), wanted or every, metadata, sent)
+
+    def require_taken(self, error: grpc.RpcError) -> None:
+        """InputError with both sides, if that is why a call failed."""
+        if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+            return
+        meant = our_error(error, f"prediction by {self.metadata.name}")
+        taken = _shapes(self.metadata.inputs)
+        raise InputError(
+            f"{meant.message}: sent {_shapes(self.sent)}; the model takes {taken}"
+        ) from error
 
     def answer(self, data: bytes) -> dict[str, Array]:
         """The outputs by name. IntegrityError for an answer to another question."""
@@ -84,6 +100,10 @@ class Question:
             raise InputError(f"it has the outputs {seen}; {sorted(self.outputs)} were asked for")
         for tensor in response.outputs:
             specs[tensor.name].check(tensor.datatype, tensor.shape)
+
+
+def _shapes(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{spec.name} {spec.datatype} {list(spec.shape)}" for spec in specs)
 
 
 def read_metadata(data: bytes, model: str) -> ModelMetadata:

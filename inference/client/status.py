@@ -37,7 +37,9 @@ def our_error(error: grpc.RpcError, what: str) -> SealserveError:
             f"{what}: the request or its answer is longer than the other side takes",
             hint="send fewer rows at a time, or ask for fewer outputs",
         )
-    if code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT):
+    if code is grpc.StatusCode.NOT_FOUND:
+        return InputError(words, hint="`sealserve check` says which names and versions it has")
+    if code is grpc.StatusCode.INVALID_ARGUMENT:
         return InputError(words)
     if code is grpc.StatusCode.UNAUTHENTICATED:
         return ConfigError(words, hint="the server wants a caller's token")

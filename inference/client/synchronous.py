@@ -171,7 +171,11 @@ class Client:
         def ask(session: Session, root: bytes) -> dict[str, Array]:
             found = _metadata(session, model, version, root, deadline)
             question = Question.of(found, inputs, version=version, outputs=outputs, cast=cast)
-            answer = session.call(names.MODEL_INFER, question.request, root, deadline)
+            try:
+                answer = session.call(names.MODEL_INFER, question.request, root, deadline)
+            except grpc.RpcError as error:
+                question.require_taken(error)
+                raise
             return question.answer(answer)
 
         return self._ask(self._on_root(model, ask), f"prediction by {model}", deadline)

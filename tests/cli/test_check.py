@@ -118,6 +118,17 @@ def test_every_difference_is_told_at_once(clinic: Clinic, server: LiveServer) ->
     refused(clinic.check(server.target), 6, "host_data: seen", "crl_age: seen")
 
 
+def test_a_service_of_another_kind(clinic: Clinic, simulated_root: SimulatedRoot) -> None:
+    """Any that speaks TLS, as the trust service does."""
+    source = case.machine(simulated_root)
+
+    def rename(parts: case.Parts) -> None:
+        parts.subject = parts.issuer = "sealserve trust service"
+
+    with case.live(source, identity=case.identity(source, rename)) as server:
+        refused(clinic.check(server.target), 5, "hint: is this a sealserve server? another service")
+
+
 def test_a_trust_file_that_is_none(clinic: Clinic, server: LiveServer) -> None:
     clinic.trust(("version = 1", "version = 2"))
     refused(clinic.check(server.target), 8, "trust.toml:1, key version: ")

@@ -119,6 +119,26 @@ def test_lists_that_do_not_fit(name: str) -> None:
 
 # ---- arrays
 
+HELD = {
+    "text": ["a" * 160],
+    "bytes": [b"a"],
+    "complex numbers": [1j],
+    "values that are not all numbers": [None],
+}
+
+
+@pytest.mark.parametrize("words", HELD)
+def test_what_a_list_holds_is_told_in_words(words: str) -> None:
+    with pytest.raises(InputError, match=f"input 'x' holds {words}; the model takes FP32$"):
+        sent("FP32", HELD[words])
+
+
+@pytest.mark.parametrize(("words", "value"), [("numbers with fractions", 0.5), ("integers", 2)])
+def test_what_numbers_a_list_holds_is_told_too(words: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"holds {words}; the model takes BOOL"):
+        sent("BOOL", [value])
+
+
 ARRAYS: dict[str, tuple[str, Any, Cast]] = {
     "its own type": ("FP32", np.array([0.5], "<f4"), "safe"),
     "big endian": ("FP32", np.array([0.5], ">f4"), "safe"),
