@@ -114,8 +114,29 @@ def run(arguments: list[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
+# What a person types for what a function below calls otherwise.
+_TYPED = {
+    "name": "--name",
+    "version": "--version",
+    "keys": "--key",
+    "env_rules": "--env-rule",
+    "containers[0].env_rules": "--env-rule",
+    "containers[0].working_dir": "--workdir",
+    "containers[0].command": "CMD",
+}
+
+
+def _as_typed(error: SealserveError) -> SealserveError:
+    """The same, by the name of the option; what stands in a file keeps its key."""
+    if isinstance(error, ConfigError) and not error.file:
+        for key, option in _TYPED.items():
+            if error.key == key or error.key.startswith(f"{key}["):
+                return ConfigError(error.reason, key=option, hint=error.hint)
+    return error
+
+
 def _told(error: SealserveError) -> int:
-    say(f"sealserve: {error}")
+    say(f"sealserve: {_as_typed(error)}")
     return error.exit_code
 
 

@@ -25,7 +25,8 @@ def command() -> None:
 
 @command.command(
     "generate",
-    epilog="Example: sealserve policy generate --process -o policy.rego -- sealserve serve …",
+    epilog="Example: sealserve policy generate --process -o policy.rego -- "
+    "/usr/bin/sealserve serve /srv/net.sealed …",
 )
 @click.option("--process", is_flag=True, help="A policy for one process; the only kind yet.")
 @click.option(
@@ -59,6 +60,7 @@ def generate(
     """
     if not process:
         raise click.UsageError("only policies for one process can be written yet: give --process")
+    _warn_of_search(command_line[0], env_rules, workdir)
     text = generate_process(command_line, env_rules=env_rules, working_dir=workdir)
     sha256 = hashlib.sha256(text).hexdigest()
     if out is None and not as_json:
@@ -72,6 +74,16 @@ def generate(
         files.write(out, text)
         result["file"] = str(out)
     emit(result, f"wrote {out}\nsha256 {sha256}", as_json=as_json)
+
+
+def _warn_of_search(program: str, env_rules: tuple[str, ...], workdir: str) -> None:
+    """A shell finds what was typed; the machine has its own place and no PATH of its own."""
+    if program.startswith("/"):
+        return
+    if "/" in program:
+        say(f"warning: {program!r} will be started from {workdir} (--workdir)")
+    elif not any(rule.startswith(("PATH=", "re2:")) for rule in env_rules):
+        say(f"warning: {program!r} is not the whole path, and no --env-rule lets a PATH through")
 
 
 @command.command("hash", epilog="Example: sealserve policy hash policy.rego")

@@ -30,7 +30,8 @@ def command() -> None:
 
 @command.command(
     "run",
-    epilog="Example: sealserve tee run --policy policy.rego -- sealserve serve model.sealed …",
+    epilog="Example: sealserve tee run --policy policy.rego -- /usr/bin/sealserve serve "
+    "/srv/net.sealed …",
 )
 @click.option(
     "--policy",

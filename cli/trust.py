@@ -11,7 +11,7 @@ import click
 
 from sealserve.attestation.tcb import LINES
 from sealserve.cli import files
-from sealserve.cli.output import emit, json_option
+from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import ConfigError
 from sealserve.policy import Trust
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
@@ -101,6 +101,8 @@ def new(
     Never overwrites a file: what somebody approved is not replaced by the way.
     """
     _require_root_if_simulated(kind, simulated_root_sha256)
+    if expires is not None and expires.date() < datetime.datetime.now(datetime.UTC).date():
+        say(f"warning: --expires {expires.date()} is past: this file will refuse every server")
     _require_utf8("--name", name)
     _require_utf8("--uvm-issuer", uvm_issuer)
     _require_utf8("--uvm-feed", uvm_feed)

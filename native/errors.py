@@ -100,7 +100,11 @@ class ReleaseError(SealserveError):
 
 
 class ConfigError(SealserveError):
-    """A file or an option we cannot accept: where it stands, and which key."""
+    """A file or an option we cannot accept: where it stands, and which key.
+
+    key: of a file or a call; an option is given as it is typed, `--name` or `FILE`. reason: the
+    message alone.
+    """
 
     exit_code = 8
 
@@ -108,8 +112,11 @@ class ConfigError(SealserveError):
         self, message: str, *, file: str = "", line: int = 0, key: str = "", hint: str = ""
     ) -> None:
         place = ":".join(str(part) for part in (file, line) if part)
-        where = ", ".join(part for part in (place, f"key {key}" if key else "") if part)
+        typed = key.startswith("--") or key in ("FILE", "CMD")
+        named = f"key {key}" if key and not typed else key
+        where = ", ".join(part for part in (place, named) if part)
         super().__init__(f"{where}: {message}" if where else message, hint=hint)
+        self.reason = message
         self.file = file
         self.line = line
         self.key = key

@@ -85,9 +85,24 @@ def start(
     except OSError as error:
         raise ConfigError(
             f"cannot start {command[0]!r} in {working_dir}: {error.strerror}",
-            hint="the command is looked up in the PATH that the policy lets through",
+            hint=_way_out(command[0], error),
         ) from error
     return Workload(process, earlier)
+
+
+def _way_out(program: str, error: OSError) -> str:
+    if not isinstance(error, FileNotFoundError):
+        return ""
+    if error.filename != program:
+        return "--workdir names a directory that is not there"
+    if program.startswith("/"):
+        return ""
+    other = (
+        "name with --workdir, here and in the policy, where it starts from"
+        if "/" in program
+        else "let a PATH through: `sealserve policy generate --env-rule PATH=…`"
+    )
+    return f"write the whole path of the command, or {other}"
 
 
 @contextlib.contextmanager

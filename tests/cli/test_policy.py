@@ -76,6 +76,31 @@ def test_generate_prints_the_policy_and_nothing_else(writer: Writer) -> None:
     assert list(writer.folder.iterdir()) == []
 
 
+SEARCHED = {
+    "a whole path": (("--", "/usr/bin/true"), ""),
+    "a name": (("--", "true"), "warning: 'true' is not the whole path, and no --env-rule lets a"),
+    "a name and a PATH": (("--env-rule", "PATH=/usr/bin", "--", "true"), ""),
+    "a name and a pattern": (("--env-rule", "re2:PATH=.*", "--", "true"), ""),
+    "a path from here": (("--", "bin/true"), "warning: 'bin/true' will be started from / (--work"),
+}
+
+
+@pytest.mark.parametrize("name", SEARCHED)
+def test_generate_warns_of_a_command_that_a_machine_may_not_find(writer: Writer, name: str) -> None:
+    given, words = SEARCHED[name]
+    ran = writer.run("generate", "--process", "-o", "policy.rego", *given)
+    assert ran.status == 0
+    assert ran.err.startswith(words)
+    assert bool(ran.err) == bool(words)
+
+
+def test_what_is_no_policy_at_all_is_told_as_that(writer: Writer) -> None:
+    """And not by the line end that a policy must not have."""
+    (writer.folder / "owner.key.pub").write_text("version = 1\n")
+    words = "sealserve: owner.key.pub: is not an execution policy: "
+    writer.refused(8, ("explain", "owner.key.pub"), words, "hint: ")
+
+
 def test_generate_tells_programs(writer: Writer) -> None:
     told = writer.run("generate", *OPTIONS, "--json", "--", *COMMAND)
     assert told.json == {"command": list(COMMAND), "sha256": SHA256, "policy": TEXT.decode()}
@@ -133,15 +158,21 @@ def test_usage(writer: Writer, name: str) -> None:
 
 
 BAD: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "a rule without a value": (("--env-rule", "LANG", "--", "serve"), ("env_rules[0]", "LANG")),
+    "a rule without a value": (
+        ("--env-rule", "LANG", "--", "serve"),
+        ("sealserve: --env-rule: ", "LANG"),
+    ),
     "a pattern RE2 refuses": (
         ("--env-rule", "re2:A=(?=x)", "--", "serve"),
-        ("env_rules[0]", "RE2 refuses", "hint: "),
+        ("sealserve: --env-rule: ", "RE2 refuses", "hint: "),
     ),
-    "a rule twice": (("--env-rule", "A=1", "--env-rule", "A=1", "--", "serve"), ("given twice",)),
-    "a relative folder": (("--workdir", "srv", "--", "serve"), ("working_dir", "srv")),
-    "an empty program": (("--", ""), ("command", "empty")),
-    "a word outside UTF-8": (("--", "serve", "\udcff"), ("command", "not UTF-8")),
+    "a rule twice": (
+        ("--env-rule", "A=1", "--env-rule", "A=1", "--", "serve"),
+        ("sealserve: --env-rule: ", "given twice"),
+    ),
+    "a relative folder": (("--workdir", "srv", "--", "serve"), ("sealserve: --workdir: ", "srv")),
+    "an empty program": (("--", ""), ("sealserve: CMD: ", "empty")),
+    "a word outside UTF-8": (("--", "serve", "\udcff"), ("sealserve: CMD: ", "not UTF-8")),
     "too many words": (("--", *["x" * 1000] * 2000), ("a policy of ",)),
     "a folder that is not there": (
         ("-o", "nowhere/policy.rego", "--", "serve"),
@@ -277,3 +308,4 @@ def test_help(writer: Writer) -> None:
         told = writer.run(verb, "--help").out
         assert f"Example: sealserve policy {verb}" in told
         assert "--json" in told
+        assert "-- sealserve" not in told  # it would start from /, where no such command is

@@ -130,7 +130,7 @@ def test_a_file_that_holds_no_input(clinic: Clinic, server: LiveServer, name: st
 
 def test_a_broken_json_file_is_told_with_its_line(clinic: Clinic, server: LiveServer) -> None:
     (clinic.folder / "x.json").write_text("[[1, 2, 3],\n [4, 5 6]]")
-    refused(clinic.predict(server.target, "--input", "x=@x.json"), 8, "x.json:2, key --input: ")
+    refused(clinic.predict(server.target, "--input", "x=@x.json"), 8, "x.json:2, --input: ")
 
 
 BAD_OPTIONS = {
@@ -338,6 +338,29 @@ def test_a_genuine_machine_that_is_not_acceptable(clinic: Clinic, server: LiveSe
 def test_a_model_nobody_approved(clinic: Clinic, server: LiveServer) -> None:
     ran = clinic.run("predict", server.target, "lung", "--trust", "trust.toml", "--input", X)
     refused(ran, 6, "model_unknown: seen lung; wanted breast-cancer", "hint: add [models.lung]")
+
+
+def test_a_model_whose_name_is_nearly_right(clinic: Clinic, server: LiveServer) -> None:
+    words = ("brest-cancer", "--trust", "trust.toml", "--input", X)
+    refused(clinic.run("predict", server.target, *words), 6, "hint: did you mean breast-cancer?")
+
+
+def test_a_model_by_a_name_the_server_does_not_have(
+    clinic: Clinic, simulated_root: SimulatedRoot
+) -> None:
+    with case.live(case.machine(simulated_root)) as server:
+        server.serve_instead(case.ROOT, "lung")
+        ran = clinic.predict(server.target, "--input", X)
+        refused(ran, 9, "no model 'breast-cancer' is served here\nhint: `sealserve check` says")
+
+
+def test_inputs_the_model_does_not_take(clinic: Clinic, simulated_root: SimulatedRoot) -> None:
+    """They fit what the server told of it, and ONNX Runtime refused them: no rows, say."""
+    rewrites = {names.MODEL_INFER: failing(Code.INVALID_ARGUMENT, times=1)}
+    with case.live(case.machine(simulated_root), rewrites=rewrites) as server:
+        ran = clinic.predict(server.target, "--input", X)
+    both = "sent x FP32 [2, 3]; the model takes x FP32 [-1, 3]"
+    refused(ran, 9, f"prediction by breast-cancer: on purpose: {both}")
 
 
 def test_a_model_that_was_exchanged(clinic: Clinic, simulated_root: SimulatedRoot) -> None:

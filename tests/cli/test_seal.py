@@ -215,6 +215,13 @@ def test_a_key_that_is_none(reference, status, words, desk):
     assert "x" not in desk.files
 
 
+@pytest.mark.parametrize(("option", "value"), [("--name", "a b"), ("--version", "1/2")])
+def test_a_name_that_no_header_holds_is_told_by_its_option(option, value, desk):
+    ran = desk.seal(option, value)
+    assert ran.status == 8
+    assert ran.err.startswith(f"sealserve: {option}: {value!r}; wanted ")
+
+
 def test_the_same_key_twice(desk):
     ran = desk.seal("--key", "hpke:me.key.pub")
     assert ran.status == 8

@@ -115,7 +115,7 @@ USAGE = {
 
 REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     # files and roots
-    "a file that is not there": (("no.sealed", "--root", OTHER, *MINE), 8, "no.sealed, key FILE"),
+    "a file that is not there": (("no.sealed", "--root", OTHER, *MINE), 8, "no.sealed, FILE"),
     "a folder": ((".", "--root", OTHER, *MINE), 8, "regular file"),
     "a pipe": (("pipe.sealed", "--root", OTHER, *MINE), 8, "regular file"),
     "two files, one root": (("net.sealed", *GOOD), 8, "2 sealed files and 1 roots"),
@@ -151,7 +151,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "an identity that is not there": (
         ("net.sealed", "--root", "NET", "--identity", "no.key"),
         8,
-        "no.key, key --identity",
+        "no.key, --identity",
     ),
     "somebody else's identity": (
         ("net.sealed", "--root", "NET", "--identity", "other.key"),
@@ -181,17 +181,17 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "an authority that is not there": (
         (*VAULT, *AUTHORITY, "--vault-ca", "no.pem"),
         8,
-        "no.pem, key --vault-ca",
+        "no.pem, --vault-ca",
     ),
     "a credential that is not there": (
         (*VAULT, *AUTHORITY, "--vault-credential", "no.token"),
         8,
-        "no.token, key --vault-credential",
+        "no.token, --vault-credential",
     ),
     "a credential that is no text": (
         (*VAULT, *AUTHORITY, "--vault-credential", "net.sealed"),
         8,
-        "net.sealed, key --vault-credential",
+        "net.sealed, --vault-credential",
     ),
     # the configuration file
     "a configuration without a digest": ((*GOOD, *CONFIG[:2]), 8, "wants none"),
@@ -199,7 +199,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
     "a configuration that is not there": (
         (*GOOD, "--config", "no.toml", *CONFIG[2:], OTHER),
         8,
-        "no.toml, key --config",
+        "no.toml, --config",
     ),
     "a digest without a configuration": ((*GOOD, *CONFIG[2:], OTHER), 8, "without --config"),
     "a configuration that says something else": (

@@ -127,6 +127,35 @@ def test_standard_streams_are_the_commands(tee: Tee) -> None:
     assert ran.err == f"{BANNER}\nwords\n"
 
 
+LOST = {
+    "a name": (("no-such-command",), (), "or let a PATH through: `sealserve policy generate --env"),
+    "a path from here": (("./no-such",), (), "or name with --workdir, here and in the policy"),
+    "a folder": (("/bin/true",), ("--workdir", "/no/such"), "hint: --workdir names a directory"),
+}
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_command_that_cannot_be_found_is_told_with_the_way_out(tee: Tee, name: str) -> None:
+    command, options, words = LOST[name]
+    tee.allow(*command, workdir=options[1] if options else "/")
+    ran = tee.run(*command, options=options)
+    assert ran.status == 8
+    assert f"cannot start {command[0]!r} in " in ran.err
+    assert words in ran.err
+
+
+def test_a_whole_path_that_is_wrong_needs_no_hint(tee: Tee) -> None:
+    ran = tee.allowed("/no/such")
+    assert (ran.status, "hint" in ran.err) == (8, False)
+
+
+def test_what_is_no_policy_is_told_as_that(tee: Tee) -> None:
+    tee.policy.write_text("version = 1\n")
+    ran = tee.run("/bin/true")
+    assert ran.status == 8
+    assert "policy.rego: is not an execution policy: " in ran.err
+
+
 TRAP = """
 import signal, sys
 signal.signal(int(sys.argv[1]), lambda number, frame: sys.exit(64 + number))
@@ -381,7 +410,7 @@ def test_a_fault_nobody_knows(tee: Tee) -> None:
     tee.root_dir = tee.folder / "roots"
     ran = tee.allowed("/bin/true", options=["--fault", "debugg"])
     assert (ran.status, ran.out) == (8, "")
-    assert "key --fault: no fault is called 'debugg'" in ran.err
+    assert "--fault: no fault is called 'debugg'" in ran.err
     assert "tee info" in ran.err
     assert not tee.root_dir.exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,15 @@ def test_a_day_on_which_it_ends(owner: Owner) -> None:
     assert str(owner.written({"--expires": "2027-03-31"}).expires) == "2027-03-31"
 
 
+def test_a_last_day_that_is_past_is_told(owner: Owner) -> None:
+    today = datetime.now(UTC).date()
+    ran = owner.new({"--expires": str(today - timedelta(days=1))})
+    assert ran.status == 0
+    assert ran.err.startswith(f"warning: --expires {today - timedelta(days=1)} is past: ")
+    owner.file.unlink()
+    assert owner.new({"--expires": str(today + timedelta(days=1))}).err == ""
+
+
 def test_upper_case_is_written_in_lower_case(owner: Owner) -> None:
     trust = owner.written({name: value.upper() for name, value in HEX.items()})
     assert trust.simulated_root_sha256 == bytes.fromhex(SIMULATED_ROOT)
@@ -258,7 +268,7 @@ def test_a_value_there_is_not_is_a_usage_error(owner: Owner, option: str) -> Non
 BAD: dict[str, tuple[Options, tuple[str, ...]]] = {
     "a root that is too short": (
         {"--simulated-root-sha256": "5e"},
-        ("key --simulated-root-sha256: ", "64 hexadecimal digits"),
+        ("--simulated-root-sha256: ", "64 hexadecimal digits"),
     ),
     "AMD's root": (
         {"--simulated-root-sha256": ARK_SHA256["milan"]},
@@ -266,22 +276,22 @@ BAD: dict[str, tuple[Options, tuple[str, ...]]] = {
     ),
     "a measurement that is none": (
         {"--measurement": "zz" * 48},
-        ("key --measurement: ", "96 hexadecimal digits"),
+        ("--measurement: ", "96 hexadecimal digits"),
     ),
-    "a measurement with spaces": ({"--measurement": "aa " * 32}, ("key --measurement: ",)),
+    "a measurement with spaces": ({"--measurement": "aa " * 32}, ("--measurement: ",)),
     "a policy that is neither": (
         {"--policy": "policy.rego"},
-        ("key --policy: 'policy.rego' is neither a file nor 64 hexadecimal digits",),
+        ("--policy: 'policy.rego' is neither a file nor 64 hexadecimal digits",),
     ),
     "a policy too long to be a file's name": ({"--policy": "7" * 300}, ("is neither a file nor",)),
     "a policy that allows everything": (
         {"--policy": "73973b78d70cc68353426de188db5dfc57e5b766e399935fb73a61127ea26d20"},
         ("allow-all",),
     ),
-    "a model without a root": ({"--model": "net"}, ("key --model: 'net' is not NAME=ROOT",)),
-    "a model without a name": ({"--model": f"={ROOT}"}, ("key --model: ", "is not NAME=ROOT")),
+    "a model without a root": ({"--model": "net"}, ("--model: 'net' is not NAME=ROOT",)),
+    "a model without a name": ({"--model": f"={ROOT}"}, ("--model: ", "is not NAME=ROOT")),
     "a model with a name nobody can seal": ({"--model": f"a b={ROOT}"}, ("a b",)),
-    "a model with half a root": ({"--model": "net=9f9f"}, ("key --model: '9f9f' is not 64",)),
+    "a model with half a root": ({"--model": "net=9f9f"}, ("--model: '9f9f' is not 64",)),
     "no policy for confidential containers": (
         {**REAL, **ENDORSED, "--platform": "aci", "--policy": "none"},
         ('"none" is not for kind = "aci"',),
