@@ -38,6 +38,7 @@ EVIDENCE_OID: Final = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.35")
 _VERSION: Final = 0xA0  # the tags of TBSCertificate's own, RFC 5280, 4.1
 _EXTENSIONS: Final = 0xA3
 _UNREADABLE: Final = (
+    TypeError,  # a name whose value is a BIT STRING, but for the one attribute that has one
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,

@@ -99,7 +99,7 @@ def _chain(x5c: object) -> list[x509.Certificate]:
         raise wrong_answer("no certificate chain (x5c)", f"1 to {MAX_CHAIN} certificates")
     try:
         return [_certificate(str(entry)) for entry in x5c]
-    except (ValueError, x509.InvalidVersion):
+    except (ValueError, TypeError, x509.InvalidVersion):  # TypeError: a name that is BIT STRING
         raise wrong_answer("x5c with an unreadable certificate", "DER certificates") from None
 
 

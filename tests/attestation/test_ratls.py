@@ -154,6 +154,7 @@ UNPARSEABLE: Makers = {
     "version 1, spelled out": lambda: member(VERSION, asn1.element(0xA0, asn1.integer(0))),
     "version 2": lambda: member(VERSION, asn1.element(0xA0, asn1.integer(1))),
     "version 6": lambda: member(VERSION, asn1.element(0xA0, asn1.integer(5))),
+    "a subject of bits": lambda: member(SUBJECT, name(asn1.bits(b"sealserve.internal"))),
     "serial 0": lambda: member(SERIAL, asn1.integer(0)),
     "a negative serial": lambda: member(SERIAL, b"\x02\x01\xff"),
     "a serial of 21 bytes": lambda: member(SERIAL, asn1.integer(1 << 160)),

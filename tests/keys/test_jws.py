@@ -131,6 +131,9 @@ REFUSALS = {
     "a certificate of version 67": answer(
         x5c=[damaged(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x42")]
     ),
+    "a certificate whose subject is bits": answer(
+        x5c=[damaged(b"\x0c\x0dvault", b"\x03\x0d\x00ault")]
+    ),
     "a certificate whose subject is no text": answer(x5c=[damaged(b"\x0dvault", b"\x0d\xffault")]),
     "a certificate whose subject moves the cursor": answer(
         x5c=[damaged(b"\x0dvault", b"\x0d\x1bault")]
