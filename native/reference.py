@@ -349,7 +349,9 @@ def seal_unit(
     last: bool,
 ) -> int:
     size = len(_bytes(plain))
-    if offset < 0 or offset % BLOCK_BYTES or first_chunk % 256:
+    if not 0 <= offset < 1 << 62 or offset % BLOCK_BYTES:
+        raise ValueError("a unit begins at a page")
+    if not 0 <= first_chunk < (1 << 38) - 256 or first_chunk % 256:
         raise ValueError("a unit begins at a page, with chunk 256 n")
     if size > UNIT_PLAIN_BYTES or (size < UNIT_PLAIN_BYTES and not last):
         raise ValueError("this is no unit, and not the last")

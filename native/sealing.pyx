@@ -27,6 +27,8 @@ from sealserve.native.crypto cimport (
 )
 from sealserve.native.views cimport View, readable, writable
 
+from sealserve.native.cobblestone import MAX_CHUNKS as _MAX_CHUNKS
+
 cdef enum:
     PAGE = 4096
     CHUNK = 16384
@@ -37,6 +39,7 @@ cdef enum:
     RING = PAGE + PIECE * SEALED_CHUNK + PAGE  # what is left over, the chunks, padding
 
 UNIT_PLAIN_BYTES = UNIT * CHUNK
+_MAX_OFFSET = 1 << 62  # where a unit still ends inside what `off_t` counts
 
 cdef uint8_t[SHA256_BYTES] ZERO_SALT
 memset(ZERO_SALT, 0, SHA256_BYTES)
@@ -74,8 +77,8 @@ def seal_unit(fd, offset, Message message not None, first_chunk, plain, digests,
     cdef View source = readable(plain)
     cdef View leaves = writable(digests)
     cdef Sealing work
-    cdef uint64_t first = operator.index(first_chunk)
-    _check(operator.index(offset), first, source, last)
+    _check(operator.index(offset), operator.index(first_chunk), source, last)
+    cdef uint64_t first = first_chunk
     cdef Py_ssize_t pages = pages_of(source.size, last=last)
     if leaves.size != pages * SHA256_BYTES:
         raise ValueError(f"digests has {leaves.size} bytes; {pages * SHA256_BYTES} are needed")
@@ -105,9 +108,11 @@ def seal_unit(fd, offset, Message message not None, first_chunk, plain, digests,
     return pages
 
 
-cdef int _check(object offset, uint64_t first, View plain, bint last) except -1:
-    if offset < 0 or offset % PAGE or first % UNIT:
-        raise ValueError(f"chunk {first} at {offset}: a unit begins at a page, with chunk 256 n")
+cdef int _check(object offset, object first, View plain, bint last) except -1:
+    if not 0 <= offset < _MAX_OFFSET or offset % PAGE:
+        raise ValueError(f"a unit at {offset}; it begins at a page of a file")
+    if not 0 <= first < _MAX_CHUNKS - UNIT or first % UNIT:
+        raise ValueError(f"chunk {first} begins no unit; one in 256 of {_MAX_CHUNKS} does")
     if plain.size > UNIT_PLAIN_BYTES or (plain.size != UNIT_PLAIN_BYTES and not last):
         raise ValueError(f"{plain.size} bytes are no unit of {UNIT_PLAIN_BYTES}, and not the last")
     return 0

@@ -76,7 +76,10 @@ def test_units_one_behind_the_other(backend: Any, target: int, message: Any) -> 
 REFUSED: dict[str, tuple[int, dict[str, Any]]] = {
     "an offset inside a page": (10, {"offset": HEAD + 1}),
     "an offset before the file": (10, {"offset": -PAGE}),
+    "an offset beyond any file": (10, {"offset": 1 << 64}),
     "a chunk inside a unit": (10, {"first_chunk": 255}),
+    "a chunk before the message": (10, {"first_chunk": -256}),
+    "a chunk beyond any message": (10, {"first_chunk": 1 << 64}),
     "less than a unit, and not the last": (UNIT - CHUNK, {"last": False}),
     "more than a unit": (UNIT + 1, {}),
     "too few digests": (10, {"digest_bytes": 0}),
