@@ -5,38 +5,21 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sealserve.attestation import Roots
-from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.keys import HpkeIdentity, HpkeRecipient
 from sealserve.policy.release import build
 from support.cli_vault import VaultDesk
 from support.keys_tls import Ca
-from support.keys_trustd import LocalTrustd, body_of, make, release_policy, serving
+from support.keys_trustd import body_of, release_policy
 from support.keys_vault import SimulatedVault
 from support.models_cli import Ran, help_of
 from support.ports import free_port
 
 KEY_FACTS = {"bits", "enabled", "key", "release_policy"}
-
-
-@pytest.fixture(scope="module")
-def trustd(
-    tmp_path_factory: pytest.TempPathFactory, simulated_root: SimulatedRoot
-) -> Iterator[LocalTrustd]:
-    folder = tmp_path_factory.mktemp("trustd") / "vault"
-    connection = make(folder, simulated_root)
-    with serving(folder, connection) as running:
-        yield running
-
-
-@pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], trustd: LocalTrustd) -> VaultDesk:
-    return VaultDesk(tmp_path, capsys, trustd)
 
 
 # ---- key new

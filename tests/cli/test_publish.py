@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,27 +17,12 @@ from sealserve.native.errors import ReleaseError
 from sealserve.policy.release import build
 from support.cli_vault import VaultDesk
 from support.keys_tls import Ca
-from support.keys_trustd import LocalTrustd, body_of, make, release_policy, serving
+from support.keys_trustd import LocalTrustd, body_of, release_policy
 from support.models_cli import FACTS, Ran, help_of
 from support.models_sealed import Regions
 from support.ports import free_port
 
 SAMPLES = Path(__file__).parent.parent / "vectors" / "policy" / "samples"
-
-
-@pytest.fixture(scope="module")
-def trustd(
-    tmp_path_factory: pytest.TempPathFactory, simulated_root: SimulatedRoot
-) -> Iterator[LocalTrustd]:
-    folder = tmp_path_factory.mktemp("trustd") / "vault"
-    connection = make(folder, simulated_root)
-    with serving(folder, connection) as running:
-        yield running
-
-
-@pytest.fixture
-def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], trustd: LocalTrustd) -> VaultDesk:
-    return VaultDesk(tmp_path, capsys, trustd)
 
 
 @pytest.fixture

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.server_process import SEALSERVE, SECONDS, clean_environment
+from support.ready_process import SECONDS, ReadyProcess
+from support.server_process import SEALSERVE, clean_environment
 
 
 @dataclass(frozen=True)
@@ -42,38 +41,17 @@ def sealserve(folder: Path, *arguments: str) -> Ran:
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
-class Running:
+class Running(ReadyProcess):
     """A trust service that says it is ready. ready: its line."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
-        self.process = process
-        self._log = log
-        self.ready = self._first_line()
+        super().__init__(process, log)
         assert self.ready.startswith("ready: "), f"{self.ready}{self.err}"
-
-    @property
-    def err(self) -> str:
-        return self._log.read_text()
 
     @property
     def events(self) -> list[dict[str, Any]]:
         """Its log so far; nothing else may stand there."""
         return [json.loads(line) for line in self.err.splitlines()]
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Send a signal; the exit status, and what else it wrote on stdout."""
-        self.process.send_signal(number)
-        more, _ = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, more
-
-    def _first_line(self) -> str:
-        assert self.process.stdout
-        guard = threading.Timer(SECONDS, self.process.kill)
-        guard.start()
-        try:
-            return self.process.stdout.readline()
-        finally:
-            guard.cancel()
 
 
 RUN = (*SEALSERVE, "trustd", "run")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import ssl
 import subprocess
@@ -19,10 +18,10 @@ from typing import Any
 
 from sealserve.attestation.simulated import SOCKET_VARIABLE, Machine, platform
 from sealserve.inference.wire.address import parse_address
+from support.ready_process import SECONDS, ReadyProcess
 from support.system_calls import calls_in, strace
 
 SEALSERVE = (sys.executable, "-I", "-m", "sealserve")
-SECONDS = 30.0
 _READY = re.compile(r"ready: .*; on (\S+:[0-9]+); ")
 
 
@@ -113,40 +112,19 @@ def certificate_of(target: str) -> str:
         return ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True) or b"")
 
 
-class Server:
+class Server(ReadyProcess):
     """A server that says it is ready. ready: its line. target: where it listens."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
-        self.process = process
-        self.log = log
-        self.ready = self._first_line()
+        super().__init__(process, log)
         found = _READY.match(self.ready)
         assert found, f"{self.ready}{self.err}"
         self.target = found[1]
 
     @property
-    def err(self) -> str:
-        return self.log.read_text()
-
-    @property
     def events(self) -> list[dict[str, Any]]:
         """Its log so far."""
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        """Ask it to end; its exit status, and what else it wrote on stdout."""
-        self.process.send_signal(number)
-        more, _ = self.process.communicate(timeout=SECONDS)
-        return self.process.returncode, more
-
-    def _first_line(self) -> str:
-        assert self.process.stdout
-        guard = threading.Timer(SECONDS, self.process.kill)
-        guard.start()
-        try:
-            return self.process.stdout.readline()
-        finally:
-            guard.cancel()
 
 
 @contextmanager
