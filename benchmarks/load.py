@@ -18,10 +18,12 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 from support.hashing import veritysetup_verify
+from support.machine import BOTH_PORTS
 from support.native import one_core
+from support.options import KIB, MIB, options
 from support.process import OPENSSL, OURS, Worker
 from support.ranges import PLACES, floor, read_into
-from support.report import GCM_LIMIT, KIB, MIB, SHA256_LIMIT, Report, begin, options
+from support.report import Report, begin
 from support.sealed import Sealed, seal
 from support.turns import Missing, Way
 
@@ -31,8 +33,6 @@ from sealserve.models import seal as seal_model
 QUESTION = "How fast does a sealed file in the page cache become verified plaintext?"
 PIECE = 256 * KIB
 MODEL, QUICK_MODEL = 1 << 30, 16 * MIB
-# Each byte is hashed, then decrypted; weaving the two gains little, as both need port 0.
-BOTH_LIMIT = 1 / (1 / GCM_LIMIT + 1 / SHA256_LIMIT)
 
 
 def one_thread(report: Report, sealed: Sealed, facts: Path) -> None:
@@ -61,7 +61,7 @@ def one_thread(report: Report, sealed: Sealed, facts: Path) -> None:
     report.ratio("load, against OpenSSL", full, speeds[same.name], at_least=2.0)
     report.ratio("load, against veritysetup verify", full, verity, at_least=1.8)
     report.ratio("verify only, against veritysetup verify", check, verity, at_least=2.0)
-    report.port_limit("hash and cipher in turn", full, BOTH_LIMIT)
+    report.port_limit("hash and cipher in turn", full, BOTH_PORTS)
 
 
 def threads(report: Report, facts: Path) -> None:
@@ -71,9 +71,9 @@ def threads(report: Report, facts: Path) -> None:
     with Worker(OURS, "load", facts) as mine, Worker(OPENSSL, "load", facts) as openssl:
         speeds = report.compare(
             "Loaded from the page cache, by threads",
-            [mine.way(f"load, {n} threads", size, f"{n}", threads=n) for n in counts],
+            [mine.way(f"load, {_threads(n)}", size, f"{n}", threads=n) for n in counts],
             [
-                openssl.way(f"the same on OpenSSL, {n} threads", size, f"{n}", threads=n)
+                openssl.way(f"the same on OpenSSL, {_threads(n)}", size, f"{n}", threads=n)
                 for n in counts
             ],
         )
@@ -81,7 +81,11 @@ def threads(report: Report, facts: Path) -> None:
     if two is None:
         report.no_limit("two threads", "one core")
     else:
-        report.ratio("2 threads, against 1", two, speeds["load, 1 threads"], at_least=1.8)
+        report.ratio("2 threads, against 1", two, speeds["load, 1 thread"], at_least=1.8)
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
 
 
 def one_range(report: Report, sealed: Sealed) -> None:
@@ -157,7 +161,7 @@ def reading(sealed: Sealed, size: int) -> Way:
 
 
 def main() -> None:
-    wanted = options(QUESTION, size=256 * MIB, quick_size=4 * MIB, repeats=9)
+    wanted = options(QUESTION, size=256 * MIB, quick_size=4 * MIB, multiple=PIECE, repeats=9)
     report = begin("load", QUESTION, wanted)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

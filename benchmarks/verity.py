@@ -20,11 +20,12 @@ from support.hashing import (
     veritysetup_format,
     veritysetup_verify,
 )
+from support.machine import SHA256_PORTS
 from support.native import one_core
-from support.report import KIB, MIB, SHA256_LIMIT, Report, begin, options
-from support.turns import Speed, Way
+from support.options import KIB, MIB, options
+from support.report import Report, begin
+from support.turns import Way
 
-from sealserve.native.crypto import kernels
 from sealserve.native.verity import Tree, TreeBuilder, TrustedTree
 
 QUESTION = "How fast is data compared with its hash tree, and how fast is one built?"
@@ -48,16 +49,8 @@ def in_cache(report: Report) -> None:
     report.ratio("against hashlib, one call", mine, speeds[once.name], at_least=2.2)
     report.ratio("against hashlib, leaf by leaf", mine, speeds[leaves.name])
     report.ratio("against OpenSSL, EVP", mine, speeds[evp.name])
-    limit(report, mine)
-
-
-def limit(report: Report, speed: Speed) -> None:
-    """Of bytes of data: salt and padding, 1.5 percent of what is hashed, are not counted."""
-    what = "SHA-256 of leaves"
-    if kernels()["sha256"][0] != "x16":
-        report.no_limit(what, f"no model of ports for kernel {kernels()['sha256'][0]}")
-        return
-    report.port_limit(what, speed, SHA256_LIMIT, at_least=0.85)
+    # Of bytes of data: salt and padding, 1.5 percent of what is hashed, are not counted.
+    report.port_limit("SHA-256 of leaves", mine, SHA256_PORTS, at_least=0.85)
 
 
 def of_a_file(report: Report, folder: Path) -> None:
@@ -105,7 +98,7 @@ def built(data: bytearray) -> Tree:
 
 
 def main() -> None:
-    wanted = options(QUESTION, size=512 * KIB, quick_size=128 * KIB, repeats=15)
+    wanted = options(QUESTION, size=512 * KIB, quick_size=128 * KIB, multiple=LEAF, repeats=15)
     report = begin("verity", QUESTION, wanted)
     with one_core(), tempfile.TemporaryDirectory() as folder:
         in_cache(report)
