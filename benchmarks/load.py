@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,7 +19,7 @@ from support.hashing import veritysetup_verify
 from support.machine import BOTH_PORTS
 from support.native import one_core
 from support.options import KIB, MIB, options
-from support.process import OPENSSL, OURS, Worker
+from support.process import OPENSSL, OURS, Worker, memory_to_open
 from support.ranges import PLACES, floor, read_into
 from support.report import Report, begin
 from support.sealed import Sealed, seal
@@ -108,18 +106,7 @@ def memory(report: Report, folder: Path) -> None:
     model = save_model(folder, size)
     made = seal_model(model, folder / "big", keys=[RawKey(key)], name="big", version="1")
     report.say(f"\nMemory while opening a model of {size >> 20} MiB")
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "support.memory",
-        folder / "big",
-        made.root.hex(),
-        key.hex(),
-    ]
-    ran = subprocess.run(
-        command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True
-    )
-    grown = int(ran.stdout) / MIB
+    grown = memory_to_open(folder / "big", made.root, key) / MIB
     report.amount("anonymous and shared memory beside the plaintext", grown, "MiB", at_most=24)
 
 
