@@ -90,7 +90,7 @@ from support.models_sealed import (
     header_for,
     honest_contents,
 )
-from support.policy_case import ACI, ENDORSED, MEASURED, SIMULATED, SNP, TRUST
+from support.policy_case import ACI, ENDORSED, EVERY_KEY, MEASURED, SIMULATED, SNP, TRUST
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -604,7 +604,7 @@ def trust() -> Target:
         Trust.parse(data, file="trust.toml").explain()
 
     forms = [(SNP, SIMULATED), (f"{SNP}\n", f"{ACI}\n")]
-    texts = [TRUST, *(TRUST.replace(*form) for form in forms)]
+    texts = [TRUST, *(TRUST.replace(*form) for form in forms), EVERY_KEY]
     texts[2] = texts[2].replace(MEASURED, ENDORSED)
     return Target(run, [text.encode() for text in texts], (ConfigError,))
 
