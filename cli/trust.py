@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from sealserve.attestation.tcb import LINES
+from sealserve.attestation.tcb import LINES, Line
 from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import ConfigError
-from sealserve.policy import Trust
+from sealserve.policy import Trust, floors
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 from sealserve.policy.expectations import MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.trust_schema import KINDS
@@ -101,7 +101,7 @@ def new(
     Never overwrites a file: what somebody approved is not replaced by the way.
     """
     _require_root_if_simulated(kind, simulated_root_sha256)
-    if expires is not None and expires.date() < datetime.datetime.now(datetime.UTC).date():
+    if expires is not None and expires.date() < _today():
         say(f"warning: --expires {expires.date()} is past: this file will refuse every server")
     _require_utf8("--name", name)
     _require_utf8("--uvm-issuer", uvm_issuer)
@@ -120,8 +120,37 @@ def new(
     )
     trust = Trust.parse(text.encode(), file=str(out))
     files.write(out, text.encode())
+    _warn_of_old_floors()
     result = {"file": str(out), "name": trust.name, "platform": trust.kind}
     emit(result, f"wrote {out}\n\n{trust.explain()}", as_json=as_json)
+
+
+@command.command("floors", epilog="Example: sealserve trust floors --line milan --line genoa")
+@click.option(
+    "--line",
+    "lines",
+    multiple=True,
+    type=click.Choice(LINES),
+    help="Processor line; repeatable.  [default: every line]",
+)
+@json_option
+def print_floors(lines: tuple[Line, ...], as_json: bool) -> None:
+    """Print the firmware we recommend as the least acceptable, as tables of a trust file.
+
+    It has a date and was not compared with AMD's bulletins: whoever owns a trust file reviews it.
+    """
+    chosen = tuple(dict.fromkeys(lines)) or LINES
+    _warn_of_old_floors()
+    result = {
+        "date": floors.DATE.isoformat(),
+        "compared_with_amd": False,
+        "tcb": {
+            table: tcb.components()
+            for line in chosen
+            for table, tcb in floors.RECOMMENDED[line].items()
+        },
+    }
+    emit(result, "\n".join(floors.toml(chosen)), as_json=as_json)
 
 
 @command.command("explain", epilog="Example: sealserve trust explain trust.toml")
@@ -139,6 +168,15 @@ def explain(trust_file: Path, as_json: bool) -> None:
         "dangers": list(trust.danger.sentences()),
     }
     emit(result, trust.explain(), as_json=as_json)
+
+
+def _warn_of_old_floors() -> None:
+    if floors.is_old(_today()):
+        say(f"warning: the recommended firmware is of {floors.DATE}, more than a year ago")
+
+
+def _today() -> datetime.date:
+    return datetime.datetime.now(datetime.UTC).date()
 
 
 def _lines(kind: str, lines: tuple[str, ...]) -> tuple[str, ...]:

@@ -44,18 +44,13 @@ def trust_text(
 
 
 def _hardware(lines: Sequence[Line]) -> list[str]:
-    parts = [
+    return [
         "",
         "[hardware]",
         f"lines = [{', '.join(_quoted(line) for line in lines)}]",
         f"max_crl_age_days = {MAX_CRL_AGE_DAYS}  # AMD's revocation list",
-        f"# Least firmware, as recommended on {floors.DATE}.",
+        *floors.toml(lines),
     ]
-    for line in lines:
-        for table, tcb in floors.RECOMMENDED[line].items():
-            parts.append(f"[hardware.tcb.{table}]")
-            parts += [f"{component} = {level}" for component, level in tcb.components().items()]
-    return parts
 
 
 def _launch(launch: UvmLaunch | MeasuredLaunch) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from sealserve.attestation.roots import ARK_SHA256
+from sealserve.attestation.tcb import LINES
 from sealserve.cli.main import run
-from sealserve.policy import Trust
+from sealserve.policy import Trust, floors
 from sealserve.policy.execution import generate_process
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, UvmLaunch
 from sealserve.policy.floors import RECOMMENDED
@@ -87,6 +89,7 @@ def owner(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Owner:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(floors, "DATE", datetime.now(UTC).date())  # it ages, these tests do not
     return Owner(tmp_path, capsys)
 
 
@@ -320,6 +323,57 @@ def test_the_same_model_root_twice(owner: Owner) -> None:
     ran = owner.new({}, "--model", f"net={ROOT}")
     assert ran.status == 8
     assert "stands in the list twice" in ran.err
+
+
+# ---- floors
+
+
+def test_prints_floors_as_a_trust_file_has_them(owner: Owner) -> None:
+    ran = owner.run("trust", "floors")
+    assert (ran.status, ran.err) == (0, "")
+    assert f"recommended on {floors.DATE}." in ran.out
+    assert "has to review it" in " ".join(ran.out.split())
+    read = tomllib.loads(ran.out)["hardware"]["tcb"]
+    assert read == {
+        table: tcb.components() for line in LINES for table, tcb in RECOMMENDED[line].items()
+    }
+
+
+def test_prints_floors_of_the_lines_asked_for(owner: Owner) -> None:
+    ran = owner.run("trust", "floors", "--line", "genoa", "--line", "milan", "--line", "genoa")
+    assert [*tomllib.loads(ran.out)["hardware"]["tcb"]] == ["genoa", "genoa-a0", "milan"]
+
+
+def test_the_floors_that_are_printed_load(owner: Owner) -> None:
+    owner.new({**REAL, "--line": "genoa"})
+    text = owner.file.read_text()
+    printed = owner.run("trust", "floors", "--line", "genoa").out
+    assert printed in text
+    assert Trust.parse(text.replace(printed, "").replace("[launch]", f"{printed}[launch]").encode())
+
+
+def test_prints_floors_for_programs(owner: Owner) -> None:
+    ran = owner.run("trust", "floors", "--line", "turin", "--json")
+    turin = {"fmc": 1, "bootloader": 1, "tee": 1, "snp": 4, "microcode": 81}
+    date = floors.DATE.isoformat()
+    assert ran.json == {"date": date, "compared_with_amd": False, "tcb": {"turin": turin}}
+
+
+@pytest.mark.parametrize("verb", ["floors", "new"])
+def test_floors_older_than_a_year_are_told(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def told() -> str:
+        owner.file.unlink(missing_ok=True)
+        ran = owner.new() if verb == "new" else owner.run("trust", "floors")
+        assert ran.status == 0
+        return ran.err
+
+    today = datetime.now(UTC).date()
+    monkeypatch.setattr(floors, "DATE", today - timedelta(days=365))
+    assert told() == ""
+    monkeypatch.setattr(floors, "DATE", today - timedelta(days=366))
+    assert told().startswith(f"warning: the recommended firmware is of {floors.DATE}")
 
 
 # ---- explain

@@ -310,7 +310,8 @@ def test_any_text_is_quoted_as_toml_reads_it(name: str) -> None:
 
 def test_the_text_says_what_is_dangerous_and_when_it_was_written() -> None:
     text = _written()
-    assert f"# Least firmware, as recommended on {floors.DATE}." in text
+    assert f"# Least firmware, as recommended on {floors.DATE}. " in text
+    assert "has to review it" in text
     assert 'policies = "none"  # on purpose: anything may run' in text
     assert "# A simulated root: whoever holds it can sign anything. Proves no hardware." in text
 
