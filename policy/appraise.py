@@ -16,8 +16,6 @@ from sealserve.policy.outcome import Case
 from sealserve.policy.trust import Trust
 from sealserve.policy.verdict import Verdict
 
-CHECKS = (*machine_checks.CHECKS, *firmware_checks.CHECKS, *guest_checks.CHECKS)
-
 
 def appraise(claims: Claims, trust: Trust, *, now: datetime) -> Verdict:
     """Accept a genuine machine, or raise PolicyViolation with every expectation it does not meet.
@@ -28,7 +26,8 @@ def appraise(claims: Claims, trust: Trust, *, now: datetime) -> Verdict:
     if now.tzinfo is None:
         raise ValueError("now has no time zone")
     case = Case(claims, trust, now.astimezone(UTC))
-    outcomes = [check(case) for check in CHECKS]
+    checks = (*machine_checks.CHECKS, *firmware_checks.CHECKS, *guest_checks.CHECKS)
+    outcomes = [check(case) for check in checks]
     findings = [finding for outcome in outcomes for finding in outcome.findings]
     if findings:
         raise PolicyViolation(

@@ -13,7 +13,8 @@ from sealserve.attestation.endorsement import UvmEndorsement
 from sealserve.attestation.report import Firmware, GuestPolicy, PlatformInfo
 from sealserve.attestation.tcb import Line
 from sealserve.native.errors import Finding, PolicyViolation
-from sealserve.policy.appraise import CHECKS, appraise
+from sealserve.policy import firmware_checks, guest_checks, machine_checks
+from sealserve.policy.appraise import appraise
 from sealserve.policy.expectations import GUEST_POLICY_BITS, PLATFORM_INFO_BITS
 from sealserve.policy.known import PERMISSIVE
 from sealserve.policy.outcome import Case, Check
@@ -360,7 +361,9 @@ def test_one_expectation_alone_refuses(name: str) -> None:
     assert finding.wanted
 
 
-@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    "check", [*machine_checks.CHECKS, *firmware_checks.CHECKS, *guest_checks.CHECKS]
+)
 def test_every_check_has_a_case_in_which_only_it_fails(check: Check) -> None:
     cases = [
         Case(claims(**fields), trust(*changes), NOW) for changes, fields, _ in ONE_WRONG.values()
