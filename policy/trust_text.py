@@ -22,11 +22,14 @@ def trust_text(
     policies: Sequence[Noted],
     models: Mapping[str, Sequence[str]],
     expires: datetime.date | None = None,
+    vlek_providers: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> str:
     """The text of a trust file that `Trust.parse` reads.
 
     simulated_root_sha256: for kind "simulated" alone. policies: none at all is written as "none".
-    models: roots (hex) by name. Nothing is checked here: parse what comes back.
+    models: roots (hex) by name. remarks: one line each, on the hardware. Nothing is checked here:
+    parse what comes back.
     """
     parts = [
         "# What we expect of a server. Every line was somebody's decision; there are no defaults.",
@@ -39,15 +42,25 @@ def trust_text(
     if kind == "simulated":
         parts.append("# A simulated root: whoever holds it can sign anything. Proves no hardware.")
         parts.append(f"simulated_root_sha256 = {_quoted(simulated_root_sha256)}")
-    parts += _hardware(lines) + _launch(launch) + _software(policies) + _models(models)
+    parts += (
+        _hardware(lines, vlek_providers, remarks)
+        + _launch(launch)
+        + _software(policies)
+        + _models(models)
+    )
     return "\n".join(parts) + "\n"
 
 
-def _hardware(lines: Sequence[Line]) -> list[str]:
+def _hardware(
+    lines: Sequence[Line], vlek_providers: Sequence[str], remarks: Sequence[str]
+) -> list[str]:
+    providers = [f"vlek_providers = [{_list(vlek_providers)}]"] if vlek_providers else []
     return [
         "",
         "[hardware]",
-        f"lines = [{', '.join(_quoted(line) for line in lines)}]",
+        f"lines = [{_list(lines)}]",
+        *providers,
+        *(f"# {remark}" for remark in remarks),
         f"max_crl_age_days = {MAX_CRL_AGE_DAYS}  # AMD's revocation list",
         *floors.toml(lines),
     ]
@@ -75,8 +88,7 @@ def _software(policies: Sequence[Noted]) -> list[str]:
 def _models(models: Mapping[str, Sequence[str]]) -> list[str]:
     parts = []
     for name, roots in models.items():
-        listed = ", ".join(_quoted(root) for root in roots)
-        parts += ["", f"[models.{_quoted(name)}]", f"roots = [{listed}]"]
+        parts += ["", f"[models.{_quoted(name)}]", f"roots = [{_list(roots)}]"]
     return parts
 
 
@@ -87,6 +99,10 @@ def _digests(entries: Sequence[Noted], key: str) -> list[str]:
         + " },"
         for entry in entries
     ]
+
+
+def _list(texts: Sequence[str]) -> str:
+    return ", ".join(_quoted(text) for text in texts)
 
 
 def _quoted(text: str) -> str:
