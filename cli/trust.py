@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -10,6 +12,14 @@ from sealserve.attestation.tcb import LINES, Line
 from sealserve.cli import trust_new
 from sealserve.cli.output import emit, json_option
 from sealserve.policy import Trust, floors
+from sealserve.policy.trust_diff import Beyond, beyond
+from sealserve.policy.trust_lint import Remark, lint
+
+DIFFERENT = 1  # `diff`: they differ; `lint`: there is something to put right
+
+trust_argument = click.argument(
+    "trust_file", metavar="TRUST", type=click.Path(path_type=Path, dir_okay=False)
+)
 
 
 @click.group("trust")
@@ -49,7 +59,7 @@ def print_floors(lines: tuple[Line, ...], as_json: bool) -> None:
 
 
 @command.command("explain", epilog="Example: sealserve trust explain trust.toml")
-@click.argument("trust_file", metavar="TRUST", type=click.Path(path_type=Path, dir_okay=False))
+@trust_argument
 @json_option
 def explain(trust_file: Path, as_json: bool) -> None:
     """Say in plain words what a trust file accepts."""
@@ -63,3 +73,57 @@ def explain(trust_file: Path, as_json: bool) -> None:
         "dangers": list(trust.danger.sentences()),
     }
     emit(result, trust.explain(), as_json=as_json)
+
+
+@command.command("diff", epilog="Example: sealserve trust diff approved.toml trust.toml")
+@click.argument("one", metavar="A", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("other", metavar="B", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+def diff(one: Path, other: Path, as_json: bool) -> int:
+    """Say what A accepts and B does not, and the other way round.
+
+    Names, notes and the order of lists make no difference. Exit status 1 means that they differ.
+    """
+    trusts = Trust.load(one), Trust.load(other)
+    only_one, only_other = beyond(*trusts), beyond(*reversed(trusts))
+    result = {
+        "only_a": [asdict(found) for found in only_one],
+        "only_b": [asdict(found) for found in only_other],
+    }
+    lines = [*_only(one, other, only_one), *_only(other, one, only_other)]
+    emit(result, "\n".join(lines) or f"{one} and {other} accept the same", as_json=as_json)
+    return DIFFERENT if lines else 0
+
+
+def _only(one: Path, other: Path, found: Sequence[Beyond]) -> list[str]:
+    if not found:
+        return []
+    return [
+        f"accepted by {one}, not by {other}:",
+        *(
+            f"  {each.key}: {each.accepted}{f'; wanted {each.wanted}' if each.wanted else ''}"
+            for each in found
+        ),
+    ]
+
+
+@command.command("lint", epilog="Example: sealserve trust lint trust.toml")
+@trust_argument
+@json_option
+def lint_(trust_file: Path, as_json: bool) -> int:
+    """Say what to think about again in a trust file, the worst first.
+
+    A danger accepts what should not be accepted, a doubt what has a known weakness; a note works
+    and could be tidier. Exit status 1 means that there is a danger or a doubt.
+    """
+    remarks = lint(Trust.load(trust_file), trust_new.today())
+    result = {"remarks": [asdict(remark) for remark in remarks]}
+    emit(result, "\n".join(_remarked(remarks)) or "nothing to remark on", as_json=as_json)
+    return DIFFERENT if any(remark.rank != "note" for remark in remarks) else 0
+
+
+def _remarked(remarks: Sequence[Remark]) -> Iterator[str]:
+    for remark in remarks:
+        rank = remark.rank.upper() if remark.rank == "danger" else remark.rank
+        yield f"  {rank:<6}  {remark.key}: {remark.what}"
+        yield f"          hint: {remark.hint}"

@@ -133,16 +133,20 @@ class Danger:
     allow_vmpl: tuple[int, ...] = ()
     without_nonce: bool = False
 
+    def told(self) -> dict[str, str]:
+        """One sentence per danger that was chosen, by its key."""
+        sentences = {
+            "allow_debug": "debug machines are accepted: the host can read their memory",
+            "allow_migration": "machines with a migration agent are accepted",
+            "allow_cxl": "CXL memory is accepted: it lies outside of the processor's package",
+            "allow_vmpl": f"VMPL {_listed(self.allow_vmpl)} is accepted beside 0",
+            "without_nonce": "no nonce is required: evidence may be old and replayed",
+        }
+        return {key: sentence for key, sentence in sentences.items() if getattr(self, key)}
+
     def sentences(self) -> tuple[str, ...]:
-        """One sentence per danger that was chosen."""
-        chosen = (
-            (self.allow_debug, "debug machines are accepted: the host can read their memory"),
-            (self.allow_migration, "machines with a migration agent are accepted"),
-            (self.allow_cxl, "CXL memory is accepted: it lies outside of the processor's package"),
-            (bool(self.allow_vmpl), f"VMPL {_listed(self.allow_vmpl)} is accepted beside 0"),
-            (self.without_nonce, "no nonce is required: evidence may be old and replayed"),
-        )
-        return tuple(sentence for applies, sentence in chosen if applies)
+        """The same, without the keys."""
+        return tuple(self.told().values())
 
 
 def days(count: int) -> str:

@@ -9,7 +9,7 @@ from sealserve.attestation.tcb import Line
 from sealserve.policy import floors
 from sealserve.policy.expectations import Kind, MeasuredLaunch, Noted, UvmLaunch
 
-MAX_CRL_AGE_DAYS = 45  # AMD publishes a list at least once a month
+MAX_CRL_AGE_DAYS = 45
 
 
 def trust_text(
@@ -62,6 +62,7 @@ def _hardware(
         *providers,
         *(f"# {remark}" for remark in remarks),
         f"max_crl_age_days = {MAX_CRL_AGE_DAYS}  # AMD's revocation list",
+        "minimum_report_version = 3  # older reports tell neither model nor alias check",
         *floors.toml(lines),
     ]
 

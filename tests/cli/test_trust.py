@@ -16,6 +16,7 @@ from sealserve.policy import Trust, floors
 from sealserve.policy.execution import generate_process
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, UvmLaunch
 from sealserve.policy.floors import RECOMMENDED
+from support import policy_case as case
 from support.models_cli import Ran
 from support.policy_case import FEED, ISSUER
 
@@ -376,6 +377,74 @@ def test_floors_older_than_a_year_are_told(
     assert told().startswith(f"warning: the recommended firmware is of {floors.DATE}")
 
 
+# ---- diff and lint
+
+
+def given(owner: Owner, name: str, *changes: tuple[str, str], text: str = case.TRUST) -> str:
+    (owner.folder / name).write_bytes(case.edit(*changes, text=text))
+    return name
+
+
+def test_files_that_accept_the_same(owner: Owner) -> None:
+    one = given(owner, "a.toml")
+    other = given(owner, "b.toml", ("sealserve 0.1", "another note"))
+    ran = owner.run("trust", "diff", one, other)
+    assert (ran.status, ran.out, ran.err) == (0, "a.toml and b.toml accept the same\n", "")
+    assert owner.run("trust", "diff", one, other, "--json").json == {"only_a": [], "only_b": []}
+
+
+def test_files_that_differ_both_ways(owner: Owner) -> None:
+    one = given(owner, "a.toml", ("microcode = 25", "microcode = 26"))
+    other = given(owner, "b.toml", (case.ROOT.hex(), "ab" * 32))
+    ran = owner.run("trust", "diff", one, other)
+    assert (ran.status, ran.err) == (1, "")
+    assert ran.out.splitlines() == [
+        "accepted by a.toml, not by b.toml:",
+        f"  models.breast-cancer.roots: {case.ROOT.hex()}",
+        "accepted by b.toml, not by a.toml:",
+        "  hardware.tcb.genoa-a0: microcode 25; wanted at least 26",
+        f"  models.breast-cancer.roots: {'ab' * 32}",
+    ]
+    told = owner.run("trust", "diff", one, other, "--json")
+    assert told.status == 1
+    key = "models.breast-cancer.roots"
+    assert told.json["only_a"] == [{"key": key, "accepted": case.ROOT.hex(), "wanted": ""}]
+    assert [found["key"] for found in told.json["only_b"]] == ["hardware.tcb.genoa-a0", key]
+
+
+def test_a_file_that_is_none_cannot_be_compared(owner: Owner) -> None:
+    one, other = given(owner, "a.toml"), given(owner, "b.toml", ("version = 1", "version = 2"))
+    for files in ((one, other), (other, one), (one, "missing.toml")):
+        ran = owner.run("trust", "diff", *files)
+        assert (ran.status, ran.out) == (8, "")
+
+
+def test_remarks_are_ranked(owner: Owner) -> None:
+    every = given(owner, "a.toml", ("2027-03-31", "2199-01-01"), text=case.EVERY_KEY)
+    ran = owner.run("trust", "lint", every)
+    assert (ran.status, ran.err) == (1, "")
+    assert ran.out.startswith("  DANGER  danger.allow_debug: debug machines are accepted")
+    assert "\n          hint: " in ran.out
+    assert "\n  note    hardware.lines: milan: a paper" in ran.out
+    told = owner.run("trust", "lint", every, "--json")
+    assert told.status == 1
+    assert {remark["rank"] for remark in told.json["remarks"]} == {"danger", "note"}
+    assert told.json["remarks"][0].keys() == {"rank", "key", "what", "hint"}
+
+
+def test_notes_alone_are_no_failure(owner: Owner) -> None:
+    options = {**REAL, **ENDORSED, "--line": "genoa", "--expires": "2199-01-01"}
+    owner.new(options)
+    ran = owner.run("trust", "lint", "trust.toml")
+    assert (ran.status, ran.out, ran.err) == (0, "nothing to remark on\n", "")
+    owner.file.unlink()
+    owner.new(options, "--policy", "ab" * 32)
+    ran = owner.run("trust", "lint", "trust.toml")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith("  note    software.policies: 2 are accepted")
+    assert owner.run("trust", "lint", "missing.toml").status == 8
+
+
 # ---- explain
 
 
@@ -412,7 +481,9 @@ def test_a_file_that_is_none_cannot_be_explained(owner: Owner, text: str | None)
     assert ran.err.startswith("sealserve: trust.toml")
 
 
-@pytest.mark.parametrize("arguments", [[], ["explain"], ["explain", "."], ["write"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["explain"], ["explain", "."], ["diff", "a.toml"], ["lint"], ["write"]]
+)
 def test_usage(owner: Owner, arguments: list[str]) -> None:
     ran = owner.run("trust", *arguments)
     assert ran.status == 2
