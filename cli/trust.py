@@ -40,9 +40,10 @@ command.add_command(trust_new.command)
 )
 @json_option
 def print_floors(lines: tuple[Line, ...], as_json: bool) -> None:
-    """Print the firmware we recommend as the least acceptable, as tables of a trust file.
+    """Print the least firmware that is recommended.
 
-    It has a date and was not compared with AMD's bulletins: whoever owns a trust file reviews it.
+    As tables of a trust file, with a date. They were not compared with AMD's bulletins: whoever
+    owns a trust file reviews them.
     """
     chosen = tuple(dict.fromkeys(lines)) or LINES
     trust_new.warn_of_old_floors()

@@ -123,7 +123,7 @@ def command(
     }
     if source is not None:
         _refuse_beside_from(click.get_current_context().params)
-        draft = _claimed(source, _models(models), given)
+        draft = _claimed(source, _models(models), given, str(out))
         files.write(out, draft.text.encode())
         _tell_claimed(out, draft, as_json)
         return
@@ -170,7 +170,7 @@ def _refuse_beside_from(given: Mapping[str, object]) -> None:
             raise click.UsageError(f"give {option} or --from, and not both")
 
 
-def _claimed(source: str, named: Mapping[str, Sequence[str]], given: _Given) -> Draft:
+def _claimed(source: str, named: Mapping[str, Sequence[str]], given: _Given, file: str) -> Draft:
     """Ask the machine there, whose makers we know, and whose word counts for nothing yet."""
     from sealserve.inference.client.introduction import introduce  # gRPC, for this alone
 
@@ -181,6 +181,7 @@ def _claimed(source: str, named: Mapping[str, Sequence[str]], given: _Given) -> 
         source=source,
         now=datetime.datetime.now(datetime.UTC),
         models=_served(named, {root.hex() for root in introduced.roots}),
+        file=file,
         **given,
     )
 

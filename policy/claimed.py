@@ -18,10 +18,12 @@ from sealserve.policy.expectations import NO_POLICY, Kind, MeasuredLaunch, Noted
 from sealserve.policy.trust import Trust
 from sealserve.policy.trust_text import trust_text
 
+MARK = "claimed_not_approved = true"
+
 
 @dataclass(frozen=True)
 class Draft:
-    """text: what is written, which does not load. approved: what it says without its first lines.
+    """text: what is written, which does not load. approved: what it says without MARK.
 
     refusals: why the machine it came from would be refused all the same.
     """
@@ -41,11 +43,13 @@ def draft(
     simulated_root_sha256: str,
     models: Mapping[str, Sequence[str]],
     expires: datetime.date | None,
+    file: str = "",
 ) -> Draft:
     """What this machine claims, as a trust file that waits for approval.
 
-    source: who was asked; models: roots (hex) by name; now: with a time zone. Raises ConfigError
-    for a claim that no trust file can hold, such as an execution policy that allows everything.
+    source: who was asked, as a comment may hold it; models: roots (hex) by name; now: with a time
+    zone; file: for messages. Raises ConfigError for a claim that no trust file can hold, such as an
+    execution policy that allows everything.
     """
     text = trust_text(
         name=name,
@@ -58,17 +62,18 @@ def draft(
         expires=expires,
         vlek_providers=[claims.csp_id] if claims.csp_id else [],
         remarks=_remarks(claims),
+        head=_head(source, now),
     )
-    approved = Trust.parse(text.encode())
-    return Draft(_header(source, now) + text, approved, _refusals(claims, approved, now))
+    approved = Trust.parse(text.replace(f"{MARK}\n", "", 1).encode(), file=file)
+    return Draft(text, approved, _refusals(claims, approved, now))
 
 
-def _header(source: str, now: datetime.datetime) -> str:
-    return (
-        f"# Claimed by {source} at {now.isoformat(timespec='seconds')}. It is genuine, no more.\n"
-        "# Compare every value with what its owner publishes, then delete the next line.\n"
-        "claimed_not_approved = true\n\n"
-    )
+def _head(source: str, now: datetime.datetime) -> list[str]:
+    return [
+        f"# Claimed by {source} at {now.isoformat(timespec='seconds')}. It is genuine, no more.",
+        "# Compare every value with what its owner publishes, then delete the next line.",
+        MARK,
+    ]
 
 
 def _launch(claims: Claims, kind: Kind) -> UvmLaunch | MeasuredLaunch:

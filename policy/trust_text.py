@@ -10,6 +10,7 @@ from sealserve.policy import floors
 from sealserve.policy.expectations import Kind, MeasuredLaunch, Noted, UvmLaunch
 
 MAX_CRL_AGE_DAYS = 45
+_APPROVED = "# What we expect of a server. Every line was somebody's decision: no defaults."
 
 
 def trust_text(
@@ -24,15 +25,16 @@ def trust_text(
     expires: datetime.date | None = None,
     vlek_providers: Sequence[str] = (),
     remarks: Sequence[str] = (),
+    head: Sequence[str] = (_APPROVED,),
 ) -> str:
     """The text of a trust file that `Trust.parse` reads.
 
     simulated_root_sha256: for kind "simulated" alone. policies: none at all is written as "none".
-    models: roots (hex) by name. remarks: one line each, on the hardware. Nothing is checked here:
-    parse what comes back.
+    models: roots (hex) by name. remarks: one line each, on the hardware. head: the first lines.
+    Nothing is checked here: parse what comes back.
     """
     parts = [
-        "# What we expect of a server. Every line was somebody's decision; there are no defaults.",
+        *head,
         "version = 1",
         f"name = {_quoted(name)}",
     ]

@@ -38,7 +38,7 @@ def explain(trust: Trust) -> str:
         *_policies(trust.policies),
         *_models(trust.models),
         "  always     an unbroken signature chain, memory checked for aliases; no debug,",
-        "             no migration agent, no CXL, VMPL 0, a fresh nonce, unless said below",
+        "             no migration, no CXL, VMPL 0, a fresh nonce, unless said below",
         *(f"  DANGER     {sentence}" for sentence in trust.danger.sentences()),
     ]
     return "\n".join(lines)

@@ -123,7 +123,7 @@ LINES_OF_THE_CASE = [
     f"  software   execution policy {case.POLICY.hex()} (sealserve 0.1)",
     f"  model      breast-cancer: root {case.ROOT.hex()}",
     "  always     an unbroken signature chain, memory checked for aliases; no debug,",
-    "             no migration agent, no CXL, VMPL 0, a fresh nonce, unless said below",
+    "             no migration, no CXL, VMPL 0, a fresh nonce, unless said below",
 ]
 
 
