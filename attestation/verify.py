@@ -331,30 +331,11 @@ def _require_chip(report: Report, leaf: Leaf, line: Line) -> None:
 
 
 def _endorsement(evidence: Evidence, signed: SignedReport) -> UvmEndorsement | None:
-    """The endorsement of exactly this launch; evidence without one is for policy to judge.
-
-    A simulated issuer can say anything of real hardware, and a simulated machine can show any
-    measurement that a real issuer endorsed: neither may speak for the other.
-    """
+    """The endorsement of exactly this launch; that there is one is for policy to want."""
     if evidence.uvm_endorsement is None:
         return None
     endorsement = uvm.read(evidence.uvm_endorsement)
-    if endorsement.simulated != (signed.platform == "simulated"):
-        raise EvidenceError(
-            "uvm_authority",
-            "issuer of the endorsement",
-            seen="a simulated one" if endorsement.simulated else "one that is not simulated",
-            wanted=f"one for the platform, {signed.platform}",
-            hint="simulated and real never mix",
-        )
-    if endorsement.measurement != signed.report.measurement:
-        raise EvidenceError(
-            "uvm_measurement",
-            "endorsed measurement",
-            seen=endorsement.measurement.hex(),
-            wanted=f"{signed.report.measurement.hex()}, the report's MEASUREMENT",
-            hint="an endorsement from before an update of the utility VM?",
-        )
+    endorsement.require_of(signed.report.measurement, simulated=signed.platform == "simulated")
     return endorsement
 
 
