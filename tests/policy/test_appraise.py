@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sealserve.attestation.endorsement import UvmEndorsement
 from sealserve.attestation.report import Firmware, GuestPolicy, PlatformInfo
 from sealserve.attestation.tcb import Line
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.native.errors import Finding, PolicyViolation
 from sealserve.policy import firmware_checks, guest_checks, machine_checks
 from sealserve.policy.appraise import appraise
@@ -62,7 +62,7 @@ def findings(tested: Trust, at: datetime = NOW, **fields: Any) -> list[Finding]:
 
 
 def endorsement(**fields: Any) -> UvmEndorsement:
-    good = UvmEndorsement(case.ISSUER, case.FEED, 104, MEASUREMENT)
+    good = UvmEndorsement(case.ISSUER, case.FEED, 104, MEASUREMENT, NOW, simulated=False)
     return dataclasses.replace(good, **fields)
 
 
@@ -109,7 +109,7 @@ ALWAYS = [
 
 
 def test_the_verdict_tells_each_check_and_none_that_nobody_asked_for() -> None:
-    assert list(appraise(claims(), trust(), now=NOW).checked) == ALWAYS
+    assert list(appraise(claims(endorsement=None), trust(), now=NOW).checked) == ALWAYS
 
 
 def test_the_verdict_tells_each_check_that_was_asked_for() -> None:
@@ -124,7 +124,8 @@ def test_the_verdict_tells_each_check_that_was_asked_for() -> None:
         AUTHOR_KEYS,
     )
     fields = {**FIRMWARES, **VECTORS, "id_key_digest": KEY, "author_key_digest": KEY}
-    verdict = appraise(claims(**fields, author_key_enabled=True), asked, now=NOW)
+    fields |= {"author_key_enabled": True, "endorsement": None}
+    verdict = appraise(claims(**fields), asked, now=NOW)
     assert [told for told in verdict.checked if told not in ALWAYS] == [
         "the chip is none of the 2 denied",
         "the report has version 5, at least 3",
@@ -326,17 +327,35 @@ ONE_WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, Any], str]] = {
     "another issuer": (
         [ENDORSED],
         {"endorsement": endorsement(issuer=case.ISSUER[:-1] + "3")},
-        "uvm_untrusted_issuer_or_svn",
+        "uvm_issuer",
+    ),
+    "an issuer in another case": (
+        [ENDORSED],
+        {"endorsement": endorsement(issuer=case.ISSUER.upper())},
+        "uvm_issuer",
+    ),
+    "more than the issuer": (
+        [ENDORSED],
+        {"endorsement": endorsement(issuer=case.ISSUER + "::subject:C:US")},
+        "uvm_issuer",
     ),
     "another feed": (
         [ENDORSED],
         {"endorsement": endorsement(feed="ContainerPlat-AMD-UVM ")},
-        "uvm_untrusted_issuer_or_svn",
+        "uvm_feed",
     ),
     "an old endorsement": (
         [ENDORSED],
         {"endorsement": endorsement(svn=103)},
-        "uvm_untrusted_issuer_or_svn",
+        "uvm_minimum_svn",
+    ),
+    "an endorsed measurement that is not listed": (
+        [],
+        {
+            "measurement": bytes([0xAA] * 48),
+            "endorsement": endorsement(measurement=bytes([0xAA] * 48)),
+        },
+        "measurement",
     ),
     "another policy": ([], {"host_data": bytes([0xAA] * 32)}, "host_data"),
     "no policy": ([], {"host_data": bytes(32)}, "host_data"),
@@ -449,6 +468,25 @@ def test_what_the_file_allows_is_accepted(name: str) -> None:
     verdict = appraise(claims(**fields), trust(*changes), now=NOW)
     assert all(verdict.checked)
     assert verdict.explain()
+
+
+def test_an_endorsement_nobody_asked_for_is_not_kept_quiet() -> None:
+    def told(stated: UvmEndorsement | None) -> str:
+        verdict = appraise(claims(endorsement=stated), trust(), now=NOW)
+        (sentence,) = [each for each in verdict.checked if each.startswith("measurement")]
+        return sentence
+
+    assert told(endorsement(feed="\x1b[2J")) == (
+        told(None) + f"; that {case.ISSUER} in \\x1b[2J endorses it was not asked for"
+    )
+
+
+def test_every_difference_of_an_endorsement_is_shown() -> None:
+    seen = findings(
+        trust(ENDORSED), endorsement=endorsement(issuer="did:x509:0:x", feed="other", svn=1)
+    )
+    assert [finding.code for finding in seen] == ["uvm_issuer", "uvm_feed", "uvm_minimum_svn"]
+    assert [finding.wanted for finding in seen] == [case.ISSUER, case.FEED, "version 104 or later"]
 
 
 def test_a_model_without_an_override_has_the_floor_of_its_line() -> None:
