@@ -18,8 +18,8 @@ from sealserve.policy import Trust, appraise
 from sealserve.policy.expectations import Danger, Guest, Hardware, MeasuredLaunch, Noted
 from sealserve.policy.floors import RECOMMENDED
 from sealserve.policy.release import SIMULATED_COMPLIANT
+from sealserve.policy.trust_text import MAX_CRL_AGE_DAYS
 
-MAX_CRL_AGE_DAYS = 45  # AMD renews its lists monthly; as trust files have it
 _NOT = "not-compliant"
 _FLOORS = {name: tcb for tables in RECOMMENDED.values() for name, tcb in tables.items()}
 

@@ -16,6 +16,7 @@ from sealserve.policy import Trust, floors
 from sealserve.policy.execution import generate_process
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, UvmLaunch
 from sealserve.policy.floors import RECOMMENDED
+from sealserve.policy.known import PERMISSIVE
 from support import policy_case as case
 from support.models_cli import Ran
 from support.policy_case import FEED, ISSUER
@@ -430,6 +431,17 @@ def test_remarks_are_ranked(owner: Owner) -> None:
     assert told.status == 1
     assert {remark["rank"] for remark in told.json["remarks"]} == {"danger", "note"}
     assert told.json["remarks"][0].keys() == {"rank", "key", "what", "hint"}
+
+
+@pytest.mark.parametrize("verb", ["lint", "explain"])
+@pytest.mark.parametrize("sha256", PERMISSIVE)
+def test_a_policy_that_allows_everything_is_refused_by_name(
+    owner: Owner, verb: str, sha256: bytes
+) -> None:
+    given(owner, "a.toml", (case.POLICY.hex(), sha256.hex()))
+    ran = owner.run("trust", verb, "a.toml")
+    assert (ran.status, ran.out) == (8, "")
+    assert f"key software.policies[0]: this is {PERMISSIVE[sha256]}\n" in ran.err
 
 
 def test_notes_alone_are_no_failure(owner: Owner) -> None:

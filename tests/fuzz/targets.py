@@ -77,6 +77,8 @@ from sealserve.policy.execution import text as policy_text
 from sealserve.policy.execution.process import ExecutionPolicy, generate_process
 from sealserve.policy.release import ReleasePolicy
 from sealserve.policy.trust import Trust
+from sealserve.policy.trust_diff import beyond
+from sealserve.policy.trust_lint import lint
 from support.attestation_table import table
 from support.attestation_vectors import Vector, vector, vectors
 from support.fuzz_mutations import Target
@@ -616,7 +618,10 @@ def key_request() -> Target:
 
 def trust() -> Target:
     def run(data: bytes) -> None:
-        Trust.parse(data, file="trust.toml").explain()
+        read = Trust.parse(data, file="trust.toml")
+        read.explain()
+        lint(read, NOW.date())
+        assert beyond(read, read) == ()
 
     forms = [(SNP, SIMULATED), (f"{SNP}\n", f"{ACI}\n")]
     texts = [TRUST, *(TRUST.replace(*form) for form in forms), EVERY_KEY]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from sealserve.attestation.report import Firmware, GuestPolicy, PlatformInfo
+from sealserve.attestation.verify import Claims
 from sealserve.native.errors import PolicyViolation
 from sealserve.policy.appraise import appraise
 from sealserve.policy.trust import Trust
@@ -314,6 +316,26 @@ def test_a_file_that_accepts_less_accepts_nothing_more(name: str) -> None:
     else:
         assert beyond(trust(*changes), trust(*stricter)) == (found,)
         assert beyond(trust(*stricter), trust(*changes)) == ()
+
+
+def test_no_machine_tells_apart_what_does_not_differ() -> None:
+    """Every file above against every other, before every machine above."""
+    files = [trust(*changes) for row in LESS.values() for changes in row[:2]]
+    machines = [claims(**fields) for _, _, fields, _ in LESS.values()]
+    accepted = [{i for i, tested in enumerate(machines) if fits(tested, file)} for file in files]
+    told = 0
+    for one, by_one in zip(files, accepted, strict=True):
+        for other, by_other in zip(files, accepted, strict=True):
+            told += bool(by_one - by_other)
+            assert beyond(one, other) or by_one <= by_other
+    assert told > len(files)
+
+
+def fits(tested: Claims, file: Trust) -> bool:
+    with suppress(PolicyViolation):
+        appraise(tested, file, now=NOW)
+        return True
+    return False
 
 
 FOR_A_CHANNEL = {
