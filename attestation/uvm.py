@@ -280,9 +280,12 @@ def _json_payload(payload: bytes) -> tuple[int, bytes]:
     """SVN and measurement of form A; members nobody knows are passed over."""
     if len(payload) > MAX_JSON_BYTES:
         raise EvidenceError(
-            "uvm_payload", "payload", seen=f"{len(payload)} bytes", wanted=f"{MAX_JSON_BYTES}"
+            "uvm_payload",
+            "payload of an endorsement",
+            seen=f"{len(payload)} bytes",
+            wanted=f"at most {MAX_JSON_BYTES}",
         )
-    members = json_object.read(payload, "uvm_payload")
+    members = json_object.read(payload, "uvm_payload", "the payload of an endorsement")
     measurement = members.get(_MEASUREMENT_MEMBER)
     if not isinstance(measurement, str) or not _HEX.fullmatch(measurement):
         raise EvidenceError(
