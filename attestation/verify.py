@@ -62,7 +62,8 @@ class SignedReport:
 class Claims:
     """What verification extracted: a genuine report, and the claims it was made for.
 
-    signing_key "vlek": csp_id names the provider that enrolled the machine. runtime: the claims as
+    signing_key "vlek": csp_id names the provider that enrolled the machine. endorsement: of exactly
+    this launch, by whomever it says; None if none came. runtime: the claims as
     they were hashed; all 64 bytes of REPORT_DATA were compared with them. Their shape is for
     whoever knows which purpose to expect (`binding`).
     """
