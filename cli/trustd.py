@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sealserve.cli.output import emit, json_option, say
+from sealserve.cli.output import emit, json_option, printable, say
 from sealserve.keys.connection import PLATFORMS, SIMULATED
 
 folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
@@ -89,3 +89,58 @@ def run(folder: Path) -> None:
     from sealserve.keys.trustd import server
 
     server.run(folder, lambda ready: click.echo(ready.line()))
+
+
+@command.group("audit")
+def audit() -> None:
+    """The log of who got which key on what evidence."""
+
+
+key_option = click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The log's public key, kept elsewhere (audit.pem); then no master key is needed.",
+)
+
+
+@audit.command("verify", epilog="Example: sealserve trustd audit verify vault --head 9f2c…")
+@folder_argument
+@click.option(
+    "--head",
+    default="",
+    metavar="HEX",
+    help="A head that was the newest once; without one, a log that was cut is not noticed.",
+)
+@key_option
+@json_option
+def verify(folder: Path, head: str, key: Path | None, as_json: bool) -> None:
+    """Check the audit log of FOLDER: whole, signed, every release on evidence for its policy.
+
+    Prints the newest head: keep it somewhere else, and give it back with --head next time.
+    """
+    from sealserve.keys.trustd.audit_reader import verify
+
+    checked = verify(folder, key, head=head)
+    emit(
+        {"head": checked.head, "releases": checked.releases, "rows": checked.rows},
+        f"audit log     {checked.rows} rows, {checked.releases} releases\n"
+        f"head          {checked.head}",
+        as_json=as_json,
+    )
+    if not head:
+        say("warning: without --head nothing shows whether newer rows were there once")
+
+
+@audit.command("show", epilog="Example: sealserve trustd audit show vault --after 120")
+@folder_argument
+@click.option("--after", default=0, metavar="N", help="Leave out the first N rows.")
+@key_option
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a row, signed text.")
+def show(folder: Path, after: int, key: Path | None, as_json: bool) -> None:
+    """Print the audit log of FOLDER, each row after it was verified."""
+    from sealserve.keys.trustd.audit_reader import explained, exported, shown
+
+    for row in shown(folder, key):
+        if row.number > after:
+            click.echo(exported(row) if as_json else printable(explained(row)))

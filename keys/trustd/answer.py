@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from sealserve.attestation.binding import b64url
 from sealserve.attestation.token import ALGORITHM, jwk_numbers
 from sealserve.keys.answer import WRAP_HASHES
+from sealserve.keys.trustd.material import rsa_members
 from sealserve.keys.trustd.refused import bad_parameter, forbidden
 from sealserve.keys.wrap import RSA_BITS
 from sealserve.native.errors import EvidenceError
@@ -53,6 +55,13 @@ class WrappingKey:
         if key.key_size not in RSA_BITS:
             raise forbidden(f"the key in x-ms-runtime has {key.key_size} bits; wanted {RSA_BITS}")
         return cls(key, str(found[0].get("kid", "")), name)
+
+    @property
+    def thumbprint(self) -> str:
+        """RFC 7638: the key by its required members alone, whatever `kid` it gives itself."""
+        members = {**rsa_members(self.key), "kty": "RSA"}
+        text = json.dumps(members, sort_keys=True, separators=(",", ":"))
+        return b64url(hashlib.sha256(text.encode()).digest())
 
     def wrap(self, secret: bytes, kid: str) -> str:
         """`key_hsm`: RSA-OAEP of a fresh AES key, then the secret under it (RFC 5649).

@@ -3,6 +3,7 @@
 master.key        32 bytes, mode 0600: opens every record; back it up apart from the database
 trustd.sqlite     the records
 ca.pem            certificate of its authority, for whoever wants to pin it
+audit.pem         public key of its audit log, for whoever checks one
 connection.toml   the owner's way in, mode 0600: move it to the owner's machine
 """
 
@@ -11,8 +12,12 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from sealserve.keys.trustd import audit, records
+from sealserve.keys.trustd.database import Database
 from sealserve.keys.trustd.records import MASTER_KEY_BYTES, Records
 from sealserve.native.errors import ConfigError
+
+SCHEMA = records.SCHEMA + audit.SCHEMA
 
 
 class Folder:
@@ -23,14 +28,19 @@ class Folder:
         self.master_key = path / "master.key"
         self.database = path / "trustd.sqlite"
         self.ca = path / "ca.pem"
+        self.audit = path / "audit.pem"
         self.connection = path / "connection.toml"
 
     def records(self) -> Records:
         """Open the records. Raises ConfigError, UnavailableError."""
         key = self._read_master_key()
+        return Records(self.opened(), key)
+
+    def opened(self) -> Database:
+        """Open the database without any key: names, policies, the audit log. Raises as above."""
         if not self.database.is_file():
             raise ConfigError("is missing", file=str(self.database))
-        return Records(self.database, key)
+        return Database(self.database, SCHEMA)
 
     def _read_master_key(self) -> bytes:
         try:

@@ -54,11 +54,17 @@ def public(kind: str, secret: bytes) -> dict[str, str]:
         return {}
     key = pkcs8.decode(secret)
     assert isinstance(key, rsa.RSAPrivateKey)
-    numbers = key.public_key().public_numbers()
-    return {
-        "e": b64url(numbers.e.to_bytes((numbers.e.bit_length() + 7) // 8, "big")),
-        "n": b64url(numbers.n.to_bytes((key.key_size + 7) // 8, "big")),
-    }
+    return rsa_members(key.public_key())
+
+
+def rsa_members(key: rsa.RSAPublicKey) -> dict[str, str]:
+    """Exponent and modulus as a JSON Web Key has them (RFC 7518 section 6.3.1)."""
+    numbers = key.public_numbers()
+    return {"e": _uint(numbers.e), "n": _uint(numbers.n)}
+
+
+def _uint(value: int) -> str:
+    return b64url(value.to_bytes((value.bit_length() + 7) // 8, "big"))
 
 
 def operations(body: Body) -> list[str]:

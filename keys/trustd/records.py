@@ -10,23 +10,21 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sealserve.native.errors import IntegrityError, UnavailableError
+from sealserve.keys.trustd.database import Database
+from sealserve.native.errors import IntegrityError
 
 MASTER_KEY_BYTES = 32
 # NIST SP 800-38D section 8.3: random nonces of 96 bits are good for 2^32 records under one key.
 _NONCE_BYTES = 12
 _DOMAIN = b"sealserve/trustd/record/v1\0"
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     number  INTEGER PRIMARY KEY,
     kind    TEXT NOT NULL,
@@ -36,7 +34,7 @@ CREATE TABLE IF NOT EXISTS records (
     nonce   BLOB NOT NULL,
     sealed  BLOB NOT NULL,
     UNIQUE (kind, name, version)
-) STRICT
+) STRICT;
 """
 _COLUMNS = "SELECT number, kind, name, version, about, nonce, sealed FROM records"
 
@@ -56,39 +54,32 @@ class Record:
 
 
 class Records:
-    """One SQLite file under one master key; safe to use from several threads."""
+    """The records of one database under one master key; safe to use from several threads."""
 
-    def __init__(self, path: Path, master_key: bytes) -> None:
-        """Raises UnavailableError if the file cannot be used, as everything here does."""
-        self._path = path
+    def __init__(self, database: Database, master_key: bytes) -> None:
+        """Raises UnavailableError if the database cannot be used, as everything here does."""
+        self.database = database
         self._aead = AESGCM(master_key)
-        self._lock = threading.Lock()
-        with self._translated():
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            # a record that was answered for survives kill -9 and a power cut
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.execute(_SCHEMA)
 
     def close(self) -> None:
-        """Close the file."""
-        with self._lock:
-            self._database.close()
+        """Close the database."""
+        self.database.close()
 
     def add(self, record: Record) -> None:
-        """Keep a new record; it is on the disk when this returns.
+        """Keep a new record; it is on the disk when this, or the transaction around it, returns.
 
         ValueError if there is one of this kind, name and version.
         """
-        with self._lock, self._translated(), self._transaction():
-            newest = self._database.execute("SELECT max(number) FROM records").fetchone()[0]
+        with self.database.transaction():
+            ((newest,),) = self.database.query("SELECT coalesce(max(number), 0) FROM records")
+            assert isinstance(newest, int)
             try:
-                self._database.execute(
+                self.database.execute(
                     "INSERT INTO records (number, kind, name, version, about, nonce, sealed)"
                     " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    self._sealed((newest or 0) + 1, record),
+                    self._sealed(newest + 1, record),
                 )
-            except sqlite3.IntegrityError:
+            except ValueError:
                 raise ValueError(f"there is a record {record!r}") from None
 
     def change(
@@ -102,16 +93,16 @@ class Records:
 
         What `edit` raises goes through, and nothing has changed. Raises as `find`.
         """
-        with self._lock, self._translated(), self._transaction():
-            row = self._database.execute(
+        with self.database.transaction():
+            rows = self.database.query(
                 f"{_COLUMNS} WHERE kind = ? AND name = ? AND version = ?", (kind, name, version)
-            ).fetchone()
-            if row is None:
+            )
+            if not rows:
                 return None
-            before = self._opened(*row)
+            before = self._opened(rows[0])
             after = replace(before, about=edit(before.about))
-            *_, about, nonce, sealed = self._sealed(row[0], after)
-            self._database.execute(
+            *_, about, nonce, sealed = self._sealed(_number(rows[0]), after)
+            self.database.execute(
                 "UPDATE records SET about = ?, nonce = ?, sealed = ?"
                 " WHERE kind = ? AND name = ? AND version = ?",
                 (about, nonce, sealed, kind, name, version),
@@ -141,10 +132,12 @@ class Records:
             (kind,),
         )
 
+    def all_of(self, kind: str) -> list[Record]:
+        """Every version of every name, in the order they came. Raises as `find`."""
+        return self._select("WHERE kind = ? ORDER BY number", (kind,))
+
     def _select(self, where: str, values: tuple[str, ...]) -> list[Record]:
-        with self._lock, self._translated():
-            rows = self._database.execute(f"{_COLUMNS} {where}", values).fetchall()
-        return [self._opened(*row) for row in rows]
+        return [self._opened(row) for row in self.database.query(f"{_COLUMNS} {where}", values)]
 
     def _sealed(
         self, number: int, record: Record
@@ -154,16 +147,8 @@ class Records:
         sealed = self._aead.encrypt(nonce, record.secret, _DOMAIN + about)
         return number, record.kind, record.name, record.version, about, nonce, sealed
 
-    def _opened(
-        self,
-        number: int,
-        kind: str,
-        name: str,
-        version: str,
-        about: bytes,
-        nonce: bytes,
-        sealed: bytes,
-    ) -> Record:
+    def _opened(self, row: tuple[Any, ...]) -> Record:
+        number, kind, name, version, about, nonce, sealed = row
         try:
             secret = self._aead.decrypt(nonce, sealed, _DOMAIN + about)
         except (InvalidTag, ValueError):
@@ -176,29 +161,15 @@ class Records:
 
     def _altered(self, kind: str, name: str) -> IntegrityError:
         return IntegrityError(
-            f"{self._path}: the record {kind} {name[:80]} does not open",
+            f"{self.database.path}: the record {kind} {name[:80]} does not open",
             hint="it was altered, or this is not the master key it was sealed under",
         )
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One writer at a time, so that numbers tell the order; all of it or nothing."""
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        finally:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise UnavailableError(
-                f"{self._path} cannot be used: {error}", hint="is the disk full, or the file ours?"
-            ) from error
+def _number(row: tuple[object, ...]) -> int:
+    number = row[0]
+    assert isinstance(number, int)  # the table is STRICT
+    return number
 
 
 def _about(number: int, record: Record) -> bytes:

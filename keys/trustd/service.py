@@ -8,15 +8,19 @@ from typing import Any
 
 from sealserve.attestation.token import MAX_TOKEN_BYTES
 from sealserve.keys.trustd.attest import attest
+from sealserve.keys.trustd.audit import AuditLog, Entry
 from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.events import Event, log
 from sealserve.keys.trustd.leaves import Leaves
 from sealserve.keys.trustd.records import Records
 from sealserve.keys.trustd.refused import Refused, bad_parameter
+from sealserve.keys.trustd.release import Wanted
 from sealserve.keys.trustd.state import State
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.keys.trustd.vault import KeyVault
 
+OWNER = "owner"
+ANYBODY = ""  # a release needs no credential but its attestation token
 SEV_SNP = "sevsnpvm"  # compared without case: the sidecars write SevSnpVM, the specification Vm
 Answer = dict[str, Any]
 
@@ -36,8 +40,9 @@ class Service:
         self.tokens = Tokens(self.state)
         self._roots = self.state.roots()
         self._clock = clock
+        self._audit = AuditLog(records.database, self.state.audit_key, clock=clock)
         self._vault = KeyVault(
-            records, self.state.address, self.tokens, self.leaves.sign, clock=clock
+            records, self.state.address, self.tokens, self.leaves.sign, self._audit, clock=clock
         )
 
     def attest(self, kind: str, body: Body) -> Answer:
@@ -46,26 +51,28 @@ class Service:
             raise Refused(404, "NotFound", f"no attestation of the kind {kind[:40]!r}; SevSnpVm is")
         now = self._clock()
         told = attest(body, self._roots, now)
-        token = self.tokens.issue(told, now)
+        claims = self.tokens.claims(told, now)
+        token = self.tokens.sign(claims)
         if len(token) > MAX_TOKEN_BYTES:  # nobody would accept it, this vault included
             raise bad_parameter(f"a token of {len(token)} bytes; at most {MAX_TOKEN_BYTES}")
-        log(Event.ATTESTED, host_data=str(told["x-ms-sevsnpvm-hostdata"]))
+        self._audit.append(Entry.ATTESTED, claims=claims)
+        log(Event.ATTESTED, host_data=str(claims["x-ms-sevsnpvm-hostdata"]))
         return {"token": token}
 
     def create(self, bearer: str, name: str, body: Body) -> Answer:
         """A new version of a key."""
         self._require_owner(bearer)
-        return _logged(self._vault.create(name, body))
+        return _logged(self._vault.create(name, body, OWNER))
 
     def bring(self, bearer: str, name: str, body: Body) -> Answer:
         """A new version of a key, made elsewhere."""
         self._require_owner(bearer)
-        return _logged(self._vault.bring(name, body))
+        return _logged(self._vault.bring(name, body, OWNER))
 
     def update(self, bearer: str, name: str, version: str, body: Body) -> Answer:
         """Other attributes, tags or another policy for one version of a key."""
         self._require_owner(bearer)
-        return _logged(self._vault.update(name, version, body), Event.KEY_CHANGED)
+        return _logged(self._vault.update(name, version, body, OWNER), Event.KEY_CHANGED)
 
     def get(self, bearer: str, name: str, version: str) -> Answer:
         """The public part of a key."""
@@ -86,12 +93,14 @@ class Service:
         """A key for the machine its policy allows: the attestation token is the credential."""
         if not bearer:
             raise self._challenge()
-        released = self._vault.release(name, version, body, api_version)
+        enc = body.text("enc") if body.has("enc") else ""
+        wanted = Wanted(name, version, body.text("target"), enc, api_version, ANYBODY)
+        released = self._vault.release(wanted)
         log(
             Event.RELEASED,
-            key=released.name,
-            version=released.version,
-            host_data=released.host_data,
+            key=name,
+            version=released.attempt.version,
+            host_data=str(released.attempt.claims.get("x-ms-sevsnpvm-hostdata")),
         )
         return {"value": released.value}
 

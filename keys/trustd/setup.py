@@ -6,19 +6,22 @@ import base64
 import hashlib
 import os
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from sealserve.attestation import Roots
 from sealserve.keys import authority, keyfile
 from sealserve.keys.connection import PLATFORMS, SIMULATED, Connection
 from sealserve.keys.keyid import vault_host
 from sealserve.keys.trustd import certificates
-from sealserve.keys.trustd.folder import Folder
+from sealserve.keys.trustd.audit import AuditLog, Entry
+from sealserve.keys.trustd.database import Database
+from sealserve.keys.trustd.folder import SCHEMA, Folder
 from sealserve.keys.trustd.records import MASTER_KEY_BYTES, Records
 from sealserve.keys.trustd.state import State
 from sealserve.models.draft import partial_beside
@@ -90,13 +93,18 @@ def _require_empty(directory: Path) -> None:
 def _fill(folder: Folder, state: State, connection: Connection) -> None:
     master_key = os.urandom(MASTER_KEY_BYTES)
     keyfile.write_new(folder.master_key, master_key, mode=0o600)
-    records = Records(folder.database, master_key)
-    try:
+    with closing(Records(Database(folder.database, SCHEMA), master_key)) as records:
         state.keep(records)
-    finally:
-        records.close()
+        AuditLog(records.database, state.audit_key).append(
+            Entry.SERVICE_CREATED,
+            address=state.address,
+            ca_sha256=state.ca_sha256,
+            platform=state.platform,
+            simulated_root_sha256=state.simulated_root_sha256,
+        )
     folder.database.chmod(0o600)
     keyfile.write_new(folder.ca, connection.ca.encode(), mode=0o644)
+    keyfile.write_new(folder.audit, state.audit_pem(), mode=0o644)
     keyfile.write_new(folder.connection, connection.to_toml().encode(), mode=0o600)
 
 
@@ -116,6 +124,7 @@ def _new_state(wanted: Wanted, token: str, now: datetime) -> State:
         ca_key=ca_key,
         token_certificate=certificates.self_signed(f"tokens ({kind})", token_key, now),
         token_key=token_key,
+        audit_key=ed25519.Ed25519PrivateKey.generate(),
     )
 
 

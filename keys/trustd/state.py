@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sealserve.attestation import Roots
@@ -45,6 +45,7 @@ class State:
     ca_key: ec.EllipticCurvePrivateKey
     token_certificate: x509.Certificate
     token_key: rsa.RSAPrivateKey
+    audit_key: ed25519.Ed25519PrivateKey
 
     def __repr__(self) -> str:
         return f"State({self.address}, {self.platform})"
@@ -63,6 +64,12 @@ class State:
     def ca_sha256(self) -> str:
         """What servers pin, 64 hex digits."""
         return self.ca.fingerprint(hashes.SHA256()).hex()
+
+    def audit_pem(self) -> bytes:
+        """The public key that the heads of the audit log are signed with."""
+        return self.audit_key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
 
     def roots(self) -> Roots:
         """Whose machines it attests."""
@@ -87,6 +94,7 @@ class State:
         records.add(Record(KIND, "settings", VERSION, settings, self.owner_token_sha256))
         records.add(_key_record("ca", self.ca_key, self.ca))
         records.add(_key_record("token-key", self.token_key, self.token_certificate))
+        records.add(Record(KIND, "audit-key", VERSION, {}, pkcs8.encode(self.audit_key)))
 
     @classmethod
     def load(cls, records: Records) -> State:
@@ -96,6 +104,8 @@ class State:
         token_key, token_certificate = _key(records, "token-key")
         assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
         assert isinstance(token_key, rsa.RSAPrivateKey)
+        audit_key = pkcs8.decode(_record(records, "audit-key").secret)
+        assert isinstance(audit_key, ed25519.Ed25519PrivateKey)
         return cls(
             address=_text(settings.about, "address"),
             listen=_text(settings.about, "listen"),
@@ -106,6 +116,7 @@ class State:
             ca_key=ca_key,
             token_certificate=token_certificate,
             token_key=token_key,
+            audit_key=audit_key,
         )
 
 

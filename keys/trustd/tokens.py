@@ -11,8 +11,8 @@ from datetime import datetime
 import jwt
 from cryptography.hazmat.primitives import serialization
 
-from sealserve.attestation.binding import b64url
 from sealserve.attestation.token import ALGORITHM, LIFETIME_SECONDS, TokenKeys
+from sealserve.keys.trustd.material import rsa_members
 from sealserve.keys.trustd.state import State
 
 
@@ -32,10 +32,10 @@ class Tokens:
         """What verifies them."""
         return TokenKeys({self._kid: self._key.public_key()})
 
-    def issue(self, told: Mapping[str, object], now: datetime) -> str:
-        """A signed token that says this, from now on for the service's fixed time."""
+    def claims(self, told: Mapping[str, object], now: datetime) -> dict[str, object]:
+        """All that a token says which says this, from now on for the service's fixed time."""
         instant = int(now.timestamp())
-        claims = {
+        return {
             **told,
             "iss": self.issuer,
             "iat": instant,
@@ -44,18 +44,19 @@ class Tokens:
             "jti": secrets.token_hex(32),
             "x-ms-ver": "1.0",
         }
+
+    def sign(self, claims: Mapping[str, object]) -> str:
+        """The token that says these claims."""
         headers = {"jku": f"{self.issuer}/certs", "kid": self._kid}
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers=headers)
+        return jwt.encode(dict(claims), self._key, algorithm=ALGORITHM, headers=headers)
 
     def jwks(self) -> dict[str, object]:
         """The published key set (RFC 7517), with the certificate as Azure has it."""
-        numbers = self._key.public_key().public_numbers()
         key = {
+            **rsa_members(self._key.public_key()),
             "alg": ALGORITHM,
-            "e": b64url(numbers.e.to_bytes(3, "big")),
             "kid": self._kid,
             "kty": "RSA",
-            "n": b64url(numbers.n.to_bytes(self._key.key_size // 8, "big")),
             "use": "sig",
             "x5c": [self._x5c],
         }

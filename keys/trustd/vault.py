@@ -7,40 +7,29 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sealserve.attestation.binding import b64url
 from sealserve.attestation.token import verify_token
 from sealserve.keys.keyid import NAME, KeyId
-from sealserve.keys.trustd import material
+from sealserve.keys.trustd import material, policies
 from sealserve.keys.trustd.answer import WrappingKey
+from sealserve.keys.trustd.audit import AuditLog, Entry
 from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.records import Record, Records
 from sealserve.keys.trustd.refused import Refused, bad_parameter, forbidden
+from sealserve.keys.trustd.release import Attempt, Released, Wanted, refusal
 from sealserve.keys.trustd.tokens import Tokens
-from sealserve.native.errors import ConfigError, EvidenceError, ReleaseError
+from sealserve.native.errors import EvidenceError, ReleaseError
 from sealserve.policy.release import ReleasePolicy
 
 KIND = "key"
-CONTENT_TYPE = "application/json; charset=utf-8"
 MAX_VERSIONS = 1000  # a list is one answer; rolling a key daily takes three years to get there
 MAX_TAGS = 15  # Azure's limit
 _MAX_TAG_CHARACTERS = 256
 _VERSION_BYTES = 16
 _DATES = ("nbf", "exp")  # seconds since 1970: not before, and no more from
 Answer = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """The answer to a release, and who got what, for the log."""
-
-    value: str
-    name: str
-    version: str
-    host_data: str
 
 
 class KeyVault:
@@ -55,6 +44,7 @@ class KeyVault:
         address: str,
         tokens: Tokens,
         sign: Callable[[Mapping[str, object]], str],
+        audit: AuditLog,
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -62,29 +52,37 @@ class KeyVault:
         self._address = address
         self._tokens = tokens
         self._sign = sign
+        self._audit = audit
         self._clock = clock
 
-    def create(self, name: str, body: Body) -> Answer:
-        """A new key, or a new version of one. Raises Refused, as everything here does."""
-        kind = body.text("kty")
-        return self._add(name, kind, material.create(kind, body), body, body)
+    def create(self, name: str, body: Body, by: str) -> Answer:
+        """A new key, or a new version of one. Raises Refused, as everything here does.
 
-    def bring(self, name: str, body: Body) -> Answer:
+        by: the name of whose credential it is, for the audit log.
+        """
+        kind = body.text("kty")
+        record = self._new(name, kind, material.create(kind, body), body, body)
+        return self._add(record, Entry.KEY_CREATED, by)
+
+    def bring(self, name: str, body: Body, by: str) -> Answer:
         """A key that its owner made elsewhere (`import` in Azure's words)."""
         jwk = body.object("key")
         kind = _type_of_import(jwk.text("kty"), body)
-        return self._add(name, kind, material.read(kind, jwk), jwk, body)
+        record = self._new(name, kind, material.read(kind, jwk), jwk, body)
+        return self._add(record, Entry.KEY_IMPORTED, by)
 
-    def update(self, name: str, version: str, body: Body) -> Answer:
+    def update(self, name: str, version: str, body: Body, by: str) -> Answer:
         """Enable, disable or date one version, or give it another policy; the newest if "".
 
         Disabling ends its releases; who has the key has it still.
         """
         found = self._find(name, version)
-        edited = self._records.change(
-            KIND, name, found.version, lambda about: self._edited(about, body)
-        )
-        assert edited is not None  # records are never removed
+        with self._audit.transaction():
+            edited = self._records.change(
+                KIND, name, found.version, lambda about: self._edited(about, body)
+            )
+            assert edited is not None  # records are never removed
+            self._audit.append(Entry.KEY_CHANGED, **_told(edited, by))
         return self._bundle(edited)
 
     def get(self, name: str, version: str) -> Answer:
@@ -99,25 +97,50 @@ class KeyVault:
         """Every version of one key; none for a key that is not there, as Azure has it."""
         return self._list(self._records.versions(KIND, name), versioned=True)
 
-    def release(self, name: str, version: str, body: Body, api_version: str) -> Released:
+    def release(self, wanted: Wanted) -> Released:
         """The key, wrapped to the machine that the token is about, if its policy allows it."""
-        record = self._find(name, version)
-        now = self._clock()
-        _require_releasable(record, now)
-        claims = self._claims(body.text("target"), now)
+        attempt = Attempt(wanted)
         try:
-            _policy(record).evaluate(claims)
+            return self._release(attempt)
+        except Refused as refused:
+            self._audit.append(Entry.RELEASE_REFUSED, **attempt.told(), **refusal(refused))
+            raise
+
+    def _release(self, attempt: Attempt) -> Released:
+        wanted, now = attempt.wanted, self._clock()
+        record = self._find(wanted.name, wanted.version)
+        attempt.version = record.version
+        attempt.policy = policies.stored_policy(record.about)
+        _require_releasable(record, now)
+        attempt.claims = self._claims(wanted.target, now)
+        try:
+            ReleasePolicy.parse(attempt.policy).evaluate(attempt.claims)
         except ReleaseError as error:
             raise forbidden(error.message) from error
-        wrapping = WrappingKey.of(claims, body.text("enc") if body.has("enc") else "")
+        wrapping = WrappingKey.of(attempt.claims, wanted.enc)
+        value = self._answer(record, wanted, wrapping)
+        with self._audit.transaction():
+            # what was decided on must still be so: a key that was disabled meanwhile stays here
+            if self._records.find(KIND, wanted.name, record.version) != record:
+                raise Refused(409, "Conflict", "The key was changed meanwhile.")
+            self._audit.append(
+                Entry.RELEASED,
+                **attempt.told(),
+                enc=wrapping.enc,
+                wrapping_key=wrapping.thumbprint,
+            )
+        return Released(value, attempt)
+
+    def _answer(self, record: Record, wanted: Wanted, wrapping: WrappingKey) -> str:
         bundle = self._bundle(record)
         bundle["key"]["key_hsm"] = wrapping.wrap(record.secret, bundle["key"]["kid"])
         bundle["release_policy"].pop("contentType")
-        asked = KeyId(self._address, name, version).url
-        request = {"api-version": api_version, "enc": wrapping.enc, "kid": asked}
-        payload = {"request": request, "response": {"key": bundle}}
-        host_data = str(claims.get("x-ms-sevsnpvm-hostdata"))
-        return Released(self._sign(payload), name, record.version, host_data)
+        request = {
+            "api-version": wanted.api_version,
+            "enc": wrapping.enc,
+            "kid": KeyId(self._address, wanted.name, wanted.version).url,
+        }
+        return self._sign({"request": request, "response": {"key": bundle}})
 
     def _claims(self, token: str, now: datetime) -> Any:
         try:
@@ -136,22 +159,26 @@ class KeyVault:
             )
         return record
 
-    def _add(self, name: str, kind: str, secret: bytes, key: Body, body: Body) -> Answer:
+    def _add(self, record: Record, entry: Entry, by: str) -> Answer:
+        with self._audit.transaction():
+            if len(self._records.versions(KIND, record.name)) >= MAX_VERSIONS:
+                raise bad_parameter(f"the key {record.name} has {MAX_VERSIONS} versions already")
+            self._records.add(record)
+            self._audit.append(entry, **_told(record, by))
+        return self._bundle(record)
+
+    def _new(self, name: str, kind: str, secret: bytes, key: Body, body: Body) -> Record:
         if not NAME.fullmatch(name):
             raise bad_parameter(f"the key name {name[:127]!r}: wanted letters, digits and dashes")
-        if len(self._records.versions(KIND, name)) >= MAX_VERSIONS:
-            raise bad_parameter(f"the key {name} has {MAX_VERSIONS} versions already")
         about = {
             "attributes": _attributes(body.object("attributes"), self._clock()),
             "key_ops": material.operations(key),
             "public": material.public(kind, secret),
-            "release_policy": self._release_policy(body),
+            "release_policy": policies.asked_for(body, self._tokens.issuer),
             "tags": _tags(body.object("tags")),
             "type": kind,
         }
-        record = Record(KIND, name, secrets.token_hex(_VERSION_BYTES), about, secret)
-        self._records.add(record)
-        return self._bundle(record)
+        return Record(KIND, name, secrets.token_hex(_VERSION_BYTES), about, secret)
 
     def _edited(self, about: Mapping[str, Any], body: Body) -> Mapping[str, object]:
         edited = dict(about)
@@ -162,45 +189,10 @@ class KeyVault:
         if body.has("tags"):
             edited["tags"] = _tags(body.object("tags"))
         if body.has("release_policy"):
-            if not about["release_policy"]:
-                raise _not_exportable()
-            if about["release_policy"]["immutable"]:
-                raise bad_parameter("the release policy of this key is immutable")
-            edited["release_policy"] = self._read_policy(body.object("release_policy"))
-        return edited
-
-    def _release_policy(self, body: Body) -> Answer | None:
-        """The policy as it is stored: read by the very parser that will evaluate it."""
-        exportable = body.object("attributes").flag("exportable", False)
-        if not body.has("release_policy"):
-            if exportable:
-                raise bad_parameter("AKV.SKR.1004: Exportable keys must have release policy.")
-            return None
-        if not exportable:
-            raise _not_exportable()
-        return self._read_policy(body.object("release_policy"))
-
-    def _read_policy(self, given: Body) -> Answer:
-        data = given.bytes("data")
-        try:
-            policy = ReleasePolicy.parse(data)
-        except ConfigError as error:
-            raise bad_parameter(f"release_policy: {error.message}") from error
-        self._require_an_authority_of_ours(policy)
-        return {
-            "contentType": CONTENT_TYPE,
-            "data": b64url(data),
-            "immutable": given.flag("immutable", False),
-        }
-
-    def _require_an_authority_of_ours(self, policy: ReleasePolicy) -> None:
-        wanted = self._tokens.issuer
-        named = [entry.authority.removesuffix("/") for entry in policy.authorities]
-        if wanted not in named:
-            raise bad_parameter(
-                f"release_policy: the authorities {', '.join(named)[:500]} issue no tokens that "
-                f"this service accepts; wanted {wanted}"
+            edited["release_policy"] = policies.changed(
+                about["release_policy"], body.object("release_policy"), self._tokens.issuer
             )
+        return edited
 
     def _bundle(self, record: Record) -> Answer:
         about: Any = record.about
@@ -233,10 +225,6 @@ class KeyVault:
                 for record in records
             ],
         }
-
-
-def _not_exportable() -> Refused:
-    return bad_parameter("AKV.SKR.1005: Non-exportable keys must not have release policy.")
 
 
 def _type_of_import(kind: str, body: Body) -> str:
@@ -294,6 +282,6 @@ def _require_releasable(record: Record, now: datetime) -> None:
         raise forbidden("the key is not valid now (attributes nbf and exp)")
 
 
-def _policy(record: Record) -> ReleasePolicy:
-    stored: Any = record.about["release_policy"]
-    return ReleasePolicy.parse(Body(stored, "release_policy").bytes("data"))
+def _told(record: Record, by: str) -> dict[str, object]:
+    """What the audit log says of a key: everything about it that is not secret."""
+    return {"about": record.about, "by": by, "key": record.name, "version": record.version}

@@ -555,12 +555,14 @@ def test_a_record_that_was_altered_is_a_fault_of_the_service(
     running: LocalTrustd, client: KeyClient, raw: httpx.Client
 ) -> None:
     name = client.create_oct_key(random_name()).name
-    database = running.records._database
-    database.execute("UPDATE records SET sealed = zeroblob(48) WHERE name = ?", (name,))
+    database = running.records.database
+    with database.transaction():
+        database.execute("UPDATE records SET sealed = zeroblob(48) WHERE name = ?", (name,))
     owner = {"Authorization": f"Bearer {running.owner}"}
     assert error_of(raw.get(f"/keys/{name}", headers=owner)) == (500, "InternalError")
     assert error_of(raw.get("/keys", headers=owner)) == (500, "InternalError")
-    database.execute("DELETE FROM records WHERE name = ?", (name,))
+    with database.transaction():
+        database.execute("DELETE FROM records WHERE name = ?", (name,))
 
 
 def test_what_nobody_foresaw_is_told_without_its_words(

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from sealserve.keys.trustd.records import Record, Records
+from sealserve.keys.trustd.database import Database
+from sealserve.keys.trustd.records import SCHEMA, Record, Records
 from sealserve.native.errors import IntegrityError, UnavailableError
 from support.models_cramped import cramped
 
@@ -42,7 +43,7 @@ def opened(path: Path) -> Iterator[Open]:
     made: list[Records] = []
 
     def make(master_key: bytes = MASTER_KEY) -> Records:
-        made.append(Records(path, master_key))
+        made.append(Records(Database(path, SCHEMA), master_key))
         return made[-1]
 
     yield make
@@ -263,9 +264,10 @@ def test_a_file_that_is_not_ours(content: bytes | None, opened: Open, path: Path
 ADD_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
-from sealserve.keys.trustd.records import Record, Records
+from sealserve.keys.trustd.database import Database
+from sealserve.keys.trustd.records import SCHEMA, Record, Records
 
-records = Records(Path(sys.argv[1]), bytes(range(32)))
+records = Records(Database(Path(sys.argv[1]), SCHEMA), bytes(range(32)))
 for number in itertools.count():
     records.add(Record("key", "model", str(number), {}, bytes(2000)))
     sys.stdout.buffer.raw.write(b"%d\\n" % number)
@@ -322,13 +324,13 @@ def fill(records: Records, kept: list[str]) -> None:
 
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
     with cramped(tmp_path / "small", 256) as folder:
-        ours = Records(folder / "records.sqlite", MASTER_KEY)
+        ours = Records(Database(folder / "records.sqlite", SCHEMA), MASTER_KEY)
         kept: list[str] = []
         with pytest.raises(UnavailableError, match="is the disk full"):
             fill(ours, kept)
         assert kept
         assert [each.version for each in ours.versions("key", "model")] == kept
         ours.close()
-        again = Records(folder / "records.sqlite", MASTER_KEY)
+        again = Records(Database(folder / "records.sqlite", SCHEMA), MASTER_KEY)
         assert [each.version for each in again.versions("key", "model")] == kept
         again.close()

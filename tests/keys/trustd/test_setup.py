@@ -18,7 +18,8 @@ from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.keys import keyfile
 from sealserve.keys.connection import Connection
 from sealserve.keys.trustd import pkcs8
-from sealserve.keys.trustd.folder import Folder
+from sealserve.keys.trustd.database import Database
+from sealserve.keys.trustd.folder import SCHEMA, Folder
 from sealserve.keys.trustd.records import Records
 from sealserve.keys.trustd.setup import Wanted, init
 from sealserve.keys.trustd.state import State
@@ -46,11 +47,17 @@ def everything(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-FILES = {"ca.pem": 0o644, "connection.toml": 0o600, "master.key": 0o600, "trustd.sqlite": 0o600}
+FILES = {
+    "audit.pem": 0o644,
+    "ca.pem": 0o644,
+    "connection.toml": 0o600,
+    "master.key": 0o600,
+    "trustd.sqlite": 0o600,
+}
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o000, 0o077])
-def test_a_folder_with_four_files_of_their_modes(
+def test_a_folder_with_five_files_of_their_modes(
     umask: int, wanted: Wanted, tmp_path: Path
 ) -> None:
     before = os.umask(umask)
@@ -302,7 +309,7 @@ def test_the_master_key_of_another_service(wanted: Wanted, tmp_path: Path) -> No
 
 
 def test_a_service_that_was_never_complete(tmp_path: Path) -> None:
-    records = Records(tmp_path / "trustd.sqlite", bytes(32))
+    records = Records(Database(tmp_path / "trustd.sqlite", SCHEMA), bytes(32))
     with pytest.raises(IntegrityError, match="service settings is missing"):
         State.load(records)
     records.close()

@@ -104,6 +104,12 @@ def add(trustd: LocalTrustd, policy: bytes, *, kty: str = "oct", **attributes: o
     )
 
 
+def signed(tokens: Tokens, claims: Mapping[str, object]) -> str:
+    """A token of this issuer that says this."""
+    token: str = tokens.sign(tokens.claims(claims, NOW))
+    return token
+
+
 def kid_of(bundle: Mapping[str, Any]) -> list[str]:
     """Name and version."""
     return str(bundle["key"]["kid"]).split("/")[4:]
@@ -393,13 +399,13 @@ def other_tokens(trustd: LocalTrustd, **changes: Any) -> Tokens:
 
 
 def test_a_token_of_another_issuer_under_the_same_key(ask: Asked, claims: dict[str, Any]) -> None:
-    ask.token = other_tokens(ask.trustd, platform="real").issue(claims, NOW)
+    ask.token = signed(other_tokens(ask.trustd, platform="real"), claims)
     with refused(403, "Forbidden", "token_issuer: "):
         ask()
 
 
 def test_a_token_of_another_service(ask: Asked, real: LocalTrustd, claims: dict[str, Any]) -> None:
-    ask.token = real.service.tokens.issue({**claims, "iss": ask.trustd.issuer}, NOW)
+    ask.token = signed(real.service.tokens, {**claims, "iss": ask.trustd.issuer})
     with refused(403, "Forbidden", "token_key: "):
         ask()
 
@@ -407,7 +413,7 @@ def test_a_token_of_another_service(ask: Asked, real: LocalTrustd, claims: dict[
 def test_a_token_of_another_key_that_calls_itself_ours(ask: Asked, claims: dict[str, Any]) -> None:
     forger = other_tokens(ask.trustd, token_key=rsa_key(3072, 9))  # kid is of the certificate
     assert forger.keys.keys.keys() == ask.trustd.service.tokens.keys.keys.keys()
-    ask.token = forger.issue(claims, NOW)
+    ask.token = signed(forger, claims)
     with refused(403, "Forbidden", "token_signature: "):
         ask()
 
@@ -513,11 +519,13 @@ def test_only_the_version_that_is_disabled_stays(
 
 
 def test_a_record_that_was_altered_is_not_released(trustd: LocalTrustd, ask: Asked) -> None:
-    database = trustd.records._database
-    database.execute("UPDATE records SET sealed = zeroblob(48) WHERE name = ?", (ask.name,))
+    database = trustd.records.database
+    with database.transaction():
+        database.execute("UPDATE records SET sealed = zeroblob(48) WHERE name = ?", (ask.name,))
     with pytest.raises(IntegrityError):
         ask()
-    database.execute("DELETE FROM records WHERE name = ?", (ask.name,))
+    with database.transaction():
+        database.execute("DELETE FROM records WHERE name = ?", (ask.name,))
 
 
 # ---- what is kept
