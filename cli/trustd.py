@@ -44,6 +44,9 @@ def command() -> None:
     metavar="HEX",
     help="The one simulated root it believes, as `tee info` prints it.",
 )
+@click.option("--uvm-issuer", default="", metavar="DID", help="Real: who endorses launches.")
+@click.option("--uvm-feed", default="", metavar="NAME", help="Real: and in which feed.")
+@click.option("--uvm-minimum-svn", type=int, metavar="N", help="Real: and from which version on.")
 @json_option
 def init(
     folder: Path,
@@ -51,6 +54,9 @@ def init(
     address: str,
     platform: str,
     simulated_root_sha256: str,
+    uvm_issuer: str,
+    uvm_feed: str,
+    uvm_minimum_svn: int | None,
     as_json: bool,
 ) -> None:
     """Make a trust service in FOLDER: its keys, its database, and the owner's way in.
@@ -60,7 +66,15 @@ def init(
     """
     from sealserve.keys.trustd.setup import Wanted, init
 
-    wanted = Wanted(listen, address, platform, simulated_root_sha256)
+    wanted = Wanted(
+        listen,
+        address,
+        platform,
+        simulated_root_sha256,
+        uvm_issuer,
+        uvm_feed,
+        uvm_minimum_svn,
+    )
     made = init(folder, wanted, datetime.now(UTC))
     ca_sha256 = made.authority().sha256
     connection = folder / "connection.toml"
@@ -78,8 +92,8 @@ def init(
     )
     if platform == SIMULATED:
         say("warning: a service for simulated machines proves nothing about hardware")
-    else:
-        say("warning: keys are not released to real machines yet: their launch cannot be verified")
+    elif not uvm_issuer:
+        say("warning: no --uvm-issuer: no launch is endorsed, and no key leaves that asks for it")
 
 
 @command.command("run", epilog="Example: sealserve trustd run vault")
@@ -89,6 +103,20 @@ def run(folder: Path) -> None:
     from sealserve.keys.trustd import server
 
     server.run(folder, lambda ready: click.echo(ready.line()))
+
+
+@command.command("rotate-token-key", epilog="Example: sealserve trustd rotate-token-key vault")
+@folder_argument
+@json_option
+def rotate_token_key(folder: Path, as_json: bool) -> None:
+    """Let FOLDER's service sign tokens with a new key, also while it runs.
+
+    The key before it is believed until its last token has expired, after eight hours.
+    """
+    from sealserve.keys.trustd.offline import rotate_token_key
+
+    kid = rotate_token_key(folder, datetime.now(UTC))
+    emit({"kid": kid}, f"token key     {kid}", as_json=as_json)
 
 
 @command.group("audit")

@@ -62,11 +62,8 @@ def build(service: Service) -> Starlette:
             _bearer(request), parts["name"], parts.get("version", ""), body, api_version
         )
 
-    issuer = service.tokens.issuer.removeprefix(service.state.url)
-    discovery, certs = service.tokens.openid_configuration(), service.tokens.jwks()
     routes = [
-        Route(f"{issuer}/.well-known/openid-configuration", _fixed(discovery)),
-        Route(f"{issuer}/certs", _fixed(certs, "application/jwk+json")),
+        *_issuer(service),
         _route("/attest/{kind}", POST=attest),
         _route("/keys", GET=names),
         _route("/keys/{name}/create", POST=create),
@@ -84,19 +81,37 @@ def build(service: Service) -> Starlette:
     return app
 
 
-def _route(path: str, **asks: Ask) -> Route:
+def _issuer(service: Service) -> list[Route]:
+    """Where clients find the keys of the tokens."""
+    tokens = service.tokens
+    place = tokens.issuer.removeprefix(service.state.url)
+
+    def discovery(_: Request, __: Body) -> Answer:
+        return tokens.openid_configuration()
+
+    def certs(_: Request, __: Body) -> Answer:
+        return tokens.jwks()
+
+    return [
+        _route(f"{place}/.well-known/openid-configuration", GET=discovery),
+        _route(f"{place}/certs", "application/jwk+json", GET=certs),
+    ]
+
+
+def _route(path: str, media_type: str = "application/json", /, **asks: Ask) -> Route:
     """One path; `asks` by method. HEAD asks what GET does."""
-    return Route(path, _answered(asks), methods=list(asks))
+    return Route(path, _answered(asks, media_type), methods=list(asks))
 
 
-def _answered(asks: Mapping[str, Ask]) -> Endpoint:
+def _answered(asks: Mapping[str, Ask], media_type: str) -> Endpoint:
     """Read the body, ask in a thread, and turn whatever happens into one JSON answer."""
 
     async def endpoint(request: Request) -> Response:
         ask = asks["GET" if request.method == "HEAD" else request.method]
         try:
             body = await _body(request)
-            return JSONResponse(await run_in_threadpool(ask, request, body))
+            answer = await run_in_threadpool(ask, request, body)
+            return JSONResponse(answer, media_type=media_type)
         except Refused as refused:
             return _refusal(request, refused)
         except UnavailableError as error:
@@ -175,10 +190,3 @@ def _error(status: int, code: str, message: str, headers: dict[str, str]) -> Res
     # a refusal before the body was read leaves the connection in the middle of a request
     headers = {**headers, "Connection": "close"} if status in (408, 413) else headers
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
-
-
-def _fixed(value: Answer, media_type: str = "application/json") -> Endpoint:
-    async def endpoint(_: Request) -> Response:
-        return JSONResponse(value, media_type=media_type)
-
-    return endpoint

@@ -10,21 +10,22 @@ from datetime import datetime
 
 from sealserve.attestation import Claims, Evidence, Roots, verify
 from sealserve.attestation.evidence import MAX_MEMBER_BYTES
-from sealserve.keys.session import ATTESTATION_TYPE
-from sealserve.keys.trustd import compliance
+from sealserve.keys.trustd import compliance, report_claims
 from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.refused import Refused, bad_parameter
 from sealserve.native.errors import EvidenceError
 from sealserve.policy import strict_json
+from sealserve.policy.expectations import UvmLaunch
 
 MAX_DATA_BYTES = 16 * 1024  # what `verify` takes as claims
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _MAX_NONCE_CHARACTERS = 1024
 
 
-def attest(body: Body, roots: Roots, now: datetime) -> dict[str, object]:
+def attest(body: Body, roots: Roots, launch: UvmLaunch | None, now: datetime) -> dict[str, object]:
     """What a token about this request says, without the issuer's own claims.
 
+    launch: whose endorsements count, if anybody's.
     Raises Refused: 400 with the failing check for evidence that is not genuine.
     """
     report = Body.parse(body.bytes("report"), "report")
@@ -34,7 +35,11 @@ def attest(body: Body, roots: Roots, now: datetime) -> dict[str, object]:
         claims = verify(evidence, roots, now)
     except EvidenceError as error:
         raise Refused(400, "InvalidParameter", f"{error.code}: {error.message}") from error
-    told = {**_told(claims), **compliance.status(claims, now)}
+    told = {
+        **report_claims.of_report(claims),
+        **report_claims.of_endorsement(claims, launch),
+        **compliance.status(claims, launch, now),
+    }
     told.update(_data(runtime, "x-ms-runtime"))
     told.update(_init_time(body.object("initTimeData"), claims))
     if body.has("nonce"):
@@ -86,33 +91,6 @@ def _only(endorsements: Body, name: str) -> bytes | None:
     if len(texts) > 1:
         raise bad_parameter(f"report.Endorsements.{name} holds {len(texts)} entries; wanted one")
     return Body({name: texts[0]}, "report.Endorsements").bytes(name) if texts else None
-
-
-def _told(claims: Claims) -> dict[str, object]:
-    """What Azure's service says of a report, under its names."""
-    report, tcb = claims.report, claims.reported_tcb
-    values: dict[str, object] = {
-        "authorkeydigest": report.author_key_digest.hex(),
-        "bootloader-svn": tcb.bootloader,
-        "familyId": report.family_id.hex(),
-        "guestsvn": report.guest_svn,
-        "hostdata": report.host_data.hex(),
-        "idkeydigest": report.id_key_digest.hex(),
-        "imageId": report.image_id.hex(),
-        "is-debuggable": report.policy.debug,
-        "launchmeasurement": report.measurement.hex(),
-        "microcode-svn": tcb.microcode,
-        "migration-allowed": report.policy.migrate_ma,
-        "reportdata": report.report_data.hex(),
-        "reportid": report.report_id.hex(),
-        "smt-allowed": report.policy.smt,
-        "snpfw-svn": tcb.snp,
-        "tee-svn": tcb.tee,
-        "vmpl": report.vmpl,
-    }
-    told = {f"x-ms-sevsnpvm-{name}": value for name, value in values.items()}
-    told["x-ms-attestation-type"] = ATTESTATION_TYPE
-    return told
 
 
 def _data(data: Body, claim: str) -> dict[str, object]:

@@ -44,6 +44,7 @@ class Entry(enum.StrEnum):
     KEY_CREATED = "key_created"
     KEY_IMPORTED = "key_imported"
     KEY_CHANGED = "key_changed"
+    SIGNING_KEY_ADDED = "signing_key_added"
     RELEASED = "released"
     RELEASE_REFUSED = "release_refused"
 

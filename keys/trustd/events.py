@@ -18,6 +18,7 @@ class Event(enum.StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     CERTIFICATES_RENEWED = "certificates_renewed"
+    SIGNING_KEY_ADDED = "signing_key_added"
 
 
 FIELDS: Final[dict[Event, frozenset[str]]] = {
@@ -29,5 +30,6 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.REFUSED: frozenset({"what", "status", "reason"}),
     Event.FAILED: frozenset({"what", "error"}),
     Event.CERTIFICATES_RENEWED: frozenset(),
+    Event.SIGNING_KEY_ADDED: frozenset(),
 }
 log = ClosedLog(FIELDS)

@@ -109,6 +109,14 @@ class Records:
             )
         return after
 
+    def remove(self, kind: str, name: str, version: str) -> None:
+        """Forget one record for good; nothing if there is none."""
+        with self.database.transaction():
+            self.database.execute(
+                "DELETE FROM records WHERE kind = ? AND name = ? AND version = ?",
+                (kind, name, version),
+            )
+
     def find(self, kind: str, name: str, version: str = "") -> Record | None:
         """The record, without a version the newest of this name; None if there is none.
 

@@ -62,6 +62,7 @@ def run(directory: Path, announce: Callable[[Ready], None]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key
     with closing(Folder(directory).records()) as records:
         service = Service(records)
+        service.renew_token_key(datetime.now(UTC))
         listener = bound(service.state.listen)
         state = service.state
         ready = Ready(
@@ -149,12 +150,11 @@ class _Server(uvicorn.Server):
         while True:
             await asyncio.sleep(pause)
             try:
-                self._service.leaves.renew(datetime.now(UTC))
+                self._service.renew(datetime.now(UTC))
             except Exception as error:  # those in use stay valid for weeks: try again
                 log(Event.FAILED, what="renewal", error=type(error).__name__)
                 pause = RENEW_AGAIN_SECONDS
             else:
-                log(Event.CERTIFICATES_RENEWED)
                 pause = RENEW_SECONDS
 
 

@@ -16,6 +16,7 @@ from sealserve.keys.trustd.records import Records
 from sealserve.keys.trustd.refused import Refused, bad_parameter
 from sealserve.keys.trustd.release import Wanted
 from sealserve.keys.trustd.state import State
+from sealserve.keys.trustd.token_keys import TokenKeyRing
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.keys.trustd.vault import KeyVault
 
@@ -37,20 +38,35 @@ class Service:
         """Raises IntegrityError for records that were altered."""
         self.state = State.load(records)
         self.leaves = Leaves(self.state, clock())
-        self.tokens = Tokens(self.state)
+        self._audit = AuditLog(records.database, self.state.audit_key, clock=clock)
+        self._ring = TokenKeyRing(records, self._audit)
+        self.tokens = Tokens(self.state.issuer, self._ring, clock)
         self._roots = self.state.roots()
         self._clock = clock
-        self._audit = AuditLog(records.database, self.state.audit_key, clock=clock)
         self._vault = KeyVault(
             records, self.state.address, self.tokens, self.leaves.sign, self._audit, clock=clock
         )
+
+    def renew(self, now: datetime) -> None:
+        """What has a date: certificates anew, and a token key that is old gets a successor.
+
+        Raises UnavailableError, IntegrityError; what is in use stays valid for a while.
+        """
+        self.leaves.renew(now)
+        log(Event.CERTIFICATES_RENEWED)
+        self.renew_token_key(now)
+
+    def renew_token_key(self, now: datetime) -> None:
+        """A successor for the token key if it is old."""
+        if self._ring.rotate_if_old(self.state.token_title, now):
+            log(Event.SIGNING_KEY_ADDED)
 
     def attest(self, kind: str, body: Body) -> Answer:
         """A token about a report. Raises Refused, as everything here does."""
         if kind.lower() != SEV_SNP:
             raise Refused(404, "NotFound", f"no attestation of the kind {kind[:40]!r}; SevSnpVm is")
         now = self._clock()
-        told = attest(body, self._roots, now)
+        told = attest(body, self._roots, self.state.launch, now)
         claims = self.tokens.claims(told, now)
         token = self.tokens.sign(claims)
         if len(token) > MAX_TOKEN_BYTES:  # nobody would accept it, this vault included

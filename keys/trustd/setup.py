@@ -7,14 +7,15 @@ import hashlib
 import os
 import shutil
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from sealserve.attestation import Roots
+from sealserve.attestation.uvm import MAX_SVN
 from sealserve.keys import authority, keyfile
 from sealserve.keys.connection import PLATFORMS, SIMULATED, Connection
 from sealserve.keys.keyid import vault_host
@@ -23,12 +24,13 @@ from sealserve.keys.trustd.audit import AuditLog, Entry
 from sealserve.keys.trustd.database import Database
 from sealserve.keys.trustd.folder import SCHEMA, Folder
 from sealserve.keys.trustd.records import MASTER_KEY_BYTES, Records
-from sealserve.keys.trustd.state import State
+from sealserve.keys.trustd.state import State, described
+from sealserve.keys.trustd.token_keys import TokenKeyRing
 from sealserve.models.draft import partial_beside
 from sealserve.native.errors import ConfigError, UnavailableError, unwritten
+from sealserve.policy.expectations import UvmLaunch
 
 _TOKEN_BYTES = 32
-_RSA_BITS = 3072
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - refused as a name, not bound
 
 
@@ -37,12 +39,16 @@ class Wanted:
     """listen: HOST:PORT to bind. address: what clients call it; "" is the same as listen.
 
     simulated_root_sha256: the one simulated root it believes; "" for real hardware.
+    uvm_issuer, uvm_feed, uvm_minimum_svn: whose endorsements count on real machines; all or none.
     """
 
     listen: str
     address: str = ""
     platform: str = SIMULATED
     simulated_root_sha256: str = ""
+    uvm_issuer: str = ""
+    uvm_feed: str = ""
+    uvm_minimum_svn: int | None = None
 
 
 def init(directory: Path, wanted: Wanted, now: datetime) -> Connection:
@@ -59,7 +65,7 @@ def init(directory: Path, wanted: Wanted, now: datetime) -> Connection:
     try:
         _require_empty(directory)
         partial.mkdir(mode=0o700)
-        _fill(Folder(partial), state, connection)
+        _fill(Folder(partial), state, connection, now)
         partial.rename(directory)  # the kernel refuses to replace a folder that is not empty
     except OSError as error:
         raise unwritten(error, str(directory), "cannot be made") from error
@@ -90,18 +96,21 @@ def _require_empty(directory: Path) -> None:
         )
 
 
-def _fill(folder: Folder, state: State, connection: Connection) -> None:
+def _fill(folder: Folder, state: State, connection: Connection, now: datetime) -> None:
     master_key = os.urandom(MASTER_KEY_BYTES)
     keyfile.write_new(folder.master_key, master_key, mode=0o600)
     with closing(Records(Database(folder.database, SCHEMA), master_key)) as records:
         state.keep(records)
-        AuditLog(records.database, state.audit_key).append(
+        audit = AuditLog(records.database, state.audit_key)
+        audit.append(
             Entry.SERVICE_CREATED,
             address=state.address,
             ca_sha256=state.ca_sha256,
             platform=state.platform,
             simulated_root_sha256=state.simulated_root_sha256,
+            launch=asdict(state.launch) if state.launch else None,
         )
+        TokenKeyRing(records, audit).rotate(state.token_title, now)
     folder.database.chmod(0o600)
     keyfile.write_new(folder.ca, connection.ca.encode(), mode=0o644)
     keyfile.write_new(folder.audit, state.audit_pem(), mode=0o644)
@@ -111,19 +120,18 @@ def _fill(folder: Folder, state: State, connection: Connection) -> None:
 def _new_state(wanted: Wanted, token: str, now: datetime) -> State:
     address = _address(wanted)
     root = _simulated_root(wanted)
-    kind = "simulated, no hardware" if wanted.platform == SIMULATED else "real hardware"
     ca_key = ec.generate_private_key(ec.SECP256R1())
-    token_key = rsa.generate_private_key(65537, _RSA_BITS)
     return State(
         address=address,
         listen=wanted.listen,
         platform=wanted.platform,
         simulated_root_sha256=root,
         owner_token_sha256=hashlib.sha256(token.encode()).digest(),
-        ca=certificates.new_ca(f"sealserve trust service ({kind})", ca_key, now),
+        launch=_launch(wanted),
+        ca=certificates.new_ca(
+            f"sealserve trust service ({described(wanted.platform)})", ca_key, now
+        ),
         ca_key=ca_key,
-        token_certificate=certificates.self_signed(f"tokens ({kind})", token_key, now),
-        token_key=token_key,
         audit_key=ed25519.Ed25519PrivateKey.generate(),
     )
 
@@ -138,6 +146,35 @@ def _address(wanted: Wanted) -> str:
             hint="say with --address HOST:PORT what they call it",
         )
     return address
+
+
+def _launch(wanted: Wanted) -> UvmLaunch | None:
+    """Never guessed: whoever may endorse a launch decides what HOST_DATA is worth."""
+    given = {
+        "--uvm-issuer": wanted.uvm_issuer,
+        "--uvm-feed": wanted.uvm_feed,
+        "--uvm-minimum-svn": wanted.uvm_minimum_svn,
+    }
+    missing = [option for option, value in given.items() if value in ("", None)]
+    if len(missing) == len(given):
+        return None
+    if wanted.platform == SIMULATED:
+        raise ConfigError(
+            "endorsements count on real machines; a simulated one is known by its measurement",
+            key=next(option for option in given if option not in missing),
+        )
+    if missing:
+        raise ConfigError(
+            "is missing: issuer, feed and minimum svn of an endorsement belong together",
+            key=missing[0],
+        )
+    if not wanted.uvm_issuer.startswith("did:x509:"):
+        raise ConfigError(
+            f"seen {wanted.uvm_issuer[:40]!r}; expected a did:x509", key="--uvm-issuer"
+        )
+    if wanted.uvm_minimum_svn is None or not 0 <= wanted.uvm_minimum_svn <= MAX_SVN:
+        raise ConfigError(f"is a number up to {MAX_SVN}", key="--uvm-minimum-svn")
+    return UvmLaunch(wanted.uvm_issuer, wanted.uvm_feed, wanted.uvm_minimum_svn)
 
 
 def _simulated_root(wanted: Wanted) -> str:

@@ -10,11 +10,12 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sealserve.attestation import Roots
@@ -22,6 +23,7 @@ from sealserve.keys.connection import SIMULATED
 from sealserve.keys.trustd import pkcs8
 from sealserve.keys.trustd.records import Record, Records
 from sealserve.native.errors import IntegrityError
+from sealserve.policy.expectations import UvmLaunch
 from sealserve.policy.release import SIMULATED_SUFFIX
 
 KIND = "service"
@@ -33,6 +35,7 @@ class State:
     """address: what clients call it, as `keyid.vault_host` spells it. listen: where it binds.
 
     platform: "simulated" or "real". simulated_root_sha256: 64 hex digits, "" for real machines.
+    launch: whose endorsements of real machines count, None for nobody's.
     owner_token_sha256: digest of the owner's credential; the credential itself is kept nowhere.
     """
 
@@ -40,11 +43,10 @@ class State:
     listen: str
     platform: str
     simulated_root_sha256: str
+    launch: UvmLaunch | None
     owner_token_sha256: bytes
     ca: x509.Certificate
     ca_key: ec.EllipticCurvePrivateKey
-    token_certificate: x509.Certificate
-    token_key: rsa.RSAPrivateKey
     audit_key: ed25519.Ed25519PrivateKey
 
     def __repr__(self) -> str:
@@ -59,6 +61,11 @@ class State:
     def issuer(self) -> str:
         """What its tokens say they are from; other than the URL for simulated machines."""
         return self.url + (SIMULATED_SUFFIX if self.platform == SIMULATED else "")
+
+    @property
+    def token_title(self) -> str:
+        """What certificates of token keys are called."""
+        return f"tokens ({described(self.platform)})"
 
     @property
     def ca_sha256(self) -> str:
@@ -90,10 +97,10 @@ class State:
             "listen": self.listen,
             "platform": self.platform,
             "simulated_root_sha256": self.simulated_root_sha256,
+            "launch": asdict(self.launch) if self.launch else None,
         }
         records.add(Record(KIND, "settings", VERSION, settings, self.owner_token_sha256))
         records.add(_key_record("ca", self.ca_key, self.ca))
-        records.add(_key_record("token-key", self.token_key, self.token_certificate))
         records.add(Record(KIND, "audit-key", VERSION, {}, pkcs8.encode(self.audit_key)))
 
     @classmethod
@@ -101,9 +108,7 @@ class State:
         """Read everything. Raises IntegrityError for anything altered or missing."""
         settings = _record(records, "settings")
         ca_key, ca = _key(records, "ca")
-        token_key, token_certificate = _key(records, "token-key")
         assert isinstance(ca_key, ec.EllipticCurvePrivateKey)
-        assert isinstance(token_key, rsa.RSAPrivateKey)
         audit_key = pkcs8.decode(_record(records, "audit-key").secret)
         assert isinstance(audit_key, ed25519.Ed25519PrivateKey)
         return cls(
@@ -111,17 +116,26 @@ class State:
             listen=_text(settings.about, "listen"),
             platform=_text(settings.about, "platform"),
             simulated_root_sha256=_text(settings.about, "simulated_root_sha256"),
+            launch=_launch(settings.about),
             owner_token_sha256=settings.secret,
             ca=ca,
             ca_key=ca_key,
-            token_certificate=token_certificate,
-            token_key=token_key,
             audit_key=audit_key,
         )
 
 
+def described(platform: str) -> str:
+    """The platform, as certificates say it."""
+    return "simulated, no hardware" if platform == SIMULATED else "real hardware"
+
+
+def _launch(about: Mapping[str, object]) -> UvmLaunch | None:
+    told: Any = about["launch"]
+    return UvmLaunch(**told) if told else None
+
+
 def _key_record(
-    name: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, certificate: x509.Certificate
+    name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
 ) -> Record:
     encoded = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
     return Record(KIND, name, VERSION, {"certificate": encoded}, pkcs8.encode(key))

@@ -5,32 +5,35 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import jwt
 from cryptography.hazmat.primitives import serialization
 
+from sealserve.attestation.binding import b64url
 from sealserve.attestation.token import ALGORITHM, LIFETIME_SECONDS, TokenKeys
 from sealserve.keys.trustd.material import rsa_members
-from sealserve.keys.trustd.state import State
+from sealserve.keys.trustd.token_keys import TokenKey, TokenKeyRing
+
+# In the language of Azure's attestation policies: whoever is genuine gets a token. What it is good
+# for is the business of release policies. Changed if `attest` ever asks for more.
+ATTESTATION_POLICY = "version= 1.0;authorizationrules{=>permit();};issuancerules{};"
 
 
 class Tokens:
     """Issues and recognises the tokens of one service."""
 
-    def __init__(self, state: State) -> None:
-        self.issuer = state.issuer
-        self._key = state.token_key
-        certificate = state.token_certificate.public_bytes(serialization.Encoding.DER)
-        self._x5c = base64.b64encode(certificate).decode()
-        # Opaque to everybody; Azure's are standard base64 as well.
-        self._kid = base64.b64encode(hashlib.sha256(certificate).digest()).decode()
+    def __init__(self, issuer: str, ring: TokenKeyRing, clock: Callable[[], datetime]) -> None:
+        self.issuer = issuer
+        self._ring = ring
+        self._clock = clock
 
     @property
     def keys(self) -> TokenKeys:
-        """What verifies them."""
-        return TokenKeys({self._kid: self._key.public_key()})
+        """What verifies them now."""
+        valid = self._ring.valid(self._clock())
+        return TokenKeys({each.kid: each.key.public_key() for each in valid})
 
     def claims(self, told: Mapping[str, object], now: datetime) -> dict[str, object]:
         """All that a token says which says this, from now on for the service's fixed time."""
@@ -42,25 +45,19 @@ class Tokens:
             "nbf": instant,
             "exp": instant + LIFETIME_SECONDS,
             "jti": secrets.token_hex(32),
+            "x-ms-policy-hash": policy_hash(ATTESTATION_POLICY),
             "x-ms-ver": "1.0",
         }
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """The token that says these claims."""
-        headers = {"jku": f"{self.issuer}/certs", "kid": self._kid}
-        return jwt.encode(dict(claims), self._key, algorithm=ALGORITHM, headers=headers)
+        newest = self._ring.newest()
+        headers = {"jku": f"{self.issuer}/certs", "kid": newest.kid}
+        return jwt.encode(dict(claims), newest.key, algorithm=ALGORITHM, headers=headers)
 
     def jwks(self) -> dict[str, object]:
-        """The published key set (RFC 7517), with the certificate as Azure has it."""
-        key = {
-            **rsa_members(self._key.public_key()),
-            "alg": ALGORITHM,
-            "kid": self._kid,
-            "kty": "RSA",
-            "use": "sig",
-            "x5c": [self._x5c],
-        }
-        return {"keys": [key]}
+        """The published key set (RFC 7517), with certificates as Azure has them."""
+        return {"keys": [_published(each) for each in self._ring.valid(self._clock())]}
 
     def openid_configuration(self) -> dict[str, object]:
         """OpenID Connect Discovery 1.0 section 3, as much as Azure's service publishes."""
@@ -70,3 +67,20 @@ class Tokens:
             "jwks_uri": f"{self.issuer}/certs",
             "response_types_supported": ["token"],
         }
+
+
+def policy_hash(text: str) -> str:
+    """`x-ms-policy-hash` of an attestation policy that is not signed, as Azure computes it."""
+    return b64url(hashlib.sha256(b64url(text.encode()).encode()).digest())
+
+
+def _published(each: TokenKey) -> dict[str, object]:
+    der = each.certificate.public_bytes(serialization.Encoding.DER)
+    return {
+        **rsa_members(each.key.public_key()),
+        "alg": ALGORITHM,
+        "kid": each.kid,
+        "kty": "RSA",
+        "use": "sig",
+        "x5c": [base64.b64encode(der).decode()],
+    }

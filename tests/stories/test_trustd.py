@@ -19,8 +19,10 @@ from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.keys.connection import Connection
 from sealserve.keys.opener import VaultOptions, connect_vault
 from sealserve.keys.owner import OwnedVault, open_reference
+from sealserve.keys.trustd import offline
 from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.state import State
+from sealserve.keys.trustd.token_keys import TokenKeyRing
 from sealserve.keys.wrap import RsaRecipient
 from sealserve.native.errors import ReleaseError, SealserveError
 from sealserve.native.secret import SecretBuffer
@@ -72,7 +74,7 @@ def test_init_for_programs(tmp_path: Path, port: int) -> None:
     options = ("--listen", "0.0.0.0:1", "--address", f"vault.example:{port}", "--platform", "real")
     ran = sealserve(tmp_path, "trustd", "init", "vault", *options, "--json")
     assert ran.status == 0
-    assert "not released to real machines yet" in ran.err
+    assert "no launch is endorsed" in ran.err
     connection = Connection.load(tmp_path / "vault" / "connection.toml")
     assert ran.json == {
         "address": f"vault.example:{port}",
@@ -308,11 +310,14 @@ def secrets_of(vault: Path) -> dict[str, bytes]:
     with closing(Folder(vault).records()) as records:
         state = State.load(records)
         kept = [*records.versions("key", "model"), *records.versions("key", "oct")]
-    keys: dict[str, object] = {"ca": state.ca_key, "token": state.token_key}
+    with offline.opened(vault) as service:
+        token_key = TokenKeyRing(service.records, service.audit).newest().key
+    keys: dict[str, object] = {"ca": state.ca_key, "token": token_key}
     found = {
         "owner token": Connection.load(vault / "connection.toml").token.encode(),
         "master key": (vault / "master.key").read_bytes(),
         "digest of the owner token": state.owner_token_sha256,
+        "audit key": state.audit_key.private_bytes_raw(),
         "model key": KEY,
     }
     for record in kept:
@@ -356,7 +361,7 @@ def test_no_secret_is_ever_said(
     # that its owner looked for a key which is not there, twice, is worth no line
     assert events == ["key_made", "attested", "released", "attested", "refused"]
     secrets = secrets_of(vault)
-    assert len(secrets) == 15
+    assert len(secrets) == 16
     told = {name for name, secret in secrets.items() if any(s in said for s in spellings(secret))}
     assert told == set()
 

@@ -33,6 +33,7 @@ MACHINE_KEY = rsa_key(3072, 3)
 EXPORTABLE = {"exportable": True}
 ENTRIES = [
     "service_created",
+    "signing_key_added",
     "key_created",
     "key_imported",
     "key_changed",
@@ -110,7 +111,12 @@ def test_each_thing_that_happened_is_a_row(used: LocalTrustd) -> None:
 
 
 def test_who_got_which_key_on_what_evidence(used: LocalTrustd, machine: Machine) -> None:
-    _, created, _, _, attestation, released, refused = (row["told"] for row in told(used))
+    token = attested(used, machine)
+    used.release("model", target=token)
+    with pytest.raises(Refused):
+        used.release("other", target=token)
+    created = told(used)[2]["told"]
+    attestation, released, refused = (row["told"] for row in told(used)[-3:])
     assert (created["by"], created["key"]) == ("owner", "model")
     assert (released["key"], released["version"]) == ("model", created["version"])
     claims = released["claims"]
@@ -183,17 +189,17 @@ def edit(trustd: LocalTrustd, statement: str, *values: object) -> None:
 ALTERED = {
     "a word": (
         "UPDATE audit SET row = CAST(replace(CAST(row AS TEXT), 'owner', 'nobdy') AS BLOB) "
-        "WHERE number = 2",
-        "row 2 of the audit log is not signed",
+        "WHERE number = 3",
+        "row 3 of the audit log is not signed",
     ),
-    "a signature": ("UPDATE audit SET signature = zeroblob(64) WHERE number = 4", "row 4 "),
-    "no signature": ("UPDATE audit SET signature = x'' WHERE number = 4", "row 4 "),
-    "one taken out": ("DELETE FROM audit WHERE number = 3", "row 3 of the audit log is missing"),
+    "a signature": ("UPDATE audit SET signature = zeroblob(64) WHERE number = 5", "row 5 "),
+    "no signature": ("UPDATE audit SET signature = x'' WHERE number = 5", "row 5 "),
+    "one taken out": ("DELETE FROM audit WHERE number = 4", "row 4 of the audit log is missing"),
     "the first taken out": ("DELETE FROM audit WHERE number = 1", "row 1 "),
-    "one moved before all": ("UPDATE audit SET number = -3 WHERE number = 3", "row 3 "),
+    "one moved before all": ("UPDATE audit SET number = -3 WHERE number = 4", "row 4 "),
     "the newest one repeated": (
-        "INSERT INTO audit SELECT 8, row, signature FROM audit WHERE number = 7",
-        "row 8 of the audit log was written as row 7",
+        "INSERT INTO audit SELECT 9, row, signature FROM audit WHERE number = 8",
+        "row 9 of the audit log was written as row 8",
     ),
     "all of it": ("DELETE FROM audit", "the audit log is empty"),
 }
@@ -223,7 +229,7 @@ def test_a_fork_is_noticed_where_it_left(used: LocalTrustd, tmp_path: Path) -> N
         forked.text,
         forked.signature,
     )
-    with pytest.raises(IntegrityError, match="row 9 of the audit log stands behind another head"):
+    with pytest.raises(IntegrityError, match="row 10 of the audit log stands behind another head"):
         verify(used)
 
 
@@ -244,8 +250,8 @@ def test_without_a_head_a_rollback_is_not_noticed_and_with_one_it_is(
 def test_rows_cut_off_while_the_keys_stay(used: LocalTrustd) -> None:
     """Where only the log went back, the vault itself tells."""
     used.create("third", kty="oct")
-    edit(used, "DELETE FROM audit WHERE number = 8")
-    assert verify(used, key=used.folder.audit).rows == 7
+    edit(used, "DELETE FROM audit WHERE number = 9")
+    assert verify(used, key=used.folder.audit).rows == 8
     with pytest.raises(IntegrityError, match="nothing of how the key third/"):
         verify(used)
 
@@ -264,27 +270,27 @@ def rewrite(trustd: LocalTrustd, change: Callable[[list[dict[str, Any]]], None])
 
 
 def other_machine(written: list[dict[str, Any]]) -> None:
-    written[5]["told"]["claims"]["x-ms-sevsnpvm-hostdata"] = "ab" * 32
+    written[6]["told"]["claims"]["x-ms-sevsnpvm-hostdata"] = "ab" * 32
 
 
 def other_policy(written: list[dict[str, Any]]) -> None:
-    written[5]["told"]["policy_sha256"] = "ab" * 32
+    written[6]["told"]["policy_sha256"] = "ab" * 32
 
 
 def other_key(written: list[dict[str, Any]]) -> None:
-    written[5]["told"]["version"] = "ab" * 16
+    written[6]["told"]["version"] = "ab" * 16
 
 
 def made_afterwards(written: list[dict[str, Any]]) -> None:
-    written.append(written.pop(1))
+    written.append(written.pop(2))
 
 
 def made_twice(written: list[dict[str, Any]]) -> None:
-    written.append(written[1])
+    written.append(written[2])
 
 
 def changed_before(written: list[dict[str, Any]]) -> None:
-    written[2], written[3] = written[3], written[2]
+    written[3], written[4] = written[4], written[3]
 
 
 def begun_twice(written: list[dict[str, Any]]) -> None:
@@ -296,13 +302,13 @@ def never_begun(written: list[dict[str, Any]]) -> None:
 
 
 CONTRADICTIONS = {
-    other_machine: "row 6 .* x-ms-sevsnpvm-hostdata",
-    other_policy: "row 6 .* another release policy was in force",
-    other_key: "row 6 .* no row before it",
-    made_afterwards: "row 5 .* no row before it",
-    made_twice: "row 8 .* a key version is made once",
-    changed_before: "row 3 .* a key version is made once",
-    begun_twice: "row 8 .* a log begins",
+    other_machine: "row 7 .* x-ms-sevsnpvm-hostdata",
+    other_policy: "row 7 .* another release policy was in force",
+    other_key: "row 7 .* no row before it",
+    made_afterwards: "row 6 .* no row before it",
+    made_twice: "row 9 .* a key version is made once",
+    changed_before: "row 4 .* a key version is made once",
+    begun_twice: "row 9 .* a log begins",
     never_begun: "row 1 .* a log begins",
 }
 
@@ -332,7 +338,7 @@ def unwritable(used: LocalTrustd) -> LocalTrustd:
 def test_nothing_is_answered_without_its_row(unwritable: LocalTrustd, machine: Machine) -> None:
     trustd = unwritable
     before = trustd.records.all_of("key")
-    token = trustd.token(told(trustd)[4]["told"]["claims"])
+    token = trustd.token(told(trustd)[5]["told"]["claims"])
     for ask in (
         lambda: attested(trustd, machine),
         lambda: trustd.release("model", target=token),
@@ -353,7 +359,7 @@ def test_a_key_that_was_disabled_meanwhile_stays(
     used: LocalTrustd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the decision and its row."""
-    token = used.token(told(used)[4]["told"]["claims"])
+    token = used.token(told(used)[5]["told"]["claims"])
     sign = used.service.leaves.sign
 
     def disabling(payload: Any) -> str:
@@ -394,5 +400,5 @@ def test_the_key_of_another_service(used: LocalTrustd, tmp_path: Path) -> None:
 def test_a_line_for_people(used: LocalTrustd) -> None:
     lines = [audit_reader.explained(row) for row in audit_reader.shown(used.folder.path, None)]
     assert [line.split()[2].rstrip(":") for line in lines] == ENTRIES
-    assert HOST_DATA.hex() in lines[5]
-    assert "the release policy does not allow this" in lines[6]
+    assert HOST_DATA.hex() in lines[6]
+    assert "the release policy does not allow this" in lines[7]

@@ -11,18 +11,19 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from sealserve.attestation import roots
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.keys import keyfile
 from sealserve.keys.connection import Connection
-from sealserve.keys.trustd import pkcs8
+from sealserve.keys.trustd import offline, pkcs8
 from sealserve.keys.trustd.database import Database
 from sealserve.keys.trustd.folder import SCHEMA, Folder
 from sealserve.keys.trustd.records import Records
 from sealserve.keys.trustd.setup import Wanted, init
 from sealserve.keys.trustd.state import State
+from sealserve.keys.trustd.token_keys import TokenKeyRing
 from sealserve.native.errors import ConfigError, IntegrityError, UnavailableError
 from support.models_cramped import cramped
 
@@ -41,6 +42,11 @@ def state_of(folder: Path) -> State:
         return State.load(records)
     finally:
         records.close()
+
+
+def token_key_of(folder: Path) -> rsa.RSAPrivateKey:
+    with offline.opened(folder) as service:
+        return TokenKeyRing(service.records, service.audit).newest().key
 
 
 def everything(folder: Path) -> list[str]:
@@ -108,13 +114,15 @@ def test_nothing_secret_stands_in_clear_but_the_owners_token(
 ) -> None:
     made = init(tmp_path / "vault", wanted, NOW)
     state = state_of(tmp_path / "vault")
+    token_key = token_key_of(tmp_path / "vault")
     secrets = {
         "token": made.token.encode(),
         "digest of the token": state.owner_token_sha256,
         "CA key": numbers(state.ca_key),
-        "token key": number(state.token_key.private_numbers().d),
-        "a prime": number(state.token_key.private_numbers().p),
-        "PKCS #8": pkcs8.encode(state.token_key),
+        "token key": number(token_key.private_numbers().d),
+        "a prime": number(token_key.private_numbers().p),
+        "PKCS #8": pkcs8.encode(token_key),
+        "audit key": state.audit_key.private_bytes_raw(),
         "master key": (tmp_path / "vault" / "master.key").read_bytes(),
     }
     found = {

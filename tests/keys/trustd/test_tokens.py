@@ -99,7 +99,7 @@ def test_the_published_key_is_public_and_the_same_in_both_forms(
     public = certificate.public_key()
     assert isinstance(public, rsa.RSAPublicKey)
     numbers = public.public_numbers()
-    assert numbers == trustd.service.state.token_key.public_key().public_numbers()
+    assert numbers == trustd.service._ring.newest().key.public_key().public_numbers()
     assert int.from_bytes(unb64url(key["n"]), "big") == numbers.n
     assert int.from_bytes(unb64url(key["e"]), "big") == numbers.e
     assert public.key_size == 3072
