@@ -46,6 +46,8 @@ class WrappingKey:
         found = _encryption_keys(claims.get("x-ms-runtime"))
         if len(found) != 1:
             raise forbidden(f"x-ms-runtime of the token holds {len(found)} keys to wrap to, not 1")
+        if found[0].get("use", "enc") != "enc":
+            raise forbidden("the key in x-ms-runtime cannot be used: its use is not enc")
         if found[0].get("kty") != "RSA":
             raise forbidden("the key in x-ms-runtime cannot be used: its kty is not RSA")
         try:

@@ -2,89 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-import traceback
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import Request
 from starlette.routing import Route
 
-from sealserve.keys.trustd.body import MAX_BODY_BYTES, Body
-from sealserve.keys.trustd.events import Event, log
-from sealserve.keys.trustd.refused import Refused, bad_parameter
+from sealserve.keys.trustd.body import Body
+from sealserve.keys.trustd.endpoint import Answer, api_version, bearer, no_such_route, route
+from sealserve.keys.trustd.pages import Page
 from sealserve.keys.trustd.service import Service
-from sealserve.native.errors import SealserveError, UnavailableError
-
-BODY_SECONDS = 20.0  # to send a body of at most 256 KiB
-_API_VERSION = re.compile(r"[0-9]+(?:[.-][0-9]+)*(?:-preview(?:\.[0-9]+)?)?")
-_MAX_REASON = 500
-Answer = dict[str, Any]
-Ask = Callable[[Request, Body], Answer]
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def build(service: Service) -> Starlette:
     """The ASGI application of this service."""
-
-    def attest(request: Request, body: Body) -> Answer:
-        return service.attest(request.path_params["kind"], body)
-
-    def create(request: Request, body: Body) -> Answer:
-        return service.create(_bearer(request), request.path_params["name"], body)
-
-    def bring(request: Request, body: Body) -> Answer:
-        return service.bring(_bearer(request), request.path_params["name"], body)
-
-    def update(request: Request, body: Body) -> Answer:
-        parts = request.path_params
-        return service.update(_bearer(request), parts["name"], parts.get("version", ""), body)
-
-    def get(request: Request, _: Body) -> Answer:
-        parts = request.path_params
-        return service.get(_bearer(request), parts["name"], parts.get("version", ""))
-
-    def names(request: Request, _: Body) -> Answer:
-        return service.names(_bearer(request))
-
-    def versions(request: Request, _: Body) -> Answer:
-        return service.versions(_bearer(request), request.path_params["name"])
-
-    def release(request: Request, body: Body) -> Answer:
-        parts, api_version = request.path_params, _api_version(request)
-        return service.release(
-            _bearer(request), parts["name"], parts.get("version", ""), body, api_version
-        )
-
-    routes = [
-        *_issuer(service),
-        _route("/attest/{kind}", POST=attest),
-        _route("/keys", GET=names),
-        _route("/keys/{name}/create", POST=create),
-        _route("/keys/{name}/versions", GET=versions),
-        # without a version the SDK leaves its place empty: `/keys/NAME/` and `/keys/NAME//release`
-        _route("/keys/{name}/release", POST=release),
-        _route("/keys/{name}//release", POST=release),
-        _route("/keys/{name}/{version}/release", POST=release),
-        _route("/keys/{name}", GET=get, PUT=bring),
-        _route("/keys/{name}/", GET=get, PATCH=update),
-        _route("/keys/{name}/{version}", GET=get, PATCH=update),
-    ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _no_such_route})
+    routes = [*_attestation(service), *_keys(service), *_deleted(service)]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: no_such_route})
     app.router.redirect_slashes = False
     return app
 
 
-def _issuer(service: Service) -> list[Route]:
-    """Where clients find the keys of the tokens."""
+def _attestation(service: Service) -> list[Route]:
+    """Evidence in, token out; and where clients find the keys of the tokens."""
     tokens = service.tokens
     place = tokens.issuer.removeprefix(service.state.url)
+
+    def attest(request: Request, body: Body) -> Answer:
+        return service.attest(request.path_params["kind"], body)
 
     def discovery(_: Request, __: Body) -> Answer:
         return tokens.openid_configuration()
@@ -93,100 +38,93 @@ def _issuer(service: Service) -> list[Route]:
         return tokens.jwks()
 
     return [
-        _route(f"{place}/.well-known/openid-configuration", GET=discovery),
-        _route(f"{place}/certs", "application/jwk+json", GET=certs),
+        route(f"{place}/.well-known/openid-configuration", GET=discovery),
+        route(f"{place}/certs", "application/jwk+json", GET=certs),
+        route("/attest/{kind}", POST=attest),
     ]
 
 
-def _route(path: str, media_type: str = "application/json", /, **asks: Ask) -> Route:
-    """One path; `asks` by method. HEAD asks what GET does."""
-    return Route(path, _answered(asks, media_type), methods=list(asks))
+def _keys(service: Service) -> list[Route]:
+    def create(request: Request, body: Body) -> Answer:
+        return service.create(bearer(request), _name(request), body)
+
+    def bring(request: Request, body: Body) -> Answer:
+        return service.bring(bearer(request), _name(request), body)
+
+    def update(request: Request, body: Body) -> Answer:
+        return service.update(bearer(request), _name(request), _version(request), body)
+
+    def get(request: Request, _: Body) -> Answer:
+        return service.get(bearer(request), _name(request), _version(request))
+
+    def names(request: Request, _: Body) -> Answer:
+        return service.names(bearer(request), _page(request))
+
+    def versions(request: Request, _: Body) -> Answer:
+        return service.versions(bearer(request), _name(request), _page(request))
+
+    def release(request: Request, body: Body) -> Answer:
+        asked = api_version(request)
+        return service.release(bearer(request), _name(request), _version(request), body, asked)
+
+    def wrap(request: Request, body: Body) -> Answer:
+        return service.wrap(bearer(request), _name(request), _version(request), body)
+
+    def delete(request: Request, _: Body) -> Answer:
+        return service.delete(bearer(request), _name(request))
+
+    return [
+        route("/keys", GET=names),
+        route("/keys/{name}/create", POST=create),
+        route("/keys/{name}/versions", GET=versions),
+        # without a version the SDK leaves its place empty: `/keys/NAME/` and `/keys/NAME//release`
+        route("/keys/{name}/release", POST=release),
+        route("/keys/{name}//release", POST=release),
+        route("/keys/{name}/{version}/release", POST=release),
+        route("/keys/{name}/{version}/wrapkey", POST=wrap),
+        route("/keys/{name}", GET=get, PUT=bring, DELETE=delete),
+        route("/keys/{name}/", GET=get, PATCH=update),
+        route("/keys/{name}/{version}", GET=get, PATCH=update),
+    ]
 
 
-def _answered(asks: Mapping[str, Ask], media_type: str) -> Endpoint:
-    """Read the body, ask in a thread, and turn whatever happens into one JSON answer."""
+def _deleted(service: Service) -> list[Route]:
+    """Keys that can still be recovered, and randomness, which belongs to no key."""
 
-    async def endpoint(request: Request) -> Response:
-        ask = asks["GET" if request.method == "HEAD" else request.method]
-        try:
-            body = await _body(request)
-            answer = await run_in_threadpool(ask, request, body)
-            return JSONResponse(answer, media_type=media_type)
-        except Refused as refused:
-            return _refusal(request, refused)
-        except UnavailableError as error:
-            log(Event.FAILED, what=request.url.path[:200], error=error.message)
-            return _error(503, "ServiceUnavailable", "the service cannot use its database", {})
-        except SealserveError as error:
-            log(Event.FAILED, what=request.url.path[:200], error=error.message)
-            return _error(500, "InternalError", "the service cannot read its own records", {})
-        except Exception as error:  # the last line of defence: its text may quote a key
-            log(Event.FAILED, what=request.url.path[:200], error=_unforeseen(error))
-            return _error(500, "InternalError", "the service failed; its log says where", {})
+    def names(request: Request, _: Body) -> Answer:
+        return service.deleted_names(bearer(request), _page(request))
 
-    return endpoint
+    def get(request: Request, _: Body) -> Answer:
+        return service.deleted(bearer(request), _name(request))
 
+    def recover(request: Request, _: Body) -> Answer:
+        return service.recover(bearer(request), _name(request))
 
-async def _body(request: Request) -> Body:
-    """The JSON body, or an empty one: the SDK's first request has none, to see the challenge."""
-    if request.method == "GET":
-        return Body({}, "the request")
-    data = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in request.stream():
-                data += piece
-                if len(data) > MAX_BODY_BYTES:
-                    raise Refused(
-                        413, "RequestTooLarge", f"a body of more than {MAX_BODY_BYTES} bytes"
-                    )
-    except TimeoutError:
-        raise Refused(408, "RequestTimeout", f"no body in {BODY_SECONDS:g} seconds") from None
-    except ClientDisconnect:
-        raise bad_parameter("the body ended early") from None
-    return Body.parse(bytes(data)) if data else Body({}, "the request")
+    def purge(request: Request, _: Body) -> None:
+        service.purge(bearer(request), _name(request))
+
+    def random(request: Request, body: Body) -> Answer:
+        return service.random(bearer(request), body)
+
+    return [
+        route("/deletedkeys", GET=names),
+        route("/deletedkeys/{name}", GET=get, DELETE=purge),
+        route("/deletedkeys/{name}/recover", POST=recover),
+        route("/rng", POST=random),
+    ]
 
 
-def _bearer(request: Request) -> str:
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+def _name(request: Request) -> str:
+    return _part(request.path_params, "name")
 
 
-def _api_version(request: Request) -> str:
-    version = request.query_params.get("api-version", "")
-    if len(version) > 32 or not _API_VERSION.fullmatch(version):
-        raise bad_parameter("the query parameter api-version is missing or not a version")
-    return version
+def _version(request: Request) -> str:
+    return _part(request.path_params, "version")
 
 
-def _refusal(request: Request, refused: Refused) -> Response:
-    # The first request of every SDK is a 401 and says nothing. Only its owner gets to hear that a
-    # key is not there, and `publish` looks before it makes one.
-    looked = refused.status == 404 and request.method in ("GET", "HEAD")
-    if refused.status != 401 and not looked:
-        log(
-            Event.REFUSED,
-            what=request.url.path[:200],
-            status=refused.status,
-            reason=refused.message[:_MAX_REASON],
-        )
-    return _error(refused.status, refused.code, refused.message, refused.headers)
+def _part(parts: dict[str, Any], name: str) -> str:
+    return str(parts.get(name, ""))
 
 
-def _unforeseen(error: Exception) -> str:
-    """What happened and where, without what it says of itself."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"unforeseen {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
-
-
-async def _no_such_route(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    code = "MethodNotAllowed" if error.status_code == 405 else "NotFound"
-    told = "this service has no such operation"
-    return _error(error.status_code, code, told, dict(error.headers or {}))
-
-
-def _error(status: int, code: str, message: str, headers: dict[str, str]) -> Response:
-    # a refusal before the body was read leaves the connection in the middle of a request
-    headers = {**headers, "Connection": "close"} if status in (408, 413) else headers
-    return JSONResponse({"error": {"code": code, "message": message}}, status, headers)
+def _page(request: Request) -> Page:
+    return Page.of(request.query_params)

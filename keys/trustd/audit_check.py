@@ -19,6 +19,8 @@ from sealserve.native.errors import ConfigError, IntegrityError, ReleaseError
 from sealserve.policy.release import ReleasePolicy
 
 _NEW: Final = frozenset({Entry.KEY_CREATED, Entry.KEY_IMPORTED})
+_LIVES: Final = frozenset({Entry.KEY_DELETED, Entry.KEY_RECOVERED, Entry.KEY_PURGED})
+_CUT: Final = "its newest rows were taken away, or the records put back to what they were"
 KeyVersion = tuple[str, str]
 
 
@@ -27,22 +29,28 @@ class Checked:
     """What the rows have told so far.
 
     rows: how many. head: of the newest, 64 hex digits. releases: how many keys left. keys: what is
-    known of each key version, by name and version.
+    known of each key version, by name and version. deleted: names of keys that are.
     """
 
     rows: int = 0
     head: str = NO_HEAD
     releases: int = 0
     keys: dict[KeyVersion, Mapping[str, Any]] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
 
-    def require_told_of(self, records: Iterable[Record]) -> None:
-        """Each key of the vault is there, and as the log has it. Raises IntegrityError."""
-        for record in records:
-            if self.keys.get((record.name, record.version)) != record.about:
+    def require_told_of(self, keys: Iterable[Record], deletions: Iterable[Record]) -> None:
+        """Each key of the vault is as the log has it, and so is what is deleted.
+
+        Raises IntegrityError.
+        """
+        if {record.name for record in deletions} != self.deleted:
+            raise IntegrityError("other keys are deleted than the audit log tells", hint=_CUT)
+        there = {(record.name, record.version): record.about for record in keys}
+        for version in sorted(there.keys() | self.keys.keys()):
+            if there.get(version) != self.keys.get(version):
                 raise IntegrityError(
-                    f"the audit log tells nothing of how the key {record.name}/{record.version} "
-                    "came to be as it is",
-                    hint="its newest rows were taken away, or it is another service's",
+                    f"the key {'/'.join(version)} is not in the vault as the audit log tells",
+                    hint=_CUT,
                 )
 
     def _take(self, row: Row) -> None:
@@ -52,6 +60,8 @@ class Checked:
             raise _does_not_hold(row, "a log begins where its service was made, and only there")
         if entry in _NEW or entry == Entry.KEY_CHANGED:
             self._take_key(row, what, new=entry in _NEW)
+        elif entry in _LIVES:
+            self._take_life(row, what["key"], entry)
         elif entry == Entry.RELEASED:
             self._take_release(row, what)
         self.rows, self.head = row.number, row.head
@@ -62,8 +72,22 @@ class Checked:
             raise _does_not_hold(row, "a key version is made once and changed afterwards")
         self.keys[version] = what["about"]
 
+    def _take_life(self, row: Row, name: str, entry: str) -> None:
+        if (name in self.deleted) == (entry == Entry.KEY_DELETED):
+            raise _does_not_hold(row, "what is deleted was in use, and what comes back was not")
+        if entry == Entry.KEY_DELETED:
+            self.deleted.add(name)
+            return
+        self.deleted.remove(name)
+        if entry == Entry.KEY_PURGED:
+            self.keys = {
+                version: about for version, about in self.keys.items() if version[0] != name
+            }
+
     def _take_release(self, row: Row, what: Mapping[str, Any]) -> None:
         about = self.keys.get((what["key"], what["version"]))
+        if what["key"] in self.deleted:
+            raise _does_not_hold(row, "the key was deleted")
         if about is None:
             raise _does_not_hold(row, "no row before it tells of this key version")
         policy = stored_policy(about)

@@ -14,7 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from sealserve.keys.trustd import vault
+from sealserve.keys.trustd import deletions
 from sealserve.keys.trustd.audit import Entry, Row, rows, verified
 from sealserve.keys.trustd.audit_check import Checked, check
 from sealserve.keys.trustd.database import Database
@@ -27,7 +27,7 @@ _MAX_KEY_BYTES = 4096
 _HEAD = re.compile(r"[0-9a-f]{64}")
 
 
-def verify(directory: Path, key: Path | None, *, head: str = "") -> Checked:
+def verify(folder: Folder, key: Path | None, *, head: str = "") -> Checked:
     """Check the whole log, and with the master key also that the vault is as it tells.
 
     key: a file with the log's public key, kept apart from the folder; None takes the one that the
@@ -37,19 +37,21 @@ def verify(directory: Path, key: Path | None, *, head: str = "") -> Checked:
     if head and not _HEAD.fullmatch(head):
         raise ConfigError("is 64 digits 0-9a-f", key="--head")
     with ExitStack() as stack:
-        database, records, public = _opened(stack, directory, key)
+        database, records, public = _opened(stack, folder, key)
         # one view of both, while the service goes on
         with database.transaction():
             checked = check(verified(rows(database), public), head=head)
             if records is not None:
-                checked.require_told_of(records.all_of(vault.KIND))
+                checked.require_told_of(
+                    records.all_of(deletions.KEY), records.all_of(deletions.KIND)
+                )
     return checked
 
 
-def shown(directory: Path, key: Path | None) -> Iterator[Row]:
+def shown(folder: Folder, key: Path | None) -> Iterator[Row]:
     """Each row once it was verified. Raises as `verify`."""
     with ExitStack() as stack:
-        database, _, public = _opened(stack, directory, key)
+        database, _, public = _opened(stack, folder, key)
         yield from verified(rows(database), public)
 
 
@@ -68,7 +70,8 @@ def explained(row: Row) -> str:
     """One line for people."""
     told = row.told
     what: dict[str, Any] = told["told"]
-    key = f" {what['key']}/{what['version']}" if what.get("version") else ""
+    key = "/".join(what[name] for name in ("key", "version") if what.get(name))
+    key = f" {key}" if key else ""
     return f"{row.number} {told['time']} {told['entry']}{key}{_more(told['entry'], what)}"
 
 
@@ -84,9 +87,8 @@ def _more(entry: str, what: dict[str, Any]) -> str:
 
 
 def _opened(
-    stack: ExitStack, directory: Path, key: Path | None
+    stack: ExitStack, folder: Folder, key: Path | None
 ) -> tuple[Database, Records | None, Ed25519PublicKey]:
-    folder = Folder(directory)
     if key is not None:
         public = _public_key(key)
         return stack.enter_context(closing(folder.opened())), None, public

@@ -5,13 +5,15 @@ Each change is a row of the audit log; a running service sees it at its next req
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from sealserve.keys import keyfile
 from sealserve.keys.trustd.audit import AuditLog
+from sealserve.keys.trustd.bearers import Bearer, Bearers
 from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.records import Records
 from sealserve.keys.trustd.state import State
@@ -27,16 +29,38 @@ class Opened:
     audit: AuditLog
 
 
-def rotate_token_key(directory: Path, now: datetime) -> str:
+def rotate_token_key(folder: Folder, now: datetime) -> str:
     """A new token key; its `kid`. Raises ConfigError, IntegrityError, UnavailableError."""
-    with opened(directory) as service:
+    with opened(folder) as service:
         ring = TokenKeyRing(service.records, service.audit)
         return ring.rotate(service.state.token_title, now).kid
 
 
+def add_bearer(folder: Folder, name: str, roles: Collection[str], now: datetime, out: Path) -> None:
+    """A bearer token with these roles, its only copy in the new file `out`. Raises as above.
+
+    Where the file cannot be written, there is no token either.
+    """
+    with opened(folder) as service, service.audit.transaction():
+        token = Bearers(service.records, service.audit).add(name, roles, now)
+        keyfile.write_new(out, f"{token}\n".encode(), mode=0o600)
+
+
+def remove_bearer(folder: Folder, name: str) -> None:
+    """End a bearer token. Raises as above."""
+    with opened(folder) as service:
+        Bearers(service.records, service.audit).remove(name)
+
+
+def bearers(folder: Folder) -> list[Bearer]:
+    """Who holds a token, and for what. Raises as above."""
+    with opened(folder) as service:
+        return Bearers(service.records, service.audit).all()
+
+
 @contextmanager
-def opened(directory: Path) -> Iterator[Opened]:
+def opened(folder: Folder) -> Iterator[Opened]:
     """The service of a folder. Raises as above."""
-    with closing(Folder(directory).records()) as records:
+    with closing(folder.records()) as records:
         state = State.load(records)
         yield Opened(records, state, AuditLog(records.database, state.audit_key))

@@ -132,19 +132,26 @@ class Records:
         """All records of this name, oldest first. Raises as `find`."""
         return self._select("WHERE kind = ? AND name = ? ORDER BY number", (kind, name))
 
-    def newest(self, kind: str) -> list[Record]:
-        """The newest record of each name, by name. Raises as `find`."""
+    def newest(
+        self, kind: str, *, after: str = "", most: int = -1, without: str = ""
+    ) -> list[Record]:
+        """The newest record of each name, by name. Raises as `find`.
+
+        after: only names behind this one. most: -1 is all. without: leaves out names that have a
+        record of this other kind.
+        """
         return self._select(
-            "WHERE number IN (SELECT max(number) FROM records WHERE kind = ? GROUP BY name)"
-            " ORDER BY name",
-            (kind,),
+            "WHERE number IN (SELECT max(number) FROM records WHERE kind = ? AND name > ?"
+            " AND name NOT IN (SELECT name FROM records WHERE kind = ?) GROUP BY name)"
+            " ORDER BY name LIMIT ?",
+            (kind, after, without, most),
         )
 
     def all_of(self, kind: str) -> list[Record]:
         """Every version of every name, in the order they came. Raises as `find`."""
         return self._select("WHERE kind = ? ORDER BY number", (kind,))
 
-    def _select(self, where: str, values: tuple[str, ...]) -> list[Record]:
+    def _select(self, where: str, values: tuple[str | int, ...]) -> list[Record]:
         return [self._opened(row) for row in self.database.query(f"{_COLUMNS} {where}", values)]
 
     def _sealed(

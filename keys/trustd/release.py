@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sealserve.keys.trustd.bearers import Bearer
 from sealserve.keys.trustd.refused import Refused
 
 
@@ -16,7 +17,7 @@ from sealserve.keys.trustd.refused import Refused
 class Wanted:
     """A request for a key. version: "" is the newest. enc: "" is the vault's default.
 
-    by: whose bearer token it came with.
+    bearer: whose token it came with, NOBODY for none of ours.
     """
 
     name: str
@@ -24,7 +25,7 @@ class Wanted:
     target: str
     enc: str
     api_version: str
-    by: str
+    bearer: Bearer
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Attempt:
     def told(self) -> dict[str, object]:
         """For the log. Names are cut, because anybody may ask for any."""
         return {
-            "by": self.wanted.by,
+            "by": self.wanted.bearer.name,
             "claims": dict(self.claims),
             "key": self.wanted.name[:127],
             "policy_sha256": hashlib.sha256(self.policy).hexdigest() if self.policy else "",

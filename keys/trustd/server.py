@@ -24,6 +24,7 @@ from sealserve.keys.trustd.events import Event, log
 from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.peers import HANDSHAKE_SECONDS, Limited
 from sealserve.keys.trustd.service import Service
+from sealserve.keys.trustd.throttle import Buckets, Rates, Throttle
 from sealserve.native.errors import UnavailableError
 
 RENEW_SECONDS = 24 * 60 * 60
@@ -54,15 +55,15 @@ class Ready:
         )
 
 
-def run(directory: Path, announce: Callable[[Ready], None]) -> None:
+def run(folder: Folder, rates: Rates, announce: Callable[[Ready], None]) -> None:
     """Serve until SIGTERM or SIGINT. announce: called once, when it answers.
 
     Raises ConfigError, IntegrityError, UnavailableError (the port, the database).
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key
-    with closing(Folder(directory).records()) as records:
+    with closing(folder.records()) as records:
         service = Service(records)
-        service.renew_token_key(datetime.now(UTC))
+        service.renew_keys(datetime.now(UTC))
         listener = bound(service.state.listen)
         state = service.state
         ready = Ready(
@@ -72,7 +73,7 @@ def run(directory: Path, announce: Callable[[Ready], None]) -> None:
             ca_sha256=state.ca_sha256,
         )
         _limit_descriptors()
-        server = _Server(config_of(service), service, lambda: announce(ready))
+        server = _Server(config_of(service, rates), service, lambda: announce(ready))
         asyncio.run(server.serve([listener]))
 
 
@@ -180,10 +181,10 @@ def _limit_descriptors() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), most))
 
 
-def config_of(service: Service) -> uvicorn.Config:
+def config_of(service: Service, rates: Rates) -> uvicorn.Config:
     """How uvicorn is to serve this service: its routes, its TLS, its limits, and no log."""
     config = uvicorn.Config(
-        app.build(service),
+        Throttle(app.build(service), Buckets(rates)),
         http="h11",
         lifespan="off",
         ws="none",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import shutil
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -21,8 +19,10 @@ from sealserve.keys.connection import PLATFORMS, SIMULATED, Connection
 from sealserve.keys.keyid import vault_host
 from sealserve.keys.trustd import certificates
 from sealserve.keys.trustd.audit import AuditLog, Entry
+from sealserve.keys.trustd.bearers import OWNER, Bearers
 from sealserve.keys.trustd.database import Database
 from sealserve.keys.trustd.folder import SCHEMA, Folder
+from sealserve.keys.trustd.passphrase import require_usable, seal
 from sealserve.keys.trustd.records import MASTER_KEY_BYTES, Records
 from sealserve.keys.trustd.state import State, described
 from sealserve.keys.trustd.token_keys import TokenKeyRing
@@ -30,7 +30,6 @@ from sealserve.models.draft import partial_beside
 from sealserve.native.errors import ConfigError, UnavailableError, unwritten
 from sealserve.policy.expectations import UvmLaunch
 
-_TOKEN_BYTES = 32
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - refused as a name, not bound
 
 
@@ -40,6 +39,7 @@ class Wanted:
 
     simulated_root_sha256: the one simulated root it believes; "" for real hardware.
     uvm_issuer, uvm_feed, uvm_minimum_svn: whose endorsements count on real machines; all or none.
+    passphrase: what opens the master key; None leaves it to whoever can read its file.
     """
 
     listen: str
@@ -49,6 +49,7 @@ class Wanted:
     uvm_issuer: str = ""
     uvm_feed: str = ""
     uvm_minimum_svn: int | None = None
+    passphrase: bytes | None = field(default=None, repr=False)
 
 
 def init(directory: Path, wanted: Wanted, now: datetime) -> Connection:
@@ -56,16 +57,15 @@ def init(directory: Path, wanted: Wanted, now: datetime) -> Connection:
 
     Raises ConfigError, UnavailableError; then the folder is as it was.
     """
-    token = base64.urlsafe_b64encode(os.urandom(_TOKEN_BYTES)).rstrip(b"=").decode()
-    state = _new_state(wanted, token, now)
-    pem = state.ca.public_bytes(serialization.Encoding.PEM)
-    connection = Connection(state.address, state.platform, token, pem.decode())
+    if wanted.passphrase is not None:
+        require_usable(wanted.passphrase)
+    state = _new_state(wanted, now)
     _require_a_name(directory)
     partial = partial_beside(directory)
     try:
         _require_empty(directory)
         partial.mkdir(mode=0o700)
-        _fill(Folder(partial), state, connection, now)
+        connection = _fill(Folder(partial), state, wanted.passphrase, now)
         partial.rename(directory)  # the kernel refuses to replace a folder that is not empty
     except OSError as error:
         raise unwritten(error, str(directory), "cannot be made") from error
@@ -96,9 +96,13 @@ def _require_empty(directory: Path) -> None:
         )
 
 
-def _fill(folder: Folder, state: State, connection: Connection, now: datetime) -> None:
+def _fill(folder: Folder, state: State, passphrase: bytes | None, now: datetime) -> Connection:
     master_key = os.urandom(MASTER_KEY_BYTES)
-    keyfile.write_new(folder.master_key, master_key, mode=0o600)
+    if passphrase is None:
+        keyfile.write_new(folder.master_key, master_key, mode=0o600)
+    else:
+        sealed = seal(master_key, passphrase)
+        keyfile.write_new(folder.master_sealed, sealed, mode=0o600)
     with closing(Records(Database(folder.database, SCHEMA), master_key)) as records:
         state.keep(records)
         audit = AuditLog(records.database, state.audit_key)
@@ -111,13 +115,17 @@ def _fill(folder: Folder, state: State, connection: Connection, now: datetime) -
             launch=asdict(state.launch) if state.launch else None,
         )
         TokenKeyRing(records, audit).rotate(state.token_title, now)
+        token = Bearers(records, audit).add(OWNER, [OWNER], now)
+    pem = state.ca.public_bytes(serialization.Encoding.PEM)
+    connection = Connection(state.address, state.platform, token, pem.decode())
     folder.database.chmod(0o600)
     keyfile.write_new(folder.ca, connection.ca.encode(), mode=0o644)
     keyfile.write_new(folder.audit, state.audit_pem(), mode=0o644)
     keyfile.write_new(folder.connection, connection.to_toml().encode(), mode=0o600)
+    return connection
 
 
-def _new_state(wanted: Wanted, token: str, now: datetime) -> State:
+def _new_state(wanted: Wanted, now: datetime) -> State:
     address = _address(wanted)
     root = _simulated_root(wanted)
     ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -126,7 +134,6 @@ def _new_state(wanted: Wanted, token: str, now: datetime) -> State:
         listen=wanted.listen,
         platform=wanted.platform,
         simulated_root_sha256=root,
-        owner_token_sha256=hashlib.sha256(token.encode()).digest(),
         launch=_launch(wanted),
         ca=certificates.new_ca(
             f"sealserve trust service ({described(wanted.platform)})", ca_key, now

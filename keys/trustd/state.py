@@ -7,8 +7,6 @@ release policy can: a service is for simulated machines or for real ones, never 
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -36,7 +34,6 @@ class State:
 
     platform: "simulated" or "real". simulated_root_sha256: 64 hex digits, "" for real machines.
     launch: whose endorsements of real machines count, None for nobody's.
-    owner_token_sha256: digest of the owner's credential; the credential itself is kept nowhere.
     """
 
     address: str
@@ -44,7 +41,6 @@ class State:
     platform: str
     simulated_root_sha256: str
     launch: UvmLaunch | None
-    owner_token_sha256: bytes
     ca: x509.Certificate
     ca_key: ec.EllipticCurvePrivateKey
     audit_key: ed25519.Ed25519PrivateKey
@@ -84,12 +80,6 @@ class State:
             return Roots.simulated(bytes.fromhex(self.simulated_root_sha256))
         return Roots.amd()
 
-    def is_owner(self, token: str) -> bool:
-        """Whether this is the owner's credential."""
-        # a random token of 256 bits needs no slow hash
-        seen = hashlib.sha256(token.encode()).digest()
-        return hmac.compare_digest(seen, self.owner_token_sha256)
-
     def keep(self, records: Records) -> None:
         """Write everything; once, when the service is made."""
         settings = {
@@ -99,7 +89,7 @@ class State:
             "simulated_root_sha256": self.simulated_root_sha256,
             "launch": asdict(self.launch) if self.launch else None,
         }
-        records.add(Record(KIND, "settings", VERSION, settings, self.owner_token_sha256))
+        records.add(Record(KIND, "settings", VERSION, settings, b""))
         records.add(_key_record("ca", self.ca_key, self.ca))
         records.add(Record(KIND, "audit-key", VERSION, {}, pkcs8.encode(self.audit_key)))
 
@@ -117,7 +107,6 @@ class State:
             platform=_text(settings.about, "platform"),
             simulated_root_sha256=_text(settings.about, "simulated_root_sha256"),
             launch=_launch(settings.about),
-            owner_token_sha256=settings.secret,
             ca=ca,
             ca_key=ca_key,
             audit_key=audit_key,

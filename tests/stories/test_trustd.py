@@ -132,9 +132,11 @@ PATIENT = """
 import sys
 from pathlib import Path
 from sealserve.keys.trustd import server
+from sealserve.keys.trustd.folder import Folder
+from sealserve.keys.trustd.throttle import Rates
 
 server.DRAIN_SECONDS = 86400
-server.run(Path(sys.argv[1]), lambda ready: print(ready.line(), flush=True))
+server.run(Folder(Path(sys.argv[1])), Rates(), lambda ready: print(ready.line(), flush=True))
 """
 
 
@@ -309,14 +311,15 @@ def secrets_of(vault: Path) -> dict[str, bytes]:
     """Everything that nobody may read anywhere, by name."""
     with closing(Folder(vault).records()) as records:
         state = State.load(records)
+        (bearer,) = records.all_of("bearer")
         kept = [*records.versions("key", "model"), *records.versions("key", "oct")]
-    with offline.opened(vault) as service:
+    with offline.opened(Folder(vault)) as service:
         token_key = TokenKeyRing(service.records, service.audit).newest().key
     keys: dict[str, object] = {"ca": state.ca_key, "token": token_key}
     found = {
         "owner token": Connection.load(vault / "connection.toml").token.encode(),
         "master key": (vault / "master.key").read_bytes(),
-        "digest of the owner token": state.owner_token_sha256,
+        "digest of the owner token": bearer.secret,
         "audit key": state.audit_key.private_bytes_raw(),
         "model key": KEY,
     }

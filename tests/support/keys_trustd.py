@@ -25,11 +25,13 @@ from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.refused import Refused
 from sealserve.keys.trustd.service import Service
 from sealserve.keys.trustd.setup import Wanted, init
+from sealserve.keys.trustd.throttle import Rates
 from support.attestation_simulated import NOW
 from support.keys_vault import b64url, rsa_key, uint, unb64url
 from support.ports import free_port
 
 API_VERSION = "7.4"
+UNLIMITED = Rates(1e9, 1e9)  # a test asks faster than anybody
 
 
 def make(
@@ -91,7 +93,7 @@ def serving(folder: Path, connection: Connection) -> Iterator[LocalTrustd]:
     """The service of a folder on its port, in a thread of this process."""
     with local(folder, connection) as trustd:
         listener = server.bound(trustd.service.state.listen)
-        running = uvicorn.Server(server.config_of(trustd.service))
+        running = uvicorn.Server(server.config_of(trustd.service, UNLIMITED))
         thread = threading.Thread(target=lambda: asyncio.run(running.serve([listener])))
         thread.start()
         try:

@@ -22,6 +22,7 @@ from sealserve.keys.attest import request_body
 from sealserve.keys.connection import Connection
 from sealserve.keys.trustd import audit_reader
 from sealserve.keys.trustd.audit import AuditLog, Entry, rows
+from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.refused import Refused
 from sealserve.native.errors import ConfigError, IntegrityError, UnavailableError
 from sealserve.policy.release import build
@@ -34,6 +35,7 @@ EXPORTABLE = {"exportable": True}
 ENTRIES = [
     "service_created",
     "signing_key_added",
+    "bearer_added",
     "key_created",
     "key_imported",
     "key_changed",
@@ -97,7 +99,7 @@ def told(trustd: LocalTrustd) -> list[dict[str, Any]]:
 
 
 def verify(trustd: LocalTrustd, **given: Any) -> Any:
-    return audit_reader.verify(trustd.folder.path, given.pop("key", None), **given)
+    return audit_reader.verify(trustd.folder, given.pop("key", None), **given)
 
 
 def test_each_thing_that_happened_is_a_row(used: LocalTrustd) -> None:
@@ -115,7 +117,7 @@ def test_who_got_which_key_on_what_evidence(used: LocalTrustd, machine: Machine)
     used.release("model", target=token)
     with pytest.raises(Refused):
         used.release("other", target=token)
-    created = told(used)[2]["told"]
+    created = told(used)[3]["told"]
     attestation, released, refused = (row["told"] for row in told(used)[-3:])
     assert (created["by"], created["key"]) == ("owner", "model")
     assert (released["key"], released["version"]) == ("model", created["version"])
@@ -162,7 +164,7 @@ def test_another_program_verifies_what_is_shown(used: LocalTrustd) -> None:
     public = serialization.load_pem_public_key(used.folder.audit.read_bytes())
     assert isinstance(public, ed25519.Ed25519PublicKey)
     before = "0" * 64
-    for number, row in enumerate(audit_reader.shown(used.folder.path, None), 1):
+    for number, row in enumerate(audit_reader.shown(used.folder, None), 1):
         shown = json.loads(audit_reader.exported(row))
         text = shown["row"].encode()
         head = hashlib.sha256(b"sealserve/trustd/audit/row/v1\0" + text).digest()
@@ -189,17 +191,17 @@ def edit(trustd: LocalTrustd, statement: str, *values: object) -> None:
 ALTERED = {
     "a word": (
         "UPDATE audit SET row = CAST(replace(CAST(row AS TEXT), 'owner', 'nobdy') AS BLOB) "
-        "WHERE number = 3",
-        "row 3 of the audit log is not signed",
+        "WHERE number = 4",
+        "row 4 of the audit log is not signed",
     ),
-    "a signature": ("UPDATE audit SET signature = zeroblob(64) WHERE number = 5", "row 5 "),
-    "no signature": ("UPDATE audit SET signature = x'' WHERE number = 5", "row 5 "),
-    "one taken out": ("DELETE FROM audit WHERE number = 4", "row 4 of the audit log is missing"),
+    "a signature": ("UPDATE audit SET signature = zeroblob(64) WHERE number = 6", "row 6 "),
+    "no signature": ("UPDATE audit SET signature = x'' WHERE number = 6", "row 6 "),
+    "one taken out": ("DELETE FROM audit WHERE number = 5", "row 5 of the audit log is missing"),
     "the first taken out": ("DELETE FROM audit WHERE number = 1", "row 1 "),
-    "one moved before all": ("UPDATE audit SET number = -3 WHERE number = 4", "row 4 "),
+    "one moved before all": ("UPDATE audit SET number = -3 WHERE number = 5", "row 5 "),
     "the newest one repeated": (
-        "INSERT INTO audit SELECT 9, row, signature FROM audit WHERE number = 8",
-        "row 9 of the audit log was written as row 8",
+        "INSERT INTO audit SELECT 10, row, signature FROM audit WHERE number = 9",
+        "row 10 of the audit log was written as row 9",
     ),
     "all of it": ("DELETE FROM audit", "the audit log is empty"),
 }
@@ -229,7 +231,7 @@ def test_a_fork_is_noticed_where_it_left(used: LocalTrustd, tmp_path: Path) -> N
         forked.text,
         forked.signature,
     )
-    with pytest.raises(IntegrityError, match="row 10 of the audit log stands behind another head"):
+    with pytest.raises(IntegrityError, match="row 11 of the audit log stands behind another head"):
         verify(used)
 
 
@@ -242,17 +244,31 @@ def test_without_a_head_a_rollback_is_not_noticed_and_with_one_it_is(
     used.create("third", kty="oct")
     after = verify(used, head=before).head
     assert after != before
-    assert audit_reader.verify(copy, None).head == before
+    assert audit_reader.verify(Folder(copy), None).head == before
     with pytest.raises(IntegrityError, match=f"the head {after} is not in this audit log"):
-        audit_reader.verify(copy, None, head=after)
+        audit_reader.verify(Folder(copy), None, head=after)
 
 
 def test_rows_cut_off_while_the_keys_stay(used: LocalTrustd) -> None:
     """Where only the log went back, the vault itself tells."""
     used.create("third", kty="oct")
-    edit(used, "DELETE FROM audit WHERE number = 9")
-    assert verify(used, key=used.folder.audit).rows == 8
-    with pytest.raises(IntegrityError, match="nothing of how the key third/"):
+    edit(used, "DELETE FROM audit WHERE number = 10")
+    assert verify(used, key=used.folder.audit).rows == 9
+    with pytest.raises(IntegrityError, match=r"the key third/[0-9a-f]{32} is not in the vault as"):
+        verify(used)
+
+
+def test_a_key_taken_away_while_the_log_stays(used: LocalTrustd) -> None:
+    edit(used, "DELETE FROM records WHERE name = 'other'")
+    with pytest.raises(IntegrityError, match=r"the key other/[0-9a-f]{32} is not in the vault as"):
+        verify(used)
+
+
+def test_a_deletion_taken_back_while_the_log_stays(used: LocalTrustd) -> None:
+    used.service.delete(used.owner, "model")
+    verify(used)
+    edit(used, "DELETE FROM records WHERE kind = 'deletion'")
+    with pytest.raises(IntegrityError, match="other keys are deleted than"):
         verify(used)
 
 
@@ -270,31 +286,40 @@ def rewrite(trustd: LocalTrustd, change: Callable[[list[dict[str, Any]]], None])
 
 
 def other_machine(written: list[dict[str, Any]]) -> None:
-    written[6]["told"]["claims"]["x-ms-sevsnpvm-hostdata"] = "ab" * 32
+    written[7]["told"]["claims"]["x-ms-sevsnpvm-hostdata"] = "ab" * 32
 
 
 def other_policy(written: list[dict[str, Any]]) -> None:
-    written[6]["told"]["policy_sha256"] = "ab" * 32
+    written[7]["told"]["policy_sha256"] = "ab" * 32
 
 
 def other_key(written: list[dict[str, Any]]) -> None:
-    written[6]["told"]["version"] = "ab" * 16
+    written[7]["told"]["version"] = "ab" * 16
 
 
 def made_afterwards(written: list[dict[str, Any]]) -> None:
-    written.append(written.pop(2))
+    written.append(written.pop(3))
 
 
 def made_twice(written: list[dict[str, Any]]) -> None:
-    written.append(written[2])
+    written.append(written[3])
 
 
 def changed_before(written: list[dict[str, Any]]) -> None:
-    written[3], written[4] = written[4], written[3]
+    written[4], written[5] = written[5], written[4]
 
 
 def begun_twice(written: list[dict[str, Any]]) -> None:
     written.append(written[0])
+
+
+def deleted_before(written: list[dict[str, Any]]) -> None:
+    told = {"by": "owner", "key": "model", "deleted": 1, "purge": 2}
+    written.insert(7, {"entry": "key_deleted", "told": told})
+
+
+def recovered_in_use(written: list[dict[str, Any]]) -> None:
+    written.append({"entry": "key_recovered", "told": {"by": "owner", "key": "model"}})
 
 
 def never_begun(written: list[dict[str, Any]]) -> None:
@@ -302,13 +327,15 @@ def never_begun(written: list[dict[str, Any]]) -> None:
 
 
 CONTRADICTIONS = {
-    other_machine: "row 7 .* x-ms-sevsnpvm-hostdata",
-    other_policy: "row 7 .* another release policy was in force",
-    other_key: "row 7 .* no row before it",
-    made_afterwards: "row 6 .* no row before it",
-    made_twice: "row 9 .* a key version is made once",
-    changed_before: "row 4 .* a key version is made once",
-    begun_twice: "row 9 .* a log begins",
+    other_machine: "row 8 .* x-ms-sevsnpvm-hostdata",
+    other_policy: "row 8 .* another release policy was in force",
+    other_key: "row 8 .* no row before it",
+    made_afterwards: "row 7 .* no row before it",
+    made_twice: "row 10 .* a key version is made once",
+    changed_before: "row 5 .* a key version is made once",
+    deleted_before: "row 9 .* the key was deleted",
+    recovered_in_use: "row 10 .* what is deleted was in use",
+    begun_twice: "row 10 .* a log begins",
     never_begun: "row 1 .* a log begins",
 }
 
@@ -338,7 +365,7 @@ def unwritable(used: LocalTrustd) -> LocalTrustd:
 def test_nothing_is_answered_without_its_row(unwritable: LocalTrustd, machine: Machine) -> None:
     trustd = unwritable
     before = trustd.records.all_of("key")
-    token = trustd.token(told(trustd)[5]["told"]["claims"])
+    token = trustd.token(told(trustd)[6]["told"]["claims"])
     for ask in (
         lambda: attested(trustd, machine),
         lambda: trustd.release("model", target=token),
@@ -359,7 +386,7 @@ def test_a_key_that_was_disabled_meanwhile_stays(
     used: LocalTrustd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the decision and its row."""
-    token = used.token(told(used)[5]["told"]["claims"])
+    token = used.token(told(used)[6]["told"]["claims"])
     sign = used.service.leaves.sign
 
     def disabling(payload: Any) -> str:
@@ -398,7 +425,7 @@ def test_the_key_of_another_service(used: LocalTrustd, tmp_path: Path) -> None:
 
 
 def test_a_line_for_people(used: LocalTrustd) -> None:
-    lines = [audit_reader.explained(row) for row in audit_reader.shown(used.folder.path, None)]
+    lines = [audit_reader.explained(row) for row in audit_reader.shown(used.folder, None)]
     assert [line.split()[2].rstrip(":") for line in lines] == ENTRIES
-    assert HOST_DATA.hex() in lines[6]
-    assert "the release policy does not allow this" in lines[7]
+    assert HOST_DATA.hex() in lines[7]
+    assert "the release policy does not allow this" in lines[8]

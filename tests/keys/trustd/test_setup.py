@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tomllib
@@ -18,6 +19,7 @@ from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.keys import keyfile
 from sealserve.keys.connection import Connection
 from sealserve.keys.trustd import offline, pkcs8
+from sealserve.keys.trustd.bearers import NOBODY, Bearers
 from sealserve.keys.trustd.database import Database
 from sealserve.keys.trustd.folder import SCHEMA, Folder
 from sealserve.keys.trustd.records import Records
@@ -45,7 +47,7 @@ def state_of(folder: Path) -> State:
 
 
 def token_key_of(folder: Path) -> rsa.RSAPrivateKey:
-    with offline.opened(folder) as service:
+    with offline.opened(Folder(folder)) as service:
         return TokenKeyRing(service.records, service.audit).newest().key
 
 
@@ -95,9 +97,10 @@ def test_the_connection_leads_to_the_service(wanted: Wanted, tmp_path: Path) -> 
     assert (made.address, made.platform) == (state.address, state.platform) == (LISTEN, "simulated")
     assert made.authority().sha256 == state.ca_sha256
     assert (tmp_path / "vault" / "ca.pem").read_text() == made.ca
-    assert state.is_owner(made.token)
-    assert not state.is_owner(made.token[:-1])
-    assert not state.is_owner("")
+    with offline.opened(Folder(tmp_path / "vault")) as service:
+        bearers = Bearers(service.records, service.audit)
+        assert (bearers.of(made.token).name, bearers.of(made.token).roles) == ("owner", ("owner",))
+        assert bearers.of(made.token[:-1]) == bearers.of("") == NOBODY
     assert state.simulated_root_sha256 == wanted.simulated_root_sha256
 
 
@@ -117,7 +120,7 @@ def test_nothing_secret_stands_in_clear_but_the_owners_token(
     token_key = token_key_of(tmp_path / "vault")
     secrets = {
         "token": made.token.encode(),
-        "digest of the token": state.owner_token_sha256,
+        "digest of the token": hashlib.sha256(made.token.encode()).digest(),
         "CA key": numbers(state.ca_key),
         "token key": number(token_key.private_numbers().d),
         "a prime": number(token_key.private_numbers().p),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sealserve.attestation.simulated import Machine
 from sealserve.keys.attest import request_body
 from sealserve.keys.trustd.body import Body
+from sealserve.keys.trustd.pages import Page
 from sealserve.keys.trustd.refused import Refused
 from sealserve.policy.release import build
 from support.attestation_simulated import CLAIMS, HOST_DATA
@@ -120,7 +121,7 @@ def test_making_and_bringing_keys(trustd: LocalTrustd, data: st.DataObject) -> N
 def test_release(trustd: LocalTrustd, data: st.DataObject) -> None:
     """A token of ours may say anything that somebody's runtime data did."""
     policy = build(trustd.issuer, HOST_DATA.hex(), simulated=True)
-    if not trustd.service.versions(trustd.owner, "released")["value"]:
+    if not trustd.service.versions(trustd.owner, "released", Page())["value"]:
         attributes = {"exportable": True}
         trustd.create(
             "released", kty="oct", attributes=attributes, release_policy=release_policy(policy)

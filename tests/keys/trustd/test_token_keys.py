@@ -16,6 +16,7 @@ from sealserve.keys.opener import VaultOptions, connect_vault
 from sealserve.keys.owner import open_reference
 from sealserve.keys.trustd import offline, token_keys
 from sealserve.keys.trustd.audit import rows
+from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.token_keys import MAX_AGE, RETIRED_AFTER
 from sealserve.keys.wrap import RsaRecipient
 from sealserve.native.errors import EvidenceError, IntegrityError
@@ -52,7 +53,7 @@ def valid(trustd: LocalTrustd, token: str) -> bool:
 def test_two_keys_while_tokens_of_the_first_live(own: LocalTrustd) -> None:
     (first,) = kids(own)
     old = own.token({})
-    second = offline.rotate_token_key(own.folder.path, own.now)
+    second = offline.rotate_token_key(own.folder, own.now)
     assert kids(own) == [first, second]
     new = own.token({})
     assert valid(own, old)
@@ -69,7 +70,7 @@ def test_a_retired_key_is_removed_with_the_next_rotation(own: LocalTrustd) -> No
     first = kids(own)
     for _ in range(3):
         own.now += RETIRED_AFTER
-        offline.rotate_token_key(own.folder.path, own.now)
+        offline.rotate_token_key(own.folder, own.now)
     stored = own.records.versions(token_keys.KIND, "token-key")
     assert len(stored) == 2
     assert len(kids(own)) == 2
@@ -79,12 +80,12 @@ def test_a_retired_key_is_removed_with_the_next_rotation(own: LocalTrustd) -> No
 def test_it_rolls_by_age(own: LocalTrustd) -> None:
     first = kids(own)
     # made by `init`, at the real time
-    own.service.renew_token_key(NOW + MAX_AGE - timedelta(minutes=30))
+    own.service.renew_keys(NOW + MAX_AGE - timedelta(minutes=30))
     assert kids(own) == first
-    own.service.renew_token_key(datetime.now(UTC) + MAX_AGE)
+    own.service.renew_keys(datetime.now(UTC) + MAX_AGE)
     assert len(kids(own)) == 2
     entries = [row.told["entry"] for row in rows(own.records.database)]
-    assert entries == ["service_created", "signing_key_added", "signing_key_added"]
+    assert entries[1:] == ["signing_key_added", "bearer_added", "signing_key_added"]
 
 
 def test_no_key_and_an_altered_one(own: LocalTrustd) -> None:
@@ -124,5 +125,5 @@ def test_a_server_that_runs_meanwhile_asks_for_the_new_key(
             for _ in range(2):
                 with opener.unwrap([slot], b"", b"") as key:
                     assert key.equals(KEY)
-                offline.rotate_token_key(folder, datetime.now(UTC))
+                offline.rotate_token_key(Folder(folder), datetime.now(UTC))
             assert len(kids(trustd)) == 3

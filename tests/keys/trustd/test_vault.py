@@ -20,7 +20,9 @@ from sealserve.attestation.token import CLOCK_SKEW_SECONDS, LIFETIME_SECONDS, MA
 from sealserve.keys import jws
 from sealserve.keys.trustd import pkcs8 as own_pkcs8
 from sealserve.keys.trustd import vault
+from sealserve.keys.trustd.pages import Page
 from sealserve.keys.trustd.refused import Refused
+from sealserve.keys.trustd.token_keys import TokenKey, TokenKeyRing
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.native.errors import IntegrityError, ReleaseError
 from sealserve.policy.release import build
@@ -229,6 +231,8 @@ def test_what_is_signed_is_what_azures_vaults_sign(ask: Asked, policy: bytes) ->
         "enabled": True,
         "exportable": True,
         "updated": int(NOW.timestamp()),
+        "recoverableDays": 90,
+        "recoveryLevel": "Recoverable+Purgeable",
     }
     assert bundle["release_policy"].keys() == {"data", "immutable"}
     assert unb64url(bundle["release_policy"]["data"]) == policy
@@ -340,6 +344,7 @@ WRAPPING: dict[str, tuple[object, str]] = {
     "a modulus that is no base64": ({"keys": [jwk(n="!")]}, "cannot be used"),
     "a long modulus": ({"keys": [jwk(n="f" * 2000)]}, "cannot be used"),
     "another type of key": ({"keys": [jwk(kty="EC")]}, "cannot be used"),
+    "another use": ({"keys": [jwk(use="sig")]}, "its use is not enc"),
     "no type of key": ({"keys": [jwk(kty=None)]}, "cannot be used"),
 }
 
@@ -393,13 +398,19 @@ def test_a_token_from_the_future(ask: Asked, claims: dict[str, Any]) -> None:
         ask()
 
 
-def other_tokens(trustd: LocalTrustd, **changes: Any) -> Tokens:
-    """Tokens of a service that differs in one thing."""
-    return Tokens(replace(trustd.service.state, **changes))
+class Forged(TokenKeyRing):
+    """The ring of a service, whose newest key signs with another one under the same name."""
+
+    def newest(self) -> TokenKey:
+        return replace(super().newest(), key=rsa_key(3072, 9))
+
+
+def tokens_of(issuer: str, ring: TokenKeyRing) -> Tokens:
+    return Tokens(issuer, ring, lambda: NOW)
 
 
 def test_a_token_of_another_issuer_under_the_same_key(ask: Asked, claims: dict[str, Any]) -> None:
-    ask.token = signed(other_tokens(ask.trustd, platform="real"), claims)
+    ask.token = signed(tokens_of(ask.trustd.service.state.url, ask.trustd.service._ring), claims)
     with refused(403, "Forbidden", "token_issuer: "):
         ask()
 
@@ -411,7 +422,8 @@ def test_a_token_of_another_service(ask: Asked, real: LocalTrustd, claims: dict[
 
 
 def test_a_token_of_another_key_that_calls_itself_ours(ask: Asked, claims: dict[str, Any]) -> None:
-    forger = other_tokens(ask.trustd, token_key=rsa_key(3072, 9))  # kid is of the certificate
+    ring = Forged(ask.trustd.records, ask.trustd.service._audit)
+    forger = tokens_of(ask.trustd.issuer, ring)
     assert forger.keys.keys.keys() == ask.trustd.service.tokens.keys.keys.keys()
     ask.token = signed(forger, claims)
     with refused(403, "Forbidden", "token_signature: "):
@@ -583,16 +595,15 @@ def test_what_was_made_is_read_again(trustd: LocalTrustd, policy: bytes) -> None
 
 
 def test_lists(trustd: LocalTrustd) -> None:
-    names = sorted(random_name() for _ in range(2))
+    names = [f"zz-{letter}-{random_name()}" for letter in "ab"]
     made = [trustd.create(names[0], kty="oct") for _ in range(2)]
     trustd.create(names[1], kty="oct")
-    told = trustd.service.names(trustd.owner)
+    told = trustd.service.names(trustd.owner, Page(after="zz-a"))
     urls = [f"https://{trustd.connection.address}/keys/{name}" for name in names]
     assert [each["kid"] for each in told["value"] if each["kid"] in urls] == urls
-    assert told["nextLink"] is None
-    versions = trustd.service.versions(trustd.owner, names[0])["value"]
+    versions = trustd.service.versions(trustd.owner, names[0], Page())["value"]
     assert [each["kid"] for each in versions] == [each["key"]["kid"] for each in made]
-    assert trustd.service.versions(trustd.owner, "nobody")["value"] == []
+    assert trustd.service.versions(trustd.owner, "nobody", Page())["value"] == []
 
 
 def test_a_key_has_a_last_version(trustd: LocalTrustd, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -604,10 +615,10 @@ def test_a_key_has_a_last_version(trustd: LocalTrustd, monkeypatch: pytest.Monke
         trustd.create(name, kty="oct")
 
 
-EC_KEY: dict[str, object] = {"kty": "EC", "crv": "P-256"}
 NOT_MADE: dict[str, tuple[dict[str, object], str]] = {
     "no type": ({"kty": None}, "kty: seen NoneType"),
-    "another type": (EC_KEY, "kty: seen 'EC'"),
+    "another type": ({"kty": "OKP"}, "kty: seen 'OKP'"),
+    "another curve": ({"kty": "EC", "crv": "P-224"}, "crv: seen 'P-224'"),
     "a type in other letters": ({"kty": "rsa"}, "kty: seen 'rsa'"),
     "a small RSA key": ({"kty": "RSA", "key_size": 1024}, "key_size: seen 1024"),
     "an RSA size as text": ({"kty": "RSA", "key_size": "2048"}, "key_size: seen str"),
@@ -638,7 +649,7 @@ def test_a_key_that_is_not_made(
     name = random_name()
     with refused(400, "BadParameter", words):
         trustd.create(name, **{"kty": "oct", **members})
-    assert trustd.service.versions(trustd.owner, name)["value"] == []
+    assert trustd.service.versions(trustd.owner, name, Page())["value"] == []
 
 
 @pytest.mark.parametrize("name", ["a_b", "a.b", "ä", "a" * 128, "", "a b", "a/b", "a\n"])
@@ -740,10 +751,10 @@ PRIVATE = rsa_key(2048, 7).private_numbers()
 NOT_BROUGHT: dict[str, tuple[object, str]] = {
     "nothing": (None, "key.kty: seen nothing"),
     "of another shape": ("key", "key: seen str"),
-    "another type": ({"kty": "EC"}, "kty: seen 'EC'"),
+    "another type": ({"kty": "OKP"}, "kty: seen 'OKP'"),
     "oct without k": ({"kty": "oct"}, "k: seen nothing"),
     "a short oct": ({"kty": "oct", "k": "A" * 20}, "k has 15 bytes"),
-    "a long oct": ({"kty": "oct", "k": "A" * 87}, "k has 65 bytes"),
+    "a long oct": ({"kty": "oct", "k": "A" * 87}, "maximum size is 64"),
     "an oct that is no base64": ({"kty": "oct", "k": "*" * 43}, "wanted base64url"),
     "a small RSA key": (private_jwk(1024), "1024 bits"),
     "an odd RSA key": (private_jwk(2056), "2056 bits"),
@@ -802,8 +813,8 @@ OWNERS = {
     "create": lambda service, bearer: service.create(bearer, "model", body_of({"kty": "oct"})),
     "import": lambda service, bearer: service.bring(bearer, "model", body_of({})),
     "get": lambda service, bearer: service.get(bearer, "model", ""),
-    "names": lambda service, bearer: service.names(bearer),
-    "versions": lambda service, bearer: service.versions(bearer, "model"),
+    "names": lambda service, bearer: service.names(bearer, Page()),
+    "versions": lambda service, bearer: service.versions(bearer, "model", Page()),
 }
 
 
