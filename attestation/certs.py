@@ -141,15 +141,22 @@ class Leaf:
 
     @classmethod
     def parse(cls, data: bytes) -> Leaf:
-        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, leaf_kind, leaf_extension,
-        leaf_key."""
+        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, `leaf_key` and `Leaf.of`."""
         certificate = Certificate.parse(data)
+        return cls.of(certificate, leaf_key(certificate))
+
+    @classmethod
+    def of(cls, certificate: Certificate, key: ec.EllipticCurvePublicKey) -> Leaf:
+        """What this certificate, whose key this is, says of itself.
+
+        Raises EvidenceError: leaf_kind, leaf_extension, certificate_unparseable.
+        """
         extensions = certificate.extensions
         kind = _kind(certificate)
         return cls(
             certificate=certificate,
             kind=kind,
-            key=_p384_key(certificate.spki),
+            key=key,
             struct_version=der.whole_integer(_required(extensions, _STRUCT_VERSION)),
             product_name=der.whole_ia5(_required(extensions, _PRODUCT_NAME)),
             levels=_levels(extensions),
@@ -295,8 +302,9 @@ def _required(extensions: Mapping[str, bytes], oid: str) -> bytes:
     return extensions[oid]
 
 
-def _p384_key(spki: bytes) -> ec.EllipticCurvePublicKey:
-    key = _public_key(spki)
+def leaf_key(certificate: Certificate) -> ec.EllipticCurvePublicKey:
+    """The key on P-384 that signs reports. EvidenceError: leaf_key, certificate_unparseable."""
+    key = _public_key(certificate.spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise EvidenceError("leaf_key", "the key of the leaf is not on curve P-384")
     return key
