@@ -7,8 +7,8 @@ find out, it goes unasked. `verify` stops at the first failure, `diagnose` asks 
 
 Three things are decided here, once for both:
 
-- Under a root that is not ours nothing is asked of the authorities: whether a stranger's CA is in
-  order, in time or revoked says nothing. What their signatures and the leaf say still is.
+- Under a root that is not ours nothing is asked of its chain: whether a stranger's signatures and
+  CAs are in order, in time or revoked says nothing. What the leaf says of the report still is.
 - A leaf is for one report or it is not. The first level that differs, or the chip, ends that
   question: a certificate for another firmware is another key's, and differs everywhere.
 - A report of a version after those we know is never read as one of them. Its signature can be
@@ -122,8 +122,8 @@ class Bench:
     intermediate = _Fact[Certificate]("there is no intermediate certificate")
     line = _Fact[Line]("the product line is unknown")
     issuer_kind = _Fact[SigningKey]("the leaf's issuer is unknown")
-    trusted = _Fact[bool]("the root is not trusted")
-    root = _Fact[Certificate]("there is no root certificate")
+    trusted = _Fact[bool]("there is no root we accept")
+    root = _Fact[Certificate]("there is no root we accept")
     found_crl = _Fact[Crl]("the revocation list cannot be read")
 
     def __init__(self, pieces: Pieces, roots: Roots, now: datetime) -> None:
@@ -132,12 +132,6 @@ class Bench:
         self.pieces = pieces
         self.roots = roots
         self.now = now
-
-    @property
-    def authority(self) -> Certificate:
-        """The root, if it is one of ours."""
-        _ = self.trusted
-        return self.root
 
     @property
     def crl(self) -> Crl:
@@ -213,6 +207,7 @@ def _leaf_extensions(bench: Bench) -> str:
 
 def _intermediate(bench: Bench) -> str:
     if bench.pieces.intermediate is None:
+        _ = bench.certificate  # without a leaf, nobody knows whose issuer is missing
         raise _no_certificate("the ASK or ASVK that issued the leaf")
     bench.intermediate = Certificate.parse(bench.pieces.intermediate)
     return f"{bench.intermediate.subject.common_name}, strict DER, signed with PSS SHA-384"
@@ -310,11 +305,9 @@ def _trust(bench: Bench) -> str:
 
 
 def _root(bench: Bench) -> str:
-    root = bench.roots.root(bench.intermediate.issuer, bench.pieces.root)
-    if root is None:
-        raise Unasked("there is no root certificate")
-    bench.root = root
-    return f"{root.subject.common_name} is signed by its own key"
+    _ = bench.trusted
+    bench.root = bench.roots.root(bench.intermediate.issuer, bench.pieces.root)
+    return f"{bench.root.subject.common_name} is signed by its own key"
 
 
 def _root_name(bench: Bench) -> str:
@@ -333,7 +326,7 @@ def _require_issuer(of: str, certificate: Certificate, issuer: Certificate) -> N
 
 
 def _authorities(bench: Bench) -> str:
-    for certificate in (bench.authority, bench.intermediate):
+    for certificate in (bench.root, bench.intermediate):
         if not certificate.is_ca:
             raise EvidenceError(
                 "not_a_ca",
@@ -347,7 +340,7 @@ def _authorities(bench: Bench) -> str:
 def _organization(bench: Bench) -> str:
     """Every subject must say real, or every subject must say simulated."""
     wanted = bench.roots.organization
-    for certificate in (bench.authority, bench.intermediate, bench.certificate):
+    for certificate in (bench.root, bench.intermediate, bench.certificate):
         if certificate.subject.organization != wanted:
             raise EvidenceError(
                 "authority",
@@ -364,6 +357,7 @@ def _intermediate_signature(bench: Bench) -> str:
 
 
 def _leaf_signature(bench: Bench) -> str:
+    _ = bench.root
     _require_signed(bench.certificate, bench.intermediate, "leaf_signature")
     return f"by the key of {bench.intermediate.subject.common_name}"
 
@@ -380,12 +374,12 @@ def _leaf_window(bench: Bench) -> str:
 
 
 def _intermediate_window(bench: Bench) -> str:
-    _ = bench.trusted
+    _ = bench.root
     return _require_window(bench, "intermediate", bench.intermediate)
 
 
 def _root_window(bench: Bench) -> str:
-    return _require_window(bench, "root", bench.authority)
+    return _require_window(bench, "root", bench.root)
 
 
 def _require_window(bench: Bench, name: str, certificate: Certificate) -> str:
@@ -417,18 +411,18 @@ def _crl(bench: Bench) -> str:
 
 
 def _crl_signature(bench: Bench) -> str:
-    bench.crl.require_by(bench.authority)
+    bench.crl.require_by(bench.root)
     return f"by the key of {bench.root.subject.common_name}"
 
 
 def _crl_window(bench: Bench) -> str:
-    _ = bench.trusted
+    _ = bench.root
     bench.crl.require_current(bench.now)
     return f"{bench.crl.this_update.date()} to {bench.crl.next_update.date()}"
 
 
 def _revocation(bench: Bench) -> str:
-    _ = bench.trusted
+    _ = bench.root
     bench.crl.require_not_revoked(bench.intermediate)
     return f"serial 0x{bench.intermediate.serial:x} is not on the list"
 

@@ -90,12 +90,12 @@ class Roots:
         if digest not in self.digests:
             self._refuse("SHA-256 of the root certificate", digest.hex())
 
-    def root(self, issuer: Name, carried: bytes | None) -> Certificate | None:
-        """The carried root, or the one we ship under this name; whoever's, its own signature holds.
+    def root(self, issuer: Name, carried: bytes | None) -> Certificate:
+        """The trusted root, once `require_trusted` accepted the same; signed by its own key.
 
         Raises EvidenceError: chain_names, root_signature, or what parsing raises.
         """
-        return self.shipped.get(issuer.der) if carried is None else _self_signed(carried)
+        return self.shipped[issuer.der] if carried is None else _self_signed(carried)
 
     def _refuse(self, what: str, seen: str) -> NoReturn:
         raise EvidenceError(
