@@ -18,7 +18,6 @@ from sealserve.policy.outcome import Case, Check, Outcome, remark
 from sealserve.policy.trust import Trust
 from sealserve.policy.verdict import Verdict
 
-
 CHECKS: Final = (*machine_checks.CHECKS, *guest_checks.CHECKS)
 
 
