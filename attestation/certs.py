@@ -141,8 +141,10 @@ class Leaf:
 
     @classmethod
     def parse(cls, data: bytes) -> Leaf:
-        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, `leaf_key` and `Leaf.of`."""
+        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, `leaf_kind`, `leaf_key` and
+        `Leaf.of`."""
         certificate = Certificate.parse(data)
+        leaf_kind(certificate)
         return cls.of(certificate, leaf_key(certificate))
 
     @classmethod
@@ -152,7 +154,7 @@ class Leaf:
         Raises EvidenceError: leaf_kind, leaf_extension, certificate_unparseable.
         """
         extensions = certificate.extensions
-        kind = _kind(certificate)
+        kind = leaf_kind(certificate)
         return cls(
             certificate=certificate,
             kind=kind,
@@ -262,7 +264,8 @@ def _may_sign_certificates(extensions: Mapping[str, bytes]) -> bool:
     return len(usage) >= 2 and bool(usage[1] & _KEY_CERT_SIGN)
 
 
-def _kind(certificate: Certificate) -> Literal["vcek", "vlek"]:
+def leaf_kind(certificate: Certificate) -> Literal["vcek", "vlek"]:
+    """Which leaf it says it is. Raises EvidenceError (leaf_kind)."""
     match certificate.subject.common_name:
         case "SEV-VCEK":
             return "vcek"

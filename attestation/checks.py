@@ -29,14 +29,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from sealserve.attestation import report as form
-from sealserve.attestation import tcb
+from sealserve.attestation import tcb, uvm
 from sealserve.attestation.binding import report_data
-from sealserve.attestation.certs import Certificate, Leaf, leaf_key, require_signature
+from sealserve.attestation.certs import Certificate, Leaf, leaf_key, leaf_kind, require_signature
 from sealserve.attestation.crl import Crl
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.report import ACCEPTED_VERSIONS, Report, SigningKey
 from sealserve.attestation.roots import Roots
 from sealserve.attestation.tcb import Line
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.native.errors import EvidenceError
 
 _INTERMEDIATE: Final = re.compile(r"SEV-(?P<vlek>VLEK-)?(?P<product>Milan|Genoa|Turin)")
@@ -124,6 +125,7 @@ class Bench:
     issuer_kind = _Fact[SigningKey]("the leaf's issuer is unknown")
     trusted = _Fact[bool]("there is no root we accept")
     root = _Fact[Certificate]("there is no root we accept")
+    found_endorsement = _Fact[UvmEndorsement]("the endorsement of the launch cannot be read")
     found_crl = _Fact[Crl]("the revocation list cannot be read")
 
     def __init__(self, pieces: Pieces, roots: Roots, now: datetime) -> None:
@@ -139,6 +141,13 @@ class Bench:
         if self.pieces.crl is None:
             raise Absent("no revocation list came with the evidence")
         return self.found_crl
+
+    @property
+    def endorsement(self) -> UvmEndorsement:
+        """The endorsement of the launch, if one came."""
+        if self.pieces.uvm_endorsement is None:
+            raise Absent("no endorsement came with the evidence")
+        return self.found_endorsement
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +201,12 @@ def _leaf_certificate(bench: Bench) -> str:
     if bench.pieces.leaf is None:
         raise _no_certificate("the VCEK or VLEK that signed the report")
     bench.certificate = Certificate.parse(bench.pieces.leaf)
-    return f"{bench.certificate.subject.common_name}, strict DER, signed with PSS SHA-384"
+    return "strict DER, signed with PSS SHA-384"
+
+
+def _leaf_kind(bench: Bench) -> str:
+    leaf_kind(bench.certificate)
+    return f"{bench.certificate.subject.common_name}, one of SEV-VCEK and SEV-VLEK"
 
 
 def _leaf_key(bench: Bench) -> str:
@@ -509,14 +523,40 @@ def _issued_for(bench: Bench) -> str:
 
 
 def _endorsement(bench: Bench) -> str:
-    """Evidence must not carry what would go unchecked."""
-    if bench.pieces.uvm_endorsement is not None:
+    """Evidence without one is for policy to judge."""
+    if bench.pieces.uvm_endorsement is None:
+        raise Absent("none came with the evidence")
+    bench.found_endorsement = uvm.read(bench.pieces.uvm_endorsement)
+    told = bench.found_endorsement
+    return f"version {told.svn} of {told.feed}, signed {told.signed_at.date()}"
+
+
+def _endorsement_authority(bench: Bench) -> str:
+    """A simulated issuer can say anything of real hardware, and a simulated machine can show any
+    measurement that a real issuer endorsed: neither may speak for the other."""
+    simulated, platform = bench.endorsement.simulated, bench.roots.platform
+    if simulated != (platform == "simulated"):
         raise EvidenceError(
-            "uvm_unsupported",
-            "evidence carries an endorsement of a utility VM, which this version cannot check",
-            hint="update sealserve on the side that verifies",
+            "uvm_authority",
+            "issuer of the endorsement",
+            seen="a simulated one" if simulated else "one that is not simulated",
+            wanted=f"one for the platform, {platform}",
+            hint="simulated and real never mix",
         )
-    raise Absent("none came with the evidence")
+    return f"an issuer for the platform {platform}"
+
+
+def _endorsed_launch(bench: Bench) -> str:
+    seen, wanted = bench.endorsement.measurement, bench.report.measurement
+    if seen != wanted:
+        raise EvidenceError(
+            "uvm_measurement",
+            "endorsed measurement",
+            seen=seen.hex(),
+            wanted=f"{wanted.hex()}, the report's MEASUREMENT",
+            hint="an endorsement from before an update of the utility VM?",
+        )
+    return f"{wanted.hex()[:16]}… is the report's MEASUREMENT"
 
 
 def _binding(bench: Bench) -> str:
@@ -543,6 +583,7 @@ SIGNED: Final = (
     Check("signing key", _signing_key),
     Check("signature form", _signature_form),
     Check("leaf", _leaf_certificate),
+    Check("leaf name", _leaf_kind),
     Check("leaf key", _leaf_key),
     Check("leaf extensions", _leaf_extensions),
     Check("intermediate", _intermediate),
@@ -574,5 +615,11 @@ SIGNED: Final = (
 )
 """Whether genuine hardware signed the report, whomever it speaks for."""
 
-ALL: Final = (Check("launch endorsement", _endorsement), *SIGNED, Check("report data", _binding))
-"""`SIGNED`, and whom the report speaks for."""
+ALL: Final = (
+    *SIGNED,
+    Check("launch endorsement", _endorsement),
+    Check("endorsed by", _endorsement_authority),
+    Check("endorsed launch", _endorsed_launch),
+    Check("report data", _binding),
+)
+"""`SIGNED`, who vouches for the launch, and whom the report speaks for."""

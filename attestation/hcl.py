@@ -20,8 +20,9 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sealserve.attestation import json_object
 from sealserve.attestation.report import REPORT_BYTES
-from sealserve.attestation.token import jwk_numbers, strict_json
+from sealserve.attestation.token import jwk_numbers
 from sealserve.native.errors import EvidenceError
 
 MAX_HCL_BYTES: Final = 16 * 1024  # the real ones have 2048 and 2600
@@ -83,7 +84,7 @@ def attestation_key(runtime: bytes) -> rsa.RSAPublicKey:
             seen=f"{len(runtime)} bytes",
             wanted=f"at most {MAX_RUNTIME_BYTES}",
         )
-    keys = strict_json(runtime, "hcl_runtime").get("keys")
+    keys = json_object.read(runtime, "hcl_runtime").get("keys")
     found = [key for key in keys if _is_attestation_key(key)] if isinstance(keys, list) else []
     if len(found) != 1:
         raise _bad_key(f"{len(found)} keys of that name", "one")

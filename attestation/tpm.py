@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from sealserve.attestation.token import strict_json
+from sealserve.attestation import json_object
 from sealserve.native.errors import EvidenceError
 
 MAX_MESSAGE_BYTES: Final = 512  # with a name of 66 bytes and a nonce of 64 it has 240
@@ -134,7 +134,7 @@ class QuoteDocument:
         """Read the JSON. Raises EvidenceError (tpm_quote_malformed), nothing else."""
         if len(data) > MAX_DOCUMENT_BYTES:
             raise _malformed("length", f"{len(data)} bytes", f"at most {MAX_DOCUMENT_BYTES}")
-        members = strict_json(data, "tpm_quote_malformed")
+        members = json_object.read(data, "tpm_quote_malformed")
         if members.keys() != {"message", "signature", "pcrs"}:
             raise _malformed("members", "others", "message, signature and pcrs")
         registers = members["pcrs"]

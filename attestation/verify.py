@@ -14,11 +14,11 @@ from typing import TypeVar
 
 from sealserve.attestation import checks, tcb
 from sealserve.attestation.checks import Absent, Bench, Check, Pieces, Unasked
-from sealserve.attestation.endorsement import UvmEndorsement
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.report import Report, SigningKey
 from sealserve.attestation.roots import Platform, Roots
 from sealserve.attestation.tcb import Line, Tcb
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.native.errors import EvidenceError
 
 __all__ = [
@@ -156,7 +156,7 @@ def verify(evidence: Evidence, roots: Roots, now: datetime) -> Claims:
         signing_key=bench.signing_key,
         csp_id=bench.leaf.csp_id,
         crl_this_update=_crl_this_update(bench),
-        endorsement=None,
+        endorsement=_of(lambda: bench.endorsement),
         runtime=evidence.claims,
     )
 
@@ -221,7 +221,7 @@ def _statement(bench: Bench) -> Statement | None:
         signing_key=_of(lambda: bench.signing_key),
         csp_id=_of(lambda: bench.leaf.csp_id),
         crl_this_update=_crl_this_update(bench),
-        endorsement=None,
+        endorsement=_of(lambda: bench.endorsement),
     )
 
 
