@@ -20,9 +20,9 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -87,7 +87,10 @@ class _Fact(Generic[_T]):
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """Evidence, as much of it as there is; the members are those of `Evidence`."""
+    """Evidence, as much of it as there is; the members are those of `Evidence`.
+
+    unreadable: what came by the name of a member and could not even be unwrapped.
+    """
 
     report: bytes
     leaf: bytes | None = None
@@ -96,6 +99,7 @@ class Pieces:
     crl: bytes | None = None
     uvm_endorsement: bytes | None = None
     claims: bytes | None = None
+    unreadable: Mapping[str, EvidenceError] = field(default_factory=dict)
 
     @classmethod
     def of(cls, evidence: Evidence) -> Pieces:
@@ -135,6 +139,11 @@ class Bench:
         self.roots = roots
         self.now = now
 
+    def require_readable(self, member: str) -> None:
+        """Raises the EvidenceError of a piece that could not be unwrapped."""
+        if member in self.pieces.unreadable:
+            raise self.pieces.unreadable[member]
+
     @property
     def crl(self) -> Crl:
         """The revocation list, if one came."""
@@ -156,6 +165,33 @@ class Check:
 
     name: str
     run: Callable[[Bench], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one check in a diagnosis.
+
+    state: "ok"; "failed", with the failure; "unasked", because something else is missing;
+    "absent", because nothing of that kind came; "note" for what no check can decide. sentence:
+    what was compared with what, what failed, or why it was not asked.
+    """
+
+    check: str
+    state: Literal["ok", "failed", "unasked", "absent", "note"]
+    sentence: str
+    failure: EvidenceError | None = None
+
+
+def ask(name: str, run: Callable[[], str]) -> Answer:
+    """Ask one check, and take whatever it answers."""
+    try:
+        return Answer(name, "ok", run())
+    except Absent as why:
+        return Answer(name, "absent", str(why))
+    except Unasked as why:
+        return Answer(name, "unasked", str(why))
+    except EvidenceError as error:
+        return Answer(name, "failed", error.what, error)
 
 
 # ---- the report's form
@@ -198,6 +234,7 @@ def _signature_form(bench: Bench) -> str:
 
 
 def _leaf_certificate(bench: Bench) -> str:
+    bench.require_readable("leaf")
     if bench.pieces.leaf is None:
         raise _no_certificate("the VCEK or VLEK that signed the report")
     bench.certificate = Certificate.parse(bench.pieces.leaf)
@@ -220,6 +257,7 @@ def _leaf_extensions(bench: Bench) -> str:
 
 
 def _intermediate(bench: Bench) -> str:
+    bench.require_readable("intermediate")
     if bench.pieces.intermediate is None:
         _ = bench.certificate  # without a leaf, nobody knows whose issuer is missing
         raise _no_certificate("the ASK or ASVK that issued the leaf")
@@ -413,11 +451,12 @@ def _require_window(bench: Bench, name: str, certificate: Certificate) -> str:
             seen=now.isoformat(),
             wanted=f"not after {certificate.not_after.isoformat()}",
         )
-    return f"{certificate.not_before.date()} to {certificate.not_after.date()}"
+    return f"{now.date()} is in {certificate.not_before.date()} to {certificate.not_after.date()}"
 
 
 def _crl(bench: Bench) -> str:
     """That there is a list, and how old it may be, is for policy to want."""
+    bench.require_readable("crl")
     if bench.pieces.crl is None:
         raise Absent("none came with the evidence")
     bench.found_crl = Crl.parse(bench.pieces.crl)
@@ -432,7 +471,9 @@ def _crl_signature(bench: Bench) -> str:
 def _crl_window(bench: Bench) -> str:
     _ = bench.root
     bench.crl.require_current(bench.now)
-    return f"{bench.crl.this_update.date()} to {bench.crl.next_update.date()}"
+    return (
+        f"{bench.now.date()} is in {bench.crl.this_update.date()} to {bench.crl.next_update.date()}"
+    )
 
 
 def _revocation(bench: Bench) -> str:
@@ -594,20 +635,20 @@ SIGNED: Final = (
     Check("product", _product_name),
     Check("chain of names", _names),
     Check("root", _trust),
-    Check("root signature", _root),
+    Check("root signed", _root),
     Check("root name", _root_name),
     Check("authorities", _authorities),
     Check("organization", _organization),
-    Check("intermediate sign.", _intermediate_signature),
-    Check("leaf signature", _leaf_signature),
-    Check("leaf validity", _leaf_window),
-    Check("intermediate valid.", _intermediate_window),
-    Check("root validity", _root_window),
+    Check("intermediate signed", _intermediate_signature),
+    Check("leaf signed", _leaf_signature),
+    Check("leaf valid", _leaf_window),
+    Check("intermediate valid", _intermediate_window),
+    Check("root valid", _root_window),
     Check("revocation list", _crl),
-    Check("list signature", _crl_signature),
-    Check("list validity", _crl_window),
+    Check("list signed", _crl_signature),
+    Check("list valid", _crl_window),
     Check("revocation", _revocation),
-    Check("report signature", _report_signature),
+    Check("report signed", _report_signature),
     Check("tcb layout", _tcb_form),
     Check("other levels", _other_levels),
     Check("chip id", _chip_form),

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 from sealserve.attestation import checks, tcb
-from sealserve.attestation.checks import Absent, Bench, Check, Pieces, Unasked
+from sealserve.attestation.checks import Absent, Answer, Bench, Check, Pieces, Unasked, ask
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.report import Report, SigningKey
 from sealserve.attestation.roots import Platform, Roots
@@ -114,19 +115,6 @@ class Claims(Statement):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """One check of a diagnosis: passed, failed, or not asked because something else is missing.
-
-    sentence: what was compared with what, or why it was not asked.
-    """
-
-    check: str
-    sentence: str
-    failure: EvidenceError | None = None
-    asked: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Diagnosis:
     """Every check that could be asked. It proves nothing, even if nothing failed.
 
@@ -184,7 +172,7 @@ def diagnose(pieces: Pieces, roots: Roots, now: datetime) -> Diagnosis:
     The same table as `verify`, which alone hands out Claims. now: with a time zone.
     """
     bench = Bench(pieces, roots, now)
-    answers = tuple(_answer(check, bench) for check in checks.ALL)
+    answers = tuple(ask(check.name, partial(check.run, bench)) for check in checks.ALL)
     return Diagnosis(answers, _statement(bench))
 
 
@@ -193,15 +181,6 @@ def _require(table: Sequence[Check], bench: Bench) -> None:
     for check in table:
         with suppress(Absent):
             check.run(bench)
-
-
-def _answer(check: Check, bench: Bench) -> Answer:
-    try:
-        return Answer(check.name, check.run(bench))
-    except Unasked as why:
-        return Answer(check.name, str(why), asked=False)
-    except EvidenceError as error:
-        return Answer(check.name, error.message, error)
 
 
 def _crl_this_update(bench: Bench) -> datetime | None:
