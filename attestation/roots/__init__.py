@@ -72,6 +72,11 @@ class Roots:
             raise ValueError("this digest is a root of AMD's, not a simulated one")
         return cls("simulated", SIMULATED_ORGANIZATION, frozenset({sha256}), {})
 
+    def anchor(self, issuer: Name, carried: bytes | None) -> Certificate:
+        """The accepted root with this name. Raises as `require_trusted` and `root`."""
+        self.require_trusted(issuer, carried)
+        return self.root(issuer, carried)
+
     def require_trusted(self, issuer: Name, carried: bytes | None) -> None:
         """The root with this name is one we accept. Raises EvidenceError (untrusted_root).
 
