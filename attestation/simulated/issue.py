@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -43,6 +43,16 @@ _SPL: Final = {
     "microcode": "3.8",
     "fmc": "3.9",
 }
+
+
+class Signing(Protocol):
+    """How an issuer signs: the AlgorithmIdentifier, and the signature."""
+
+    def identifier(self) -> bytes:
+        """The AlgorithmIdentifier of this scheme."""
+
+    def sign(self, key: rsa.RSAPrivateKey, data: bytes) -> bytes:
+        """A signature by this key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +126,7 @@ def certificate(
     key: PublicKey,
     extensions: list[Extension],
     signer: rsa.RSAPrivateKey,
-    scheme: Scheme = SHA384,
+    scheme: Signing = SHA384,
 ) -> bytes:
     """A version 3 certificate, DER."""
     signed = asn1.sequence(
@@ -151,7 +161,7 @@ def crl(
         *([asn1.sequence(*entries)] if entries else []),
         asn1.element(
             0xA0,
-            asn1.sequence(_authority_key(signer_id), _extension("2.5.29.20", asn1.integer(1))),
+            asn1.sequence(authority_key(signer_id), extension("2.5.29.20", asn1.integer(1))),
         ),
     )
     return asn1.sequence(signed, SHA384.identifier(), asn1.bits(SHA384.sign(signer, signed)))
@@ -160,9 +170,9 @@ def crl(
 def ark_extensions(key: PublicKey, line: Line = "milan") -> list[Extension]:
     """KeyUsage (certificates, lists), key identifier, CA, revocation list."""
     return [
-        _key_usage(0x06),
-        _extension("2.5.29.14", asn1.octets(key_id(key))),
-        _ca(None),
+        key_usage(0x06),
+        subject_key(key),
+        ca(None),
         _crl_address(line, "vcek"),
     ]
 
@@ -173,14 +183,14 @@ def intermediate_extensions(
     line: Line = "milan",
     kind: SigningKey = "vcek",
     *,
-    ca: bool = True,
+    is_ca: bool = True,
 ) -> list[Extension]:
     """Key identifiers, CA of path length 0, KeyUsage (certificates), revocation list."""
     return [
-        _extension("2.5.29.14", asn1.octets(key_id(key))),
-        _authority_key(ark_key_id),
-        _ca(0) if ca else _extension("2.5.29.19", asn1.sequence(), critical=True),
-        _key_usage(0x04),
+        subject_key(key),
+        authority_key(ark_key_id),
+        ca(0) if is_ca else no_ca(),
+        key_usage(0x04),
         _crl_address(line, kind),
     ]
 
@@ -197,12 +207,12 @@ def leaf_extensions(
 
     hardware_id: in a VCEK, the chip. csp_id: in a VLEK, the provider.
     """
-    chip = [_extension(_AMD + "4", hardware_id)] if hardware_id else []  # raw, no wrapper
-    provider = [_extension(_AMD + "5", asn1.ia5(csp_id))] if csp_id else []
+    chip = [extension(_AMD + "4", hardware_id)] if hardware_id else []  # raw, no wrapper
+    provider = [extension(_AMD + "5", asn1.ia5(csp_id))] if csp_id else []
     return [
-        _extension(_AMD + "1", asn1.integer(struct_version)),
-        _extension(_AMD + "2", asn1.ia5(product_name)),
-        *(_extension(_AMD + _SPL[name], asn1.integer(level)) for name, level in levels.items()),
+        extension(_AMD + "1", asn1.integer(struct_version)),
+        extension(_AMD + "2", asn1.ia5(product_name)),
+        *(extension(_AMD + _SPL[name], asn1.integer(level)) for name, level in levels.items()),
         *chip,
         *provider,
     ]
@@ -221,28 +231,48 @@ def key_id(key: PublicKey) -> bytes:
     return hashlib.sha1(raw, usedforsecurity=False).digest()
 
 
-def _extension(oid: str, value: bytes, *, critical: bool = False) -> Extension:
+def extension(oid: str, value: bytes, *, critical: bool = False) -> Extension:
+    """One extension; extnValue holds this value."""
     flag = asn1.element(0x01, b"\xff") if critical else b""
     return asn1.sequence(asn1.oid(oid), flag, asn1.octets(value))
 
 
-def _ca(path_length: int | None) -> Extension:
+def subject_key(key: PublicKey) -> Extension:
+    """subjectKeyIdentifier of this key."""
+    return extension("2.5.29.14", asn1.octets(key_id(key)))
+
+
+def authority_key(identifier: bytes) -> Extension:
+    """authorityKeyIdentifier, by the issuer's subjectKeyIdentifier."""
+    return extension("2.5.29.35", asn1.sequence(asn1.element(0x80, identifier)))
+
+
+def ca(path_length: int | None) -> Extension:
+    """BasicConstraints of a CA, critical."""
     limit = b"" if path_length is None else asn1.integer(path_length)
     constraints = asn1.sequence(asn1.element(0x01, b"\xff"), limit)
-    return _extension("2.5.29.19", constraints, critical=True)
+    return extension("2.5.29.19", constraints, critical=True)
 
 
-def _key_usage(value: int) -> Extension:
-    """One unused bit also for 0x04, where DER would want two: that is how AMD's ASK has it."""
-    return _extension("2.5.29.15", asn1.bits(bytes([value]), unused=1), critical=True)
+def no_ca() -> Extension:
+    """BasicConstraints of anybody else, critical."""
+    return extension("2.5.29.19", asn1.sequence(), critical=True)
 
 
-def _authority_key(identifier: bytes) -> Extension:
-    return _extension("2.5.29.35", asn1.sequence(asn1.element(0x80, identifier)))
+def key_usage(value: int, unused: int = 1) -> Extension:
+    """KeyUsage, critical.
+
+    One unused bit also for 0x04, where DER would want two: that is how AMD's ASK has it.
+    """
+    return extension("2.5.29.15", asn1.bits(bytes([value]), unused), critical=True)
+
+
+def crl_address(address: str) -> Extension:
+    """cRLDistributionPoints: one URI."""
+    uri = asn1.element(0x86, address.encode("ascii"))
+    point = asn1.sequence(asn1.element(0xA0, asn1.element(0xA0, uri)))
+    return extension("2.5.29.31", asn1.sequence(point))
 
 
 def _crl_address(line: Line, kind: SigningKey) -> Extension:
-    address = f"https://simulated.invalid/{kind}/v1/{line.capitalize()}/crl"
-    uri = asn1.element(0x86, address.encode("ascii"))
-    point = asn1.sequence(asn1.element(0xA0, asn1.element(0xA0, uri)))
-    return _extension("2.5.29.31", asn1.sequence(point))
+    return crl_address(f"https://simulated.invalid/{kind}/v1/{line.capitalize()}/crl")

@@ -115,7 +115,7 @@ def issue_intermediate(
         subject=issue.name(issue.intermediate_name(line, kind)),
         window=window,
         key=key,
-        extensions=issue.intermediate_extensions(key, ark_id, line, kind, ca=ca),
+        extensions=issue.intermediate_extensions(key, ark_id, line, kind, is_ca=ca),
         signer=ark_key,
         scheme=issue.SHA384_TRAILER,
     )

@@ -121,7 +121,7 @@ ROOTS: dict[str, tuple[str, Callable[[SimulatedRoot], bytes]]] = {
         lambda root: _root(
             root,
             extensions=issue.intermediate_extensions(
-                root.ark_key.public_key(), bytes(20), ca=False
+                root.ark_key.public_key(), bytes(20), is_ca=False
             ),
         ),
     ),
