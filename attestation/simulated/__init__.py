@@ -1,6 +1,7 @@
 """A machine that is not one: AMD's formats without AMD's hardware, under a root of its own."""
 
 from sealserve.attestation.simulated.blueprint import MEASUREMENT
+from sealserve.attestation.simulated.endorser import SimulatedEndorser, UvmForm
 from sealserve.attestation.simulated.faults import FAULTS, Fault
 from sealserve.attestation.simulated.frames import SOCKET_VARIABLE
 from sealserve.attestation.simulated.machine import Machine
@@ -18,7 +19,9 @@ __all__ = [
     "Fault",
     "Machine",
     "Model",
+    "SimulatedEndorser",
     "SimulatedProvider",
     "SimulatedRoot",
+    "UvmForm",
     "run",
 ]

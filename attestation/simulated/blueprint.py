@@ -11,6 +11,7 @@ from typing import Final, Literal
 from sealserve.attestation.report import SigningKey
 from sealserve.attestation.roots import SIMULATED_ORGANIZATION
 from sealserve.attestation.simulated import issue
+from sealserve.attestation.simulated.endorser import Statement, UvmForm
 from sealserve.attestation.simulated.issue import SHA384, Scheme
 from sealserve.attestation.simulated.model import Model
 from sealserve.attestation.simulated.provider import CSP_ID
@@ -62,6 +63,8 @@ class Blueprint:
     issuer_name: str
     # The revocation list.
     crl_issuer: str
+    # The endorsement of the launch; None: there is none.
+    statement: Statement | None
     # What is the same on every line. First the report.
     guest_svn: int = 2
     policy: int = 0x3001F
@@ -100,9 +103,18 @@ class Blueprint:
 
 
 def good(
-    now: datetime, model: Model, kind: SigningKey, version: int, host_data: bytes, chip: bytes
+    now: datetime,
+    model: Model,
+    kind: SigningKey,
+    version: int,
+    host_data: bytes,
+    chip: bytes,
+    endorsed: UvmForm | None = None,
 ) -> Blueprint:
-    """A machine in order. chip: at least as many bytes as the line has of them."""
+    """A machine in order. chip: at least as many bytes as the line has of them.
+
+    endorsed: the form of its launch's endorsement, None for a machine without one.
+    """
     chip = chip[: CHIP_ID_BYTES[model.line]]
     vlek = kind == "vlek"
     return Blueprint(
@@ -127,6 +139,7 @@ def good(
         leaf_name=issue.LEAF_NAME[kind],
         issuer_name=issue.intermediate_name(model.line, kind),
         crl_issuer=issue.ark_name(model.line),
+        statement=Statement(MEASUREMENT, endorsed) if endorsed else None,
     )
 
 

@@ -23,6 +23,7 @@ import cbor2
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from sealserve.attestation.roots import SIMULATED_ORGANIZATION
 from sealserve.attestation.simulated import issue_uvm, kept
 from sealserve.attestation.simulated.root import new_key, validity
 
@@ -40,31 +41,35 @@ _FORM: Final = kept.Form(
 _TIME: Final = 1  # CBOR tag, RFC 8949, section 3.4.2
 _SIGN1: Final = 18  # CBOR tag, RFC 9052, section 2
 _PS384: Final = -38
-_PS256: Final = -37
-_SHA256: Final = -16  # RFC 9054
+_SHA256: Final = -16  # RFC 9054, section 2.1
 _SHA384: Final = -43
+_BY_USAGE: Final = f"eku:{issue_uvm.UVM_EKU}"
 
 
 @dataclass(frozen=True)
 class Statement:
     """What is said, and how: a fault of a machine replaces exactly one thing.
 
-    issuer: "" for the endorser's own. signed_ago: how long before `now`. leaf_age, leaf_lifetime:
-    window of the signer's certificate, from `now` back. flipped: the signature's last bit is.
+    predicate: what the did:x509 of the issuer asks of the leaf. usages, organization, leaf_age and
+    leaf_lifetime (from the signing time back, and on): of the certificates. media_type: "" for the
+    form's own. strange_key: not the leaf's signs; strange_digest: x5t is of something else;
+    rootless: the chain ends below its root.
     """
 
     measurement: bytes
     form: UvmForm = "json"
     svn: int = SVN
     feed: str = FEED
-    issuer: str = ""
+    predicate: str = _BY_USAGE
     usages: tuple[str, ...] = (issue_uvm.PLATFORM_EKU, issue_uvm.UVM_EKU)
-    signed_ago: timedelta = timedelta(0)
+    organization: str = SIMULATED_ORGANIZATION
     leaf_age: timedelta = timedelta(days=1)
     leaf_lifetime: timedelta = timedelta(days=365)
     algorithm: int = _PS384
+    media_type: str = ""
     strange_key: bool = False
-    flipped: bool = False
+    strange_digest: bool = False
+    rootless: bool = False
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,8 +84,7 @@ class SimulatedEndorser:
     @property
     def issuer(self) -> str:
         """The did:x509 a verifier must be given: `uvm_issuer` of a trust file."""
-        digest = base64.urlsafe_b64encode(hashlib.sha256(self.root).digest()).rstrip(b"=")
-        return f"did:x509:0:sha256:{digest.decode('ascii')}::eku:{issue_uvm.UVM_EKU}"
+        return _did(self.root, _BY_USAGE)
 
     @classmethod
     def create(cls, now: datetime) -> SimulatedEndorser:
@@ -109,21 +113,34 @@ class SimulatedEndorser:
         return cls(root_key, ca_key, root, ca)
 
     def endorse(self, said: Statement, now: datetime) -> bytes:
-        """The endorsement that says this: COSE_Sign1, signed by a new key under this root."""
+        """The endorsement that says this at this time: COSE_Sign1, by a new key under this root."""
         key = rsa.generate_private_key(65537, 3072)
-        start = now - said.leaf_age
-        leaf = issue_uvm.signer(
-            key.public_key(), self.ca_key, (start, start + said.leaf_lifetime), said.usages
-        )
-        chain = [leaf, self.ca, self.root]
-        issuer = said.issuer or self.issuer
-        protected = cbor2.dumps(_HEADERS[said.form](said, issuer, chain, now - said.signed_ago))
+        chain = self._chain(said, key.public_key(), now)
+        protected = cbor2.dumps(_HEADERS[said.form](said, chain, int(now.timestamp())))
         payload = _PAYLOADS[said.form](said)
         signer = rsa.generate_private_key(65537, 3072) if said.strange_key else key
         signature = _sign(signer, cbor2.dumps(["Signature1", protected, b"", payload]))
-        if said.flipped:
-            signature = signature[:-1] + bytes([signature[-1] ^ 1])
         return cbor2.dumps(cbor2.CBORTag(_SIGN1, [protected, {}, payload, signature]))
+
+    def _chain(self, said: Statement, key: rsa.RSAPublicKey, now: datetime) -> _Chain:
+        """Leaf for this key, CA, root; the two upper ones anew where they say something else."""
+        ca, root = self.ca, self.root
+        if said.organization != SIMULATED_ORGANIZATION:
+            window, named = validity(now), said.organization
+            root = issue_uvm.root(self.root_key, window, named)
+            ca = issue_uvm.authority(self.ca_key.public_key(), self.root_key, window, named)
+        start = now - said.leaf_age
+        window = (start, start + said.leaf_lifetime)
+        leaf = issue_uvm.signer(key, self.ca_key, window, said.usages, said.organization)
+        return leaf, ca, root
+
+
+_Chain = tuple[bytes, bytes, bytes]
+
+
+def _did(root: bytes, predicate: str) -> str:
+    digest = base64.urlsafe_b64encode(hashlib.sha256(root).digest()).rstrip(b"=")
+    return f"did:x509:0:sha256:{digest.decode('ascii')}::{predicate}"
 
 
 def _sign(key: rsa.RSAPrivateKey, data: bytes) -> bytes:
@@ -132,35 +149,38 @@ def _sign(key: rsa.RSAPrivateKey, data: bytes) -> bytes:
     return key.sign(data, scheme, hashes.SHA384())
 
 
-def _json_header(
-    said: Statement, issuer: str, chain: list[bytes], signed: datetime
-) -> dict[object, object]:
+def _certified(said: Statement, chain: _Chain) -> dict[object, object]:
+    """x5chain and x5t."""
+    digest = hashlib.sha256(chain[0]).digest()
     return {
-        1: said.algorithm,
-        3: "application/json",
-        33: chain,
-        34: [_SHA256, hashlib.sha256(chain[0]).digest()],
-        "iss": issuer,
-        "feed": said.feed,
-        "signingtime": cbor2.CBORTag(_TIME, int(signed.timestamp())),
+        33: [*chain[:-1]] if said.rootless else [*chain],
+        34: [_SHA256, bytes(len(digest)) if said.strange_digest else digest],
     }
 
 
-def _hash_header(
-    said: Statement, issuer: str, chain: list[bytes], signed: datetime
-) -> dict[object, object]:
+def _json_header(said: Statement, chain: _Chain, seconds: int) -> dict[object, object]:
+    return {
+        1: said.algorithm,
+        3: said.media_type or "application/json",
+        **_certified(said, chain),
+        "iss": _did(chain[-1], said.predicate),
+        "feed": said.feed,
+        "signingtime": cbor2.CBORTag(_TIME, seconds),
+    }
+
+
+def _hash_header(said: Statement, chain: _Chain, seconds: int) -> dict[object, object]:
     return {
         1: said.algorithm,
         15: {
-            1: issuer,
+            1: _did(chain[-1], said.predicate),
             2: said.feed,
-            6: cbor2.CBORTag(_TIME, int(signed.timestamp())),
+            6: cbor2.CBORTag(_TIME, seconds),
             "svn": said.svn,
         },
-        33: chain,
-        34: [_SHA256, hashlib.sha256(chain[0]).digest()],
+        **_certified(said, chain),
         258: _SHA384,
-        259: "application/octet-stream",
+        259: said.media_type or "application/octet-stream",
     }
 
 

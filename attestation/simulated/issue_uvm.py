@@ -20,6 +20,8 @@ from sealserve.attestation.roots import SIMULATED_ORGANIZATION
 from sealserve.attestation.simulated import issue
 from sealserve.attestation.simulated.issue import Extension
 
+Window = tuple[datetime, datetime]
+
 # Extended key usages of Microsoft's ContainerPlat signer; the second one means utility VMs.
 PLATFORM_EKU: Final = "1.3.6.1.4.1.311.76.59.1.1"
 UVM_EKU: Final = "1.3.6.1.4.1.311.76.59.1.2"
@@ -55,10 +57,14 @@ class Pkcs1:
         return key.sign(data, padding.PKCS1v15(), hashes.SHA384())
 
 
-def root(key: rsa.RSAPrivateKey, window: tuple[datetime, datetime]) -> bytes:
+def root(
+    key: rsa.RSAPrivateKey,
+    window: Window,
+    organization: str = SIMULATED_ORGANIZATION,
+) -> bytes:
     """The self-signed root, DER."""
     public = key.public_key()
-    name = _authority(ROOT_NAME)
+    name = _authority(ROOT_NAME, organization)
     return issue.certificate(
         serial=_random_serial(16),
         issuer=name,
@@ -78,13 +84,16 @@ def root(key: rsa.RSAPrivateKey, window: tuple[datetime, datetime]) -> bytes:
 
 
 def authority(
-    key: rsa.RSAPublicKey, root_key: rsa.RSAPrivateKey, window: tuple[datetime, datetime]
+    key: rsa.RSAPublicKey,
+    root_key: rsa.RSAPrivateKey,
+    window: Window,
+    organization: str = SIMULATED_ORGANIZATION,
 ) -> bytes:
     """The CA between root and signer, DER."""
     return issue.certificate(
         serial=_random_serial(19),
-        issuer=_authority(ROOT_NAME),
-        subject=_authority(CA_NAME),
+        issuer=_authority(ROOT_NAME, organization),
+        subject=_authority(CA_NAME, organization),
         window=window,
         key=key,
         extensions=[
@@ -105,16 +114,15 @@ def authority(
 def signer(
     key: rsa.RSAPublicKey,
     ca_key: rsa.RSAPrivateKey,
-    window: tuple[datetime, datetime],
+    window: Window,
     usages: tuple[str, ...] = (PLATFORM_EKU, UVM_EKU),
+    organization: str = SIMULATED_ORGANIZATION,
 ) -> bytes:
     """The leaf that signs endorsements, DER. usages: its extended key usages."""
     return issue.certificate(
         serial=_random_serial(19),
-        issuer=_authority(CA_NAME),
-        subject=_name(
-            C="US", ST="Washington", L="Redmond", O=SIMULATED_ORGANIZATION, CN=SIGNER_NAME
-        ),
+        issuer=_authority(CA_NAME, organization),
+        subject=_name(C="US", ST="Washington", L="Redmond", O=organization, CN=SIGNER_NAME),
         window=window,
         key=key,
         extensions=[
@@ -140,8 +148,8 @@ def _name(**attributes: str) -> bytes:
     return asn1.sequence(*(asn1.element(0x31, part) for part in parts))
 
 
-def _authority(common_name: str) -> bytes:
-    return _name(C="US", O=SIMULATED_ORGANIZATION, CN=common_name)
+def _authority(common_name: str, organization: str) -> bytes:
+    return _name(C="US", O=organization, CN=common_name)
 
 
 def _addresses(issuer: str) -> list[Extension]:

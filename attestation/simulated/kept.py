@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sealserve.attestation import pem
 from sealserve.native.errors import ConfigError, unwritten
 
 _MAX_FILE_BYTES: Final = 32 * 1024  # three keys and their certificates take 15 KiB
@@ -73,13 +74,6 @@ def refused(directory: str | os.PathLike[str], form: Form) -> ConfigError:
     return _not_of(form, Path(directory) / form.file_name)
 
 
-def pem(certificate: bytes) -> bytes:
-    """A certificate as AMD and Azure write it: lines of 64 characters, a newline at the end."""
-    text = base64.b64encode(certificate)
-    lines = b"\n".join(text[at : at + 64] for at in range(0, len(text), 64))
-    return b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"
-
-
 def _publish(data: bytes, file: Path) -> None:
     """Write beside, then link: the name appears complete, and only if nobody else was first."""
     descriptor, beside = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}-")
@@ -101,7 +95,7 @@ def _encode(kept: Kept, form: Form) -> bytes:
         )
         for key in kept.keys
     )
-    return form.header + b"".join(keys) + b"".join(map(pem, kept.certificates))
+    return form.header + b"".join(keys) + b"".join(map(pem.write, kept.certificates))
 
 
 def _parse(data: bytes, form: Form, file: Path) -> Kept:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives import hashes
@@ -19,9 +19,10 @@ from sealserve.attestation import tcb
 from sealserve.attestation.binding import ReportData, report_data
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.report import ACCEPTED_VERSIONS, REPORT_BYTES, SIGNED_BYTES
-from sealserve.attestation.simulated import blueprint, chain
+from sealserve.attestation.simulated import blueprint, chain, host
 from sealserve.attestation.simulated import faults as fault_table
 from sealserve.attestation.simulated.blueprint import Blueprint
+from sealserve.attestation.simulated.endorser import SimulatedEndorser, UvmForm
 from sealserve.attestation.simulated.model import MODELS
 from sealserve.attestation.simulated.provider import SimulatedProvider
 from sealserve.attestation.simulated.root import SimulatedRoot
@@ -38,6 +39,8 @@ class Machine:
     model: a name out of MODELS, of the root's line; by default the one called like the line.
     provider: signs as its VLEK; without one the machine signs with its chip's VCEK.
     report_version: by default the one this model's firmware gives.
+    endorser: vouches for the launch; without one there is no endorsement. uvm_form: which of the
+    two forms that has.
     faults: names out of FAULTS. ValueError for a name or version that is unknown, a fault that
     does not show on such a machine, or HOST_DATA that has not 32 bytes.
     """
@@ -50,6 +53,8 @@ class Machine:
         model: str | None = None,
         provider: SimulatedProvider | None = None,
         report_version: int | None = None,
+        endorser: SimulatedEndorser | None = None,
+        uvm_form: UvmForm = "json",
         faults: Collection[str] = (),
         now: datetime | None = None,
     ) -> None:
@@ -68,12 +73,14 @@ class Machine:
             version,
             bytes(host_data),
             hashlib.sha512(b"simulated chip of " + root.ark_sha256).digest(),
+            uvm_form if endorser else None,
         )
         self._blueprint = fault_table.apply(faults, good)
         self._key = _new_key(self._blueprint)
         self._signer = _new_key(self._blueprint) if self._blueprint.strange_key else self._key
         self._report_id = os.urandom(32)
         self._chain = chain.issued(self._blueprint, root, provider, self._key.public_key())
+        self._endorsement = _endorsement(self._blueprint, endorser)
 
     @property
     def platform(self) -> str:
@@ -93,7 +100,28 @@ class Machine:
             claims=claims,
             root=self._chain.root,
             crl=self._chain.crl,
+            uvm_endorsement=self._endorsement,
         )
+
+    @property
+    def endorsement(self) -> bytes | None:
+        """The endorsement of its launch, None if there is none."""
+        return self._endorsement
+
+    def table(self) -> bytes:
+        """The certificate table its host puts beside a report."""
+        return host.table(self._chain, self._blueprint.kind)
+
+    def security_context(self, policy: bytes) -> Mapping[str, bytes]:
+        """The files a confidential container finds, by name. policy: its execution policy.
+
+        ValueError for machines no confidential container runs on: without an endorsement, or
+        with a VLEK, which the host's document has no place for.
+        """
+        if self._endorsement is None or self._blueprint.kind != "vcek":
+            raise ValueError("a security context needs a VCEK and an endorsement of the launch")
+        raw = _raw(self._blueprint.reported_tcb, self._blueprint.line)
+        return host.security_context(host.thim(self._chain, raw), self._endorsement, policy)
 
     def report(self, data: ReportData) -> bytes:
         """A fresh report that holds these 64 bytes, as the firmware would write it."""
@@ -109,6 +137,12 @@ class Machine:
         for offset, value in plan.unsigned_patch.items():
             report[offset] = value
         return bytes(report[: REPORT_BYTES - plan.missing_bytes])
+
+
+def _endorsement(plan: Blueprint, endorser: SimulatedEndorser | None) -> bytes | None:
+    if endorser is None or plan.statement is None:
+        return None
+    return endorser.endorse(plan.statement, plan.now)
 
 
 def _new_key(plan: Blueprint) -> ec.EllipticCurvePrivateKey:

@@ -6,8 +6,9 @@ import pytest
 
 from sealserve.attestation import verify
 from sealserve.attestation.simulated import FAULTS, Machine, SimulatedRoot
+from sealserve.attestation.simulated.faults.dials import ENDORSED
 from support.attestation_refusals import refused
-from support.attestation_simulated import CLAIMS, HOST_DATA, MILAN, NOW, Kind
+from support.attestation_simulated import CLAIMS, HOST_DATA, MILAN, NOW, Kind, endorser_of
 
 KINDS = [
     MILAN,
@@ -18,11 +19,20 @@ KINDS = [
     Kind("turin"),
     Kind("turin", "vlek"),
 ]
-GENUINE = [(kind, name) for kind in KINDS for name in kind.faults() if not FAULTS[name].code]
-REFUSED = [(kind, name) for kind in KINDS for name in kind.faults() if FAULTS[name].code]
+ENDORSED_KINDS = [Kind(uvm="json"), Kind("turin", uvm="hash")]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+def shown_by(kind: Kind) -> list[str]:
+    """The faults to try on it: of an endorsed one, which takes longer, only what it alone has."""
+    return [name for name in kind.faults() if not kind.uvm or FAULTS[name].only == ENDORSED]
+
+
+EVERY = [(kind, name) for kind in (*KINDS, *ENDORSED_KINDS) for name in shown_by(kind)]
+GENUINE = [(kind, name) for kind, name in EVERY if not FAULTS[name].code]
+REFUSED = [(kind, name) for kind, name in EVERY if FAULTS[name].code]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *ENDORSED_KINDS], ids=str)
 def test_a_good_machine(kind: Kind, simulated_root: SimulatedRoot) -> None:
     claims = verify(kind.machine(simulated_root).evidence(CLAIMS), kind.roots(simulated_root), NOW)
     assert (claims.line, claims.signing_key) == (kind.line, kind.key)
@@ -30,6 +40,17 @@ def test_a_good_machine(kind: Kind, simulated_root: SimulatedRoot) -> None:
     assert (claims.report.cpuid is None) == (kind.report_version < 3)
     assert (claims.report.current_mitigations is None) == (kind.report_version < 5)
     assert any(claims.chip_id) == (kind.key == "vcek")
+    assert (claims.endorsement is None) == (kind.uvm is None)
+
+
+@pytest.mark.parametrize("kind", ENDORSED_KINDS, ids=str)
+def test_what_the_endorsement_says(kind: Kind, simulated_root: SimulatedRoot) -> None:
+    claims = verify(kind.machine(simulated_root).evidence(CLAIMS), kind.roots(simulated_root), NOW)
+    said = claims.endorsement
+    assert said is not None
+    assert said.issuer == endorser_of(simulated_root).issuer
+    assert (said.feed, said.svn, said.simulated) == ("ContainerPlat-AMD-UVM", 104, True)
+    assert said.measurement == claims.report.measurement
 
 
 @pytest.mark.parametrize(("kind", "fault"), GENUINE, ids=str)
@@ -51,7 +72,7 @@ def test_each_fault_is_refused_by_its_check(
 
 
 def test_every_fault_shows_somewhere() -> None:
-    assert {name for _, name in (*GENUINE, *REFUSED)} == FAULTS.keys()
+    assert {name for _, name in EVERY} == FAULTS.keys()
 
 
 ELSEWHERE = {
@@ -60,6 +81,8 @@ ELSEWHERE = {
     "other-chip": (Kind("milan", "vlek"), "machines that sign with a VCEK"),
     "other-provider": (MILAN, "machines that sign with a VLEK"),
     "line": (Kind("milan", version=2), "reports of version 3 and later"),
+    "old-uvm": (MILAN, "machines with an endorsement"),
+    "measurement": (Kind(uvm="hash"), "machines without an endorsement"),
     "chip-id-tail": (Kind("turin", "vlek"), "machines of the line turin that sign with a VCEK"),
 }
 

@@ -6,16 +6,21 @@ import pytest
 
 from sealserve.attestation import verify
 from sealserve.attestation.simulated import FAULTS, MEASUREMENT, SimulatedRoot
+from sealserve.attestation.simulated.faults.dials import ENDORSED
 from sealserve.attestation.simulated.provider import CSP_ID
 from sealserve.native.errors import EvidenceError, PolicyViolation
 from sealserve.policy import Trust, Verdict, appraise
 from support import policy_case as case
-from support.attestation_simulated import CLAIMS, HOST_DATA, MILAN, NOW, Kind
+from support.attestation_simulated import CLAIMS, HOST_DATA, MILAN, NOW, Kind, endorser_of
 
 KINDS = [MILAN, Kind("genoa"), Kind("genoa-a0"), Kind("turin"), Kind("milan", "vlek", 2)]
+ENDORSED_KINDS = [Kind(uvm="json"), Kind("turin", uvm="hash")]
 GENUINE = [
-    (kind, fault) for kind in KINDS for fault in kind.faults() if not FAULTS[fault].code
-]  # fmt: skip
+    (kind, fault)
+    for kind in (*KINDS, *ENDORSED_KINDS)
+    for fault in kind.faults()
+    if not FAULTS[fault].code and (not kind.uvm or FAULTS[fault].only == ENDORSED)
+]
 
 
 def trust_in(kind: Kind, keys: SimulatedRoot, *changes: tuple[str, str]) -> Trust:
@@ -23,10 +28,13 @@ def trust_in(kind: Kind, keys: SimulatedRoot, *changes: tuple[str, str]) -> Trus
     known = f'chips = ["{chip(kind, keys)}"]'
     if kind.key == "vlek":
         known = f'vlek_providers = ["{CSP_ID}"]'
+    launch = case.MEASURED.replace(case.MEASUREMENT.hex(), MEASUREMENT.hex())
+    if kind.uvm:
+        launch = case.ENDORSED.replace(case.ISSUER, endorser_of(keys).issuer)
     return case.trust(
         (case.SNP, case.SIMULATED),
         (case.SIMULATED_ROOT.hex(), kind.root(keys).ark_sha256.hex()),
-        (case.MEASUREMENT.hex(), MEASUREMENT.hex()),
+        (case.MEASURED, launch),
         (case.POLICY.hex(), HOST_DATA.hex()),
         ("expires = 2027-03-31", "expires = 2199-03-31"),
         ("max_crl_age_days", f"{known}\nmax_crl_age_days"),
@@ -44,7 +52,7 @@ def appraised(kind: Kind, keys: SimulatedRoot, trust: Trust, *faults: str) -> Ve
     return appraise(verify(evidence, trust.roots(), NOW), trust, now=NOW)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("kind", [*KINDS, *ENDORSED_KINDS], ids=str)
 def test_a_good_machine_is_accepted(kind: Kind, simulated_root: SimulatedRoot) -> None:
     verdict = appraised(kind, simulated_root, trust_in(kind, simulated_root))
     assert (verdict.platform, verdict.line) == ("simulated", kind.line)

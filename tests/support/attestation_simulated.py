@@ -17,8 +17,10 @@ from sealserve.attestation.simulated import (
     FAULTS,
     MODELS,
     Machine,
+    SimulatedEndorser,
     SimulatedProvider,
     SimulatedRoot,
+    UvmForm,
 )
 from sealserve.attestation.simulated.blueprint import good
 from sealserve.attestation.tcb import Line
@@ -64,14 +66,19 @@ def machine_of(
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of machine. version: of its reports, None for the one its firmware gives."""
+    """One kind of machine. version: of its reports, None for the one its firmware gives.
+
+    uvm: the form of its endorsement, None for a machine without one.
+    """
 
     model: str = "milan"
     key: SigningKey = "vcek"
     version: int | None = None
+    uvm: UvmForm | None = None
 
     def __str__(self) -> str:
-        return f"{self.model}-v{self.report_version}-{self.key}"
+        endorsed = f"-{self.uvm}" if self.uvm else ""
+        return f"{self.model}-v{self.report_version}-{self.key}{endorsed}"
 
     @property
     def line(self) -> Line:
@@ -95,14 +102,26 @@ class Kind:
         """A fresh machine of this kind with these faults, under that root."""
         root = self.root(keys)
         provider = SimulatedProvider.of(keys.ask_key, root, NOW) if self.key == "vlek" else None
-        settings = {"model": self.model, "provider": provider, "report_version": self.version}
+        settings = {
+            "model": self.model,
+            "provider": provider,
+            "report_version": self.version,
+            "endorser": endorser_of(keys) if self.uvm else None,
+            "uvm_form": self.uvm or "json",
+        }
         return Machine(root, HOST_DATA, faults=faults, **{**settings, **more})
 
     def faults(self) -> list[str]:
         """The names of all faults that such a machine can have."""
-        version = self.report_version
-        plan = good(NOW, MODELS[self.model], self.key, version, HOST_DATA, bytes(64))
+        model, version = MODELS[self.model], self.report_version
+        plan = good(NOW, model, self.key, version, HOST_DATA, bytes(64), self.uvm)
         return [name for name, fault in FAULTS.items() if not fault.only or fault.only.met(plan)]
+
+
+@functools.cache
+def endorser_of(keys: SimulatedRoot) -> SimulatedEndorser:
+    """An endorser, quickly had: it is made of the keys of a root."""
+    return SimulatedEndorser.of(keys.ark_key, keys.ask_key, NOW)
 
 
 MILAN = Kind()

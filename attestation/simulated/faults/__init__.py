@@ -11,13 +11,19 @@ from types import MappingProxyType
 from typing import Final
 
 from sealserve.attestation.simulated.blueprint import Blueprint
-from sealserve.attestation.simulated.faults import chain, genuine, leaf, report
+from sealserve.attestation.simulated.faults import chain, endorsement, genuine, leaf, report
 from sealserve.attestation.simulated.faults.dials import Fault, checked
 
 __all__ = ["FAULTS", "Fault", "apply"]
 
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
-    {**genuine.FAULTS, **report.FAULTS, **leaf.FAULTS, **chain.FAULTS}
+    {
+        **genuine.FAULTS,
+        **report.FAULTS,
+        **leaf.FAULTS,
+        **chain.FAULTS,
+        **endorsement.FAULTS,
+    }
 )
 
 

@@ -45,6 +45,8 @@ SHORT_CHIP_ID: Final = Only(
     "machines of the line turin that sign with a VCEK",
     lambda plan: plan.line == "turin" and plan.kind == "vcek",
 )
+ENDORSED: Final = Only("machines with an endorsement", lambda plan: plan.statement is not None)
+UNENDORSED: Final = Only("machines without an endorsement", lambda plan: plan.statement is None)
 BEFORE_TURIN: Final = Only("machines of the lines milan and genoa", lambda p: p.line != "turin")
 
 

@@ -13,6 +13,7 @@ from sealserve.attestation.simulated.faults.dials import (
     CHIP_KEY,
     KNOWS_CPU,
     PROVIDER_KEY,
+    UNENDORSED,
     Change,
     Fault,
     certified,
@@ -94,8 +95,12 @@ FAULTS: Final[Mapping[str, Fault]] = {
         fields(host_data=_ALLOW_ALL),
         "host_data_permissive",
     ),
-    "measurement": _trust(
-        "another image was launched", fields(measurement=bytes([0xAA] * 48)), "measurement"
+    "measurement": Fault(
+        "another image was launched",
+        "",
+        fields(measurement=bytes([0xAA] * 48)),
+        ("measurement",),
+        UNENDORSED,  # an endorsement would be of another one, and that is not genuine
     ),
     "no-alias-check": Fault(
         "memory was not checked for aliases (AMD-SB-3015)",
