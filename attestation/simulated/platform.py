@@ -35,7 +35,7 @@ def run(
     environment: Mapping[str, str],
     working_dir: str,
     say: Callable[[str], None],
-    announced: Mapping[str, str] | None = None,
+    announced: Mapping[str, str],
 ) -> int:
     """Run the command in a simulated machine and return its exit status.
 
@@ -54,7 +54,7 @@ def run(
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.enter_context(ours)
         with theirs:
-            ours_to_set = {**(announced or {}), frames.SOCKET_VARIABLE: str(theirs.fileno())}
+            ours_to_set = {**announced, frames.SOCKET_VARIABLE: str(theirs.fileno())}
             workload = process.start(
                 command, {**allowed, **ours_to_set}, working_dir, theirs.fileno()
             )
