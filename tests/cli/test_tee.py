@@ -632,7 +632,8 @@ def test_info_for_programs(tee: Tee, simulated_root: SimulatedRoot) -> None:
     told = tee.info("--json").json
     assert told["platform"] is None
     assert [look["where"] for look in told["looked"]] == [
-        "SEALSERVE_TEE_FD", "/dev/sev-guest", "/dev/sev",
+        "SEALSERVE_TEE_FD", "/dev/sev-guest", "/sys/kernel/config/tsm/report", "/dev/sev",
+        "security context",
     ]  # fmt: skip
     assert told["simulated_root_dir"] == str(tee.root_dir)
     assert told["simulated_root_sha256"] == hashlib.sha256(simulated_root.ark).hexdigest()
