@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from sealserve.attestation import devices, simulated
+from sealserve.attestation.devices import security_context
 from sealserve.attestation.report import SigningKey
 from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
@@ -226,7 +227,7 @@ def _security_context(directory: Path, machine: simulated.Machine, policy: bytes
         raise unwritten(error, str(directory), "cannot hold a security context") from error
     for name, content in machine.security_context(policy).items():
         files.write(directory / name, content)
-    return {simulated.SECURITY_CONTEXT_VARIABLE: str(directory.absolute())}
+    return {security_context.VARIABLE: str(directory.absolute())}
 
 
 def _default_root_dir(environ: Mapping[str, str]) -> Path:

@@ -4,7 +4,6 @@ from sealserve.attestation.simulated.blueprint import MEASUREMENT
 from sealserve.attestation.simulated.endorser import FEED, SVN, SimulatedEndorser, UvmForm
 from sealserve.attestation.simulated.faults import FAULTS, Fault
 from sealserve.attestation.simulated.frames import SOCKET_VARIABLE
-from sealserve.attestation.simulated.host import SECURITY_CONTEXT_VARIABLE
 from sealserve.attestation.simulated.machine import Machine, require_possible
 from sealserve.attestation.simulated.model import MODELS, Model
 from sealserve.attestation.simulated.platform import BANNER, run
@@ -18,7 +17,6 @@ __all__ = [
     "FEED",
     "MEASUREMENT",
     "MODELS",
-    "SECURITY_CONTEXT_VARIABLE",
     "SOCKET_VARIABLE",
     "SVN",
     "Fault",

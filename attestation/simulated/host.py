@@ -16,7 +16,6 @@ from sealserve.attestation import certificate_table, pem
 from sealserve.attestation.report import SigningKey
 from sealserve.attestation.simulated.chain import Chain
 
-SECURITY_CONTEXT_VARIABLE: Final = "UVM_SECURITY_CONTEXT_DIR"  # names the directory
 HOST_CERTIFICATE: Final = "host-amd-cert-base64"
 ENDORSEMENT: Final = "reference-info-base64"
 POLICY: Final = "security-policy-base64"
