@@ -128,7 +128,7 @@ def run(
         environment=os.environ,
         working_dir=workdir,
         say=say,
-        announced=_security_context(context_dir, machine, text) if context_dir else {},
+        announce=lambda: _security_context(context_dir, machine, text) if context_dir else {},
     )
 
 
