@@ -30,7 +30,7 @@ from sealserve.attestation.x509_names import AlternativeName
 from sealserve.native.errors import EvidenceError
 
 MAX_PATH: Final = 8  # real ones have three certificates
-RSA_BITS: Final = range(2048, 8192 + 1)  # below is too weak, above only costs time
+RSA_BITS: Final = range(2048, 8192 + 1)  # below: too weak (RFC 8230, section 2); above: slow
 
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _DIGESTS: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -204,7 +204,7 @@ def _require_signed(below: bytes, issuer: bytes) -> None:
     except _UNREADABLE as error:
         raise _path(
             f"issuer of {_name(child)}",
-            child.certificate.issuer.rfc4514_string()[:80],
+            ascii(child.certificate.issuer.rfc4514_string())[:80],
             f"{_name(parent)} and a key that fits",
         ) from error
     if digest is not None and not isinstance(digest, _DIGESTS):
@@ -239,7 +239,7 @@ def _require_names(issuer: PathCertificate, below: Sequence[PathCertificate]) ->
 
 
 def _name(certificate: PathCertificate) -> str:
-    return certificate.subject.rfc4514_string()[:80] or "the leaf"
+    return ascii(certificate.subject.rfc4514_string())[1:-1][:80] or "a certificate without name"
 
 
 def _path(what: str, seen: str, wanted: str) -> EvidenceError:

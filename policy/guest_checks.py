@@ -136,6 +136,11 @@ def _software(case: Case) -> Outcome:
     )
 
 
+ALWAYS: tuple[Check, ...] = (_debug, _migration, _vmpl)
+"""What no trust file needs to ask for."""
+
+LAUNCH: tuple[Check, ...] = (_launch,)
+
 CHECKS: tuple[Check, ...] = (
     _debug,
     _migration,
