@@ -22,7 +22,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.utils import CryptographyDeprecationWarning
 
 from sealserve.attestation import der, x509_names
 from sealserve.attestation.certs import MAX_CERTIFICATE_BYTES
@@ -48,8 +47,8 @@ _MAY_BE_CRITICAL: Final = frozenset(
         "2.5.29.54",  # inhibitAnyPolicy
     }
 )
-# Whatever the library may raise for bytes that are no certificate it reads. The last one is a
-# warning, which a process may have made an error.
+# Whatever the library may raise for bytes that are no certificate it reads. It warns of names
+# longer than RFC 5280 has them and the like; a process that makes warnings errors refuses those.
 _UNREADABLE: Final = (
     ValueError,
     TypeError,
@@ -57,7 +56,7 @@ _UNREADABLE: Final = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
-    CryptographyDeprecationWarning,
+    UserWarning,
 )
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey

@@ -111,7 +111,7 @@ DIGESTS = {
 
 def signature_of(key: Any, algorithm: object, signed: bytes) -> bytes:
     """A COSE signature with the algorithm of this number, or PS384 if it has none."""
-    digest = DIGESTS.get(algorithm, hashes.SHA384())  # type: ignore[call-overload]
+    digest = DIGESTS.get(algorithm if type(algorithm) is int else 0, hashes.SHA384())
     if isinstance(key, ec.EllipticCurvePrivateKey):
         r, s = utils.decode_dss_signature(key.sign(signed, ec.ECDSA(digest)))
         size = (key.key_size + 7) // 8
