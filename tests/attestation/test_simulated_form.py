@@ -130,7 +130,7 @@ REPORTS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     ),
     Kind("milan", "vlek"): (
         "trustee/milan-v3-vlek",
-        (*NO_CONTAINER, "image_id", "current_tcb", "reported_tcb", "launch_tcb", "platform_info"),
+        (*NO_CONTAINER, "image_id", "vmpl", "current_tcb", "reported_tcb", "platform_info"),
     ),
     Kind("genoa"): ("ms-tav/genoa-v3-aci", ()),
     Kind("genoa-a0"): ("attestation-rs/genoa-v5-a", (*NO_CONTAINER, "image_id")),
@@ -225,11 +225,14 @@ def test_the_document_of_the_host(simulated_root: SimulatedRoot) -> None:
         for member in ("vcekCert", "certificateChain"):
             blocks = pem.read(document[member].encode(), "CERTIFICATE", at_most=2)
             assert b"".join(map(pem.write, blocks)).decode() == document[member]
-    pairs = zip(*(pem.read((d["vcekCert"] + d["certificateChain"]).encode(), "CERTIFICATE", at_most=3)
-                  for d in (ours, theirs)), strict=True)  # fmt: skip
-    for one, other in pairs:
+    for one, other in zip(_certificates(ours), _certificates(theirs), strict=True):
         assert_form(of_der(one), of_der(other), AMD)
     assert ours["tcbm"] == theirs["tcbm"]
+
+
+def _certificates(document: Mapping[str, str]) -> tuple[bytes, ...]:
+    text = document["vcekCert"] + document["certificateChain"]
+    return pem.read(text.encode(), "CERTIFICATE", at_most=3)
 
 
 @pytest.mark.parametrize("key", ["vcek", "vlek"])

@@ -21,9 +21,10 @@ _X5CHAIN = 33
 _URI = 0x86  # GeneralName, uniformResourceIdentifier
 _BMP_STRING = 0x1E
 _TEXTS = {der.UTF8_STRING, der.PRINTABLE_STRING, der.IA5_STRING, _URI, _BMP_STRING}
-# What differs between two reports of one machine, and says nothing about their form.
-_SAID = ("report_data", "measurement", "host_data", "report_id", "chip_id", "id_key_digest")
-_SIGNATURE = ("signature_r", "signature_s", "signed")
+# Of these only is compared whether they are there: eight bytes (a chip id of Turin's), and others.
+_THERE = ("measurement", "report_id", "chip_id", "id_key_digest", "author_key_digest")
+# What the guest and its host put in, and what everything makes: nothing about the form.
+_FREE = ("report_data", "host_data", "signature_r", "signature_s", "data")
 
 
 def of_der(data: bytes) -> list[str]:
@@ -42,9 +43,9 @@ def of_report(data: bytes) -> list[str]:
     lines = []
     for field in fields(report):
         value = getattr(report, field.name)
-        if field.name in _SAID:
-            lines.append(f"{field.name}: {len(value)} bytes, {len(value.rstrip(bytes(1)))} used")
-        elif field.name not in _SIGNATURE:
+        if field.name in _THERE:
+            lines.append(f"{field.name}: {any(value[:8])}, {any(value[8:])}, {len(value)} bytes")
+        elif field.name not in _FREE:
             lines.append(f"{field.name}: {value}")
     return lines
 
