@@ -10,7 +10,7 @@ import pytest
 from sealserve.attestation import Report, Roots, tcb, verify
 from sealserve.attestation.certs import Leaf
 from sealserve.attestation.crl import Crl
-from sealserve.attestation.report import REPORT_BYTES, SIGNED_BYTES, reserved_ranges
+from sealserve.attestation.report import SIGNED_BYTES
 from sealserve.attestation.roots import ARK_SHA256
 from sealserve.attestation.verify import signed_report
 from sealserve.errors import EvidenceError
