@@ -22,7 +22,10 @@ from sealserve.attestation.roots import Roots
 from sealserve.attestation.thim import MAX_THIM_BYTES
 from sealserve.attestation.tpm import MAX_DOCUMENT_BYTES
 from sealserve.cli import files
-from sealserve.cli.output import emit, json_option
+from sealserve.cli.check import timeout_option
+from sealserve.cli.output import emit, json_option, say
+from sealserve.inference.client.collect import collect
+from sealserve.inference.client.kept import bundle_of
 from sealserve.native.errors import ConfigError, EvidenceError
 from sealserve.policy import Trust
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
@@ -155,3 +158,44 @@ def _roots(trust: Trust | None, root: bytes | None) -> Roots:
         return Roots.simulated(digest)
     except ValueError as error:
         raise ConfigError(str(error), key="--simulated-root") from error
+
+
+@command.command(
+    "get", epilog="Example: sealserve evidence get model.example.org -o evidence --trust trust.toml"
+)
+@click.argument("target", metavar="HOST[:PORT]")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="New folder.",
+)
+@_file("--trust", "trust_file", "What you expect; without it nothing is judged.")
+@timeout_option
+@json_option
+def get(
+    target: str, out: Path, trust_file: Path | None, timeout_seconds: float, as_json: bool
+) -> None:
+    """Keep a server's evidence in a folder that `evidence check` can judge years later.
+
+    With --trust the server is verified as `check` does, and nothing is kept of one that fails.
+    """
+    trust = None if trust_file is None else Trust.load(trust_file)
+    files.check_place(out)
+    collected = collect(target, trust, timeout_seconds=timeout_seconds)
+    kept = bundle_of(collected)
+    files.write_folder(out, kept)
+    words = f"kept in {out}: {', '.join(kept)}"
+    if trust is None:
+        say("nothing was judged: `sealserve evidence check` does, README.txt says how")
+    emit(
+        {
+            "folder": str(out),
+            "files": list(kept),
+            "at": collected.at.isoformat(),
+            "verdict": None if collected.verdict is None else collected.verdict.to_json(),
+        },
+        words if collected.verdict is None else f"{collected.verdict.explain()}\n{words}",
+        as_json=as_json,
+    )

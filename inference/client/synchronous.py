@@ -298,21 +298,13 @@ def _attest(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
     verification = Verification(trust)
     certificate = fetch_certificate(host, port, deadline)
     verification.read_certificate(certificate, now())
-    with _pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
+    with channel.pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
         asked_at = elapsed()
         ask = opened.unary_unary(names.GET_EVIDENCE)
         answer = ask(verification.challenge(), timeout=deadline.left())
     verified = verification.accept(answer, now())
-    pinned = _pinned(host, port, channel.ANSWER_BYTES, *verified.certificates)
+    pinned = channel.pinned(host, port, channel.ANSWER_BYTES, *verified.certificates)
     return Session(pinned, verified, asked_at)
-
-
-def _pinned(host: str, port: int, answer_bytes: int, *certificates: bytes) -> grpc.Channel:
-    return grpc.secure_channel(
-        channel.target(host, port),
-        channel.credentials(*certificates),
-        channel.options(answer_bytes),
-    )
 
 
 def _metadata(
