@@ -175,8 +175,8 @@ def _not_asked_for(
         yield "which chip, processor line and firmware"
     if bundle.crl is None and (trust is None or said is None):
         yield "revocation (no list)"
-    if bundle.uvm is None and trust is None:
-        yield "what was launched: MEASUREMENT (no endorsement, no trust file)"
+    if trust is None and not (said is not None and assumed.asks_for_issuer(said)):
+        yield "what was launched: MEASUREMENT (no endorsement we know, no trust file)"
     if execution_policy is None and trust is None:
         yield "what runs: HOST_DATA (no execution policy, no trust file)"
     if trust is not None:
