@@ -29,7 +29,7 @@ from sealserve.inference.client.kept import bundle_of
 from sealserve.native.errors import ConfigError, EvidenceError
 from sealserve.policy import Trust
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
-from sealserve.policy.inspection import Judgement, inspect
+from sealserve.policy.inspection import Judgement, inspect_evidence
 from sealserve.policy.inspection_words import explain, to_json
 
 EXIT: dict[Judgement, int] = {
@@ -123,7 +123,7 @@ def check(
         quote=_start(quote, MAX_DOCUMENT_BYTES),
         runtime=None if runtime is None else files.read(runtime, MAX_CLAIMS_BYTES),
     )
-    inspection = inspect(
+    inspection = inspect_evidence(
         bundle,
         _roots(trust, root),
         at or datetime.now(UTC),

@@ -63,7 +63,7 @@ class Inspection:
         return tuple(line.finding for line in self.lines if line.finding is not None)
 
 
-def inspect(
+def inspect_evidence(
     bundle: Bundle,
     roots: Roots,
     now: datetime,
