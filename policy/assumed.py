@@ -13,7 +13,7 @@ from typing import Final
 from sealserve.attestation.tcb import LINES
 from sealserve.attestation.verify import Statement
 from sealserve.policy import guest_checks
-from sealserve.policy.expectations import Danger, Hardware, UvmLaunch
+from sealserve.policy.expectations import Danger, Guest, Hardware, UvmLaunch
 from sealserve.policy.outcome import Check
 from sealserve.policy.trust import Trust
 
@@ -35,6 +35,7 @@ TRUST: Final = Trust(
     launch=UvmLaunch(UVM_ISSUER, UVM_FEED, UVM_MINIMUM_SVN),
     policies=(),
     models={},
+    guest=Guest(),
     danger=Danger(),
     expires=None,
     file="",

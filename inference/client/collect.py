@@ -14,10 +14,9 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from sealserve.attestation import Evidence, decode, read_certificate
-from sealserve.inference.client import channel
 from sealserve.inference.client.clock import Deadline, now
-from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.client.status import no_evidence
+from sealserve.inference.client.synchronous import challenged
 from sealserve.inference.client.verification import Verification
 from sealserve.inference.wire import names
 from sealserve.inference.wire.address import format_address, parse_address
@@ -50,32 +49,48 @@ def collect(target: str, trust: Trust | None, *, timeout_seconds: float = 10.0) 
     ours; with a trust file all that `connect` raises.
     """
     host, port = parse_address(target, default_port=names.DEFAULT_PORT)
-    deadline = Deadline(timeout_seconds)
-    certificate = fetch_certificate(host, port, deadline)
-    verification = None if trust is None else Verification(trust)
-    nonce, request = _challenge(verification, certificate)
-    with channel.pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
-        try:
-            answer = opened.unary_unary(names.GET_EVIDENCE)(request, timeout=deadline.left())
-        except grpc.RpcError as error:
-            raise no_evidence(error) from error
+    visit = _Visit(None if trust is None else Verification(trust))
+    try:
+        answer, _ = challenged(visit, host, port, Deadline(timeout_seconds))
+    except grpc.RpcError as error:
+        raise no_evidence(error) from error
     at = now()
-    verdict = None if verification is None else verification.accept(answer, at).verdict
+    verdict = None if visit.verification is None else visit.verification.accept(answer, at).verdict
     encoded = _evidence(answer)
     return Collected(
-        format_address(host, port), at, certificate, nonce, encoded, decode(encoded), verdict
+        address=format_address(host, port),
+        at=at,
+        certificate=visit.certificate,
+        nonce=visit.nonce,
+        encoded=encoded,
+        evidence=decode(encoded),
+        verdict=verdict,
     )
 
 
-def _challenge(verification: Verification | None, certificate: bytes) -> tuple[bytes, bytes]:
-    """Nonce and message. The profile holds in any case: what may sign is not pinned."""
-    if verification is None:
-        read_certificate(certificate, now())
-        nonce = os.urandom(names.NONCE_BYTES)
-        return nonce, GetEvidenceRequest(nonce=nonce).SerializeToString()
-    verification.read_certificate(certificate, now())
-    request = verification.challenge()
-    return GetEvidenceRequest.FromString(request).nonce, request
+class _Visit:
+    """The steps of a verification, or of none, and what was shown and asked in them."""
+
+    def __init__(self, verification: Verification | None) -> None:
+        self.verification = verification
+        self.certificate = b""
+        self.nonce = b""
+
+    def read_certificate(self, der: bytes, now: datetime) -> None:
+        """The profile holds in any case: what may sign is not pinned."""
+        if self.verification is None:
+            read_certificate(der, now)
+        else:
+            self.verification.read_certificate(der, now)
+        self.certificate = der
+
+    def challenge(self) -> bytes:
+        if self.verification is None:
+            self.nonce = os.urandom(names.NONCE_BYTES)
+            return GetEvidenceRequest(nonce=self.nonce).SerializeToString()
+        request = self.verification.challenge()
+        self.nonce = GetEvidenceRequest.FromString(request).nonce
+        return request
 
 
 def _evidence(answer: bytes) -> bytes:
