@@ -45,12 +45,14 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "uvm-issuer": _untrusted(
         "the endorsement names its issuer by subject, as early ones did",
-        "uvm_issuer",
+        "uvm_untrusted_issuer_or_svn",
         predicate=f"subject:CN:{SIGNER_NAME}",
     ),
-    "uvm-feed": _untrusted("the endorsement is of another product", "uvm_feed", feed="Another-UVM"),
+    "uvm-feed": _untrusted(
+        "the endorsement is of another product", "uvm_untrusted_issuer_or_svn", feed="Another-UVM"
+    ),
     "old-uvm": _untrusted(
-        "the endorsement is of an early image", "uvm_minimum_svn", svn=_PREVIEW_SVN
+        "the endorsement is of an early image", "uvm_untrusted_issuer_or_svn", svn=_PREVIEW_SVN
     ),
     "uvm-measurement": _refused(
         "the endorsement is of another image", "uvm_measurement", measurement=bytes([0xAA] * 48)
