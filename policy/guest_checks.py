@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sealserve.attestation.report import HOST_VMPL
 from sealserve.attestation.uvm import UvmEndorsement
-from sealserve.native.errors import Finding
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.known import permissive_name
-from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, remark, short
+from sealserve.policy.outcome import (
+    NOT_ASKED,
+    Case,
+    Check,
+    Outcome,
+    bits,
+    judge,
+    refuse,
+    remark,
+    short,
+)
 
 
 def _debug(case: Case) -> Outcome:
@@ -37,12 +47,16 @@ def _migration(case: Case) -> Outcome:
 def _cxl(case: Case) -> Outcome:
     cxl = case.claims.report.policy.cxl
     return judge(
-        "CXL memory is not allowed",
-        not cxl,
+        f"CXL memory is {_allowed(cxl)}{_danger(case.trust.danger.allow_cxl)}",
+        not cxl or case.trust.danger.allow_cxl,
         "policy_cxl",
         "CXL memory and devices allowed",
         "not allowed",
     )
+
+
+def _guest_policy(case: Case) -> Outcome:
+    return bits("policy", case.claims.report.policy, case.trust.guest.policy)
 
 
 def _vmpl(case: Case) -> Outcome:
@@ -68,6 +82,31 @@ def _alias_check(case: Case) -> Outcome:
         "memory not checked for aliases (ALIAS_CHECK_COMPLETE 0)",
         "ALIAS_CHECK_COMPLETE 1",
         "the host's firmware lacks the answer to AMD-SB-3015 (BadRAM)",
+    )
+
+
+def _id_key(case: Case) -> Outcome:
+    return _signed_by(
+        "id_key", "ID block", case.trust.guest.id_keys, case.claims.report.id_key_digest
+    )
+
+
+def _author_key(case: Case) -> Outcome:
+    """Without AUTHOR_KEY_EN the field means nothing, whatever stands in it."""
+    report = case.claims.report
+    seen = report.author_key_digest if report.author_key_enabled else b""
+    return _signed_by("author_key", "ID key", case.trust.guest.author_keys, seen)
+
+
+def _signed_by(code: str, signed: str, keys: tuple[bytes, ...], seen: bytes) -> Outcome:
+    if not keys:
+        return NOT_ASKED
+    return judge(
+        f"the {signed} is signed by a listed key, {short(seen)}",
+        seen in keys,
+        code,
+        seen.hex() if any(seen) else f"no key that signed the {signed}",
+        " or ".join(key.hex() for key in keys),
     )
 
 
@@ -113,27 +152,39 @@ def _endorsed(case: Case, launch: UvmLaunch) -> Outcome:
             f"an endorsement of {endorsement.measurement.hex()}",
             f"one of the measurement {case.claims.report.measurement.hex()}",
         )
-    return Outcome(
+    amiss = tuple(_differences(endorsement, launch))
+    return judge(
         f"measurement {short(endorsement.measurement)} is version {endorsement.svn} of "
         f"{endorsement.feed}, at least {launch.minimum_svn}, by {endorsement.issuer}",
-        tuple(_differences(endorsement, launch)),
+        not amiss,
+        "uvm_untrusted_issuer_or_svn",
+        "; ".join(difference.seen for difference in amiss),
+        "; ".join(difference.wanted for difference in amiss),
+        "; ".join(difference.hint for difference in amiss if difference.hint),
     )
 
 
-def _differences(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class _Difference:
+    """One part of an endorsement that is not what is expected."""
+
+    seen: str
+    wanted: str
+    hint: str = ""
+
+
+def _differences(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[_Difference]:
     """Byte for byte, and whole: the parts of an issuer's name mean nothing by themselves."""
     if endorsement.issuer != launch.issuer:
-        yield Finding(
-            "uvm_issuer",
-            _foreign(endorsement.issuer),
-            launch.issuer,
+        yield _Difference(
+            f"issuer {_foreign(endorsement.issuer)}",
+            f"issuer {launch.issuer}",
             "its signature is good; whether its issuer deserves trust, nothing here can tell",
         )
     if endorsement.feed != launch.feed:
-        yield Finding("uvm_feed", _foreign(endorsement.feed), launch.feed)
+        yield _Difference(f"feed {_foreign(endorsement.feed)}", f"feed {launch.feed}")
     if endorsement.svn < launch.minimum_svn:
-        yield Finding(
-            "uvm_minimum_svn",
+        yield _Difference(
             f"version {endorsement.svn}, signed {endorsement.signed_at.date()}",
             f"version {launch.minimum_svn} or later",
             "the host runs an old utility VM; its operator has to update it",
@@ -167,12 +218,20 @@ def _software(case: Case) -> Outcome:
     )
 
 
+ALWAYS: tuple[Check, ...] = (_debug, _migration, _vmpl)
+"""What no trust file needs to ask for."""
+
+LAUNCH: tuple[Check, ...] = (_launch,)
+
 CHECKS: tuple[Check, ...] = (
     _debug,
     _migration,
     _cxl,
+    _guest_policy,
     _vmpl,
     _alias_check,
+    _id_key,
+    _author_key,
     _launch,
     _software,
 )

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import sleep
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -296,23 +297,27 @@ def _open(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
 def _attest(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
     """The whole verification; grpc.RpcError if the challenge was not answered."""
     verification = Verification(trust)
-    certificate = fetch_certificate(host, port, deadline)
-    verification.read_certificate(certificate, now())
-    with _pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
-        asked_at = elapsed()
-        ask = opened.unary_unary(names.GET_EVIDENCE)
-        answer = ask(verification.challenge(), timeout=deadline.left())
+    answer, asked_at = challenged(verification, host, port, deadline)
     verified = verification.accept(answer, now())
-    pinned = _pinned(host, port, channel.ANSWER_BYTES, *verified.certificates)
+    pinned = channel.pinned(host, port, channel.ANSWER_BYTES, *verified.certificates)
     return Session(pinned, verified, asked_at)
 
 
-def _pinned(host: str, port: int, answer_bytes: int, *certificates: bytes) -> grpc.Channel:
-    return grpc.secure_channel(
-        channel.target(host, port),
-        channel.credentials(*certificates),
-        channel.options(answer_bytes),
-    )
+class Challenger(Protocol):
+    """Steps 1 and 2 of a verification, whoever takes them."""
+
+    def read_certificate(self, der: bytes, now: datetime) -> None: ...
+    def challenge(self) -> bytes: ...
+
+
+def challenged(steps: Challenger, host: str, port: int, deadline: Deadline) -> tuple[bytes, float]:
+    """Steps 1 and 2: the answer to the challenge, and when that was made."""
+    certificate = fetch_certificate(host, port, deadline)
+    steps.read_certificate(certificate, now())
+    with channel.pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
+        asked_at = elapsed()
+        ask = opened.unary_unary(names.GET_EVIDENCE)
+        return ask(steps.challenge(), timeout=deadline.left()), asked_at
 
 
 def _metadata(
