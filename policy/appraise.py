@@ -13,12 +13,12 @@ from typing import Final
 
 from sealserve.attestation.verify import Claims, Statement
 from sealserve.native.errors import EvidenceError, PolicyViolation
-from sealserve.policy import guest_checks, machine_checks
+from sealserve.policy import firmware_checks, guest_checks, machine_checks
 from sealserve.policy.outcome import Case, Check, Outcome, remark
 from sealserve.policy.trust import Trust
 from sealserve.policy.verdict import Verdict
 
-CHECKS: Final = (*machine_checks.CHECKS, *guest_checks.CHECKS)
+CHECKS: Final = (*machine_checks.CHECKS, *firmware_checks.CHECKS, *guest_checks.CHECKS)
 
 
 def examine(
@@ -58,8 +58,8 @@ def appraise(claims: Claims, trust: Trust, *, now: datetime) -> Verdict:
         measurement=claims.report.measurement.hex(),
         chip_id=claims.chip_id.hex(),
         tcb=claims.reported_tcb,
-        checked=tuple(outcome.sentence for outcome in outcomes if not outcome.remark),
-        remarks=tuple(outcome.sentence for outcome in outcomes if outcome.remark),
+        checked=tuple(told.sentence for told in outcomes if told.sentence and not told.remark),
+        remarks=tuple(told.sentence for told in outcomes if told.remark),
         dangers=trust.danger.sentences(),
         at=now,
     )

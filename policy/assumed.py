@@ -13,7 +13,7 @@ from typing import Final
 from sealserve.attestation.tcb import LINES
 from sealserve.attestation.verify import Statement
 from sealserve.policy import guest_checks
-from sealserve.policy.expectations import Danger, Hardware, UvmLaunch
+from sealserve.policy.expectations import Danger, Guest, Hardware, UvmLaunch
 from sealserve.policy.outcome import Check
 from sealserve.policy.trust import Trust
 
@@ -33,6 +33,7 @@ TRUST: Final = Trust(
     simulated_root_sha256=None,
     hardware=Hardware(lines=LINES, floors={}, max_crl_age_days=0, chips=(), vlek_providers=()),
     launch=UvmLaunch(UVM_ISSUER, UVM_FEED, UVM_MINIMUM_SVN),
+    guest=Guest(),
     policies=(),
     models={},
     danger=Danger(),

@@ -77,6 +77,8 @@ from sealserve.policy.execution import text as policy_text
 from sealserve.policy.execution.process import ExecutionPolicy, generate_process
 from sealserve.policy.release import ReleasePolicy
 from sealserve.policy.trust import Trust
+from sealserve.policy.trust_diff import beyond
+from sealserve.policy.trust_lint import lint
 from support.attestation_table import table
 from support.attestation_vectors import Vector, vector, vectors
 from support.fuzz_mutations import Target
@@ -93,7 +95,7 @@ from support.models_sealed import (
     header_for,
     honest_contents,
 )
-from support.policy_case import ACI, ENDORSED, MEASURED, SIMULATED, SNP, TRUST
+from support.policy_case import ACI, ENDORSED, EVERY_KEY, MEASURED, SIMULATED, SNP, TRUST
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -616,10 +618,13 @@ def key_request() -> Target:
 
 def trust() -> Target:
     def run(data: bytes) -> None:
-        Trust.parse(data, file="trust.toml").explain()
+        read = Trust.parse(data, file="trust.toml")
+        read.explain()
+        lint(read, NOW.date())
+        assert beyond(read, read) == ()
 
     forms = [(SNP, SIMULATED), (f"{SNP}\n", f"{ACI}\n")]
-    texts = [TRUST, *(TRUST.replace(*form) for form in forms)]
+    texts = [TRUST, *(TRUST.replace(*form) for form in forms), EVERY_KEY]
     texts[2] = texts[2].replace(MEASURED, ENDORSED)
     return Target(run, [text.encode() for text in texts], (ConfigError,))
 
