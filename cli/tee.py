@@ -11,7 +11,7 @@ import click
 from sealserve.attestation import devices, simulated
 from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, UnavailableError
 from sealserve.policy.execution import ExecutionPolicy
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
@@ -86,19 +86,57 @@ def run(
 @root_option
 @json_option
 def info(root_dir: Path | None, as_json: bool) -> None:
-    """Show what platform this is, how that was found out, and the simulated root's digest."""
+    """Show what platform this is, how that was found out, and the simulated root's digest.
+
+    On hardware it also shows what a report says of the machine, and whose policy it runs under.
+    """
     directory = root_dir or _default_root_dir(os.environ)
     detection = devices.look(os.environ)
+    report = _report(detection)
     root = simulated.SimulatedRoot.load_or_create(directory)
     result = {
         "platform": detection.source.platform if detection.source else None,
         "looked": [{"where": look.where, "found": look.found} for look in detection.looked],
+        "why": detection.why,
+        "report": report,
         "simulated_root_dir": str(directory),
         "simulated_root_sha256": root.ark_sha256.hex(),
         "measurement": simulated.MEASUREMENT.hex(),
         "faults": {name: fault.what for name, fault in simulated.FAULTS.items()},
     }
     emit(result, _text(detection, result), as_json=as_json)
+
+
+def _report(detection: devices.Detection) -> dict[str, str] | None:
+    """What hardware says of itself, not verified for anybody; None where there is none."""
+    if not isinstance(detection.source, devices.HardwareSource):
+        return None
+    try:
+        standing = detection.source.standing()
+    except UnavailableError as error:
+        return {"unavailable": error.message}
+    report, context = standing.report, detection.context
+    told = {
+        "version": str(report.version),
+        "chip_id": report.chip_id.hex(),
+        "measurement": report.measurement.hex(),
+        "host_data": report.host_data.hex(),
+        "vmpl": str(report.vmpl),
+        "reported_tcb": report.reported_tcb.hex(),
+    }
+    if standing.endorsed is not None:
+        told["line"] = standing.endorsed.signed.line
+        told["certificate_from"] = standing.endorsed.candidate.origin
+    if context is not None and context.policy_sha256 is not None:
+        told["policy_sha256"] = context.policy_sha256.hex()
+    return told
+
+
+def _report_lines(report: object) -> list[str]:
+    """One line for each part, and an empty one."""
+    if not isinstance(report, dict):
+        return []
+    return [*(f"{name + ':':22} {value}" for name, value in report.items()), ""]
 
 
 def _text(detection: devices.Detection, result: Mapping[str, object]) -> str:
@@ -108,6 +146,7 @@ def _text(detection: devices.Detection, result: Mapping[str, object]) -> str:
         [
             detection.explain(),
             "",
+            *_report_lines(result["report"]),
             f"simulated root:        {result['simulated_root_dir']}",
             f"simulated_root_sha256: {result['simulated_root_sha256']}",
             f"measurement (sha384):  {result['measurement']}",
