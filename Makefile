@@ -43,7 +43,7 @@ types: setup
 
 sanitize: $(STAMPS)/sanitized
 
-long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer
+long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)/aarch64
 	$(PY) -m pytest -m long
 
 bench: setup
@@ -85,10 +85,22 @@ $(STAMPS)/peer: | $(VENV)/bin/python
 	$(PEER)/bin/python -m pip install -q --disable-pip-version-check 'tritonclient[grpc]>=2.50'
 	touch $@
 
+# OpenSSL for another architecture, unpacked beside what is built here; nothing is installed.
+AARCH64 := build/aarch64
+APT_AARCH64 := apt-get -qq -o APT::Architectures::=arm64 -o APT::Sandbox::User=root \
+  -o Dir::State::Lists=$(CURDIR)/$(AARCH64)/lists -o Dir::Cache=$(CURDIR)/$(AARCH64)/cache
+$(STAMPS)/aarch64: | $(STAMPS)/debian-long
+	rm -rf $(AARCH64)
+	mkdir -p $(AARCH64)/lists/partial $(AARCH64)/cache/archives/partial
+	$(APT_AARCH64) update
+	cd $(AARCH64) && $(APT_AARCH64) download libssl3:arm64 && dpkg -x libssl3_*_arm64.deb .
+	touch $@
+
 # What Debian has to bring, as COMMAND:PACKAGE.
 NEEDS_build := gcc:gcc git:git
 NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps
-NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap
+NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap qemu-aarch64:qemu-user \
+  aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.so.6:libc6-dev-arm64-cross
 
 $(STAMPS)/debian-%:
 	@mkdir -p $(STAMPS)
