@@ -15,7 +15,7 @@ import pytest
 from sealserve.attestation import uvm
 from sealserve.attestation.devices import security_context
 from support.policy_case import ISSUER
-from support.server_process import SEALSERVE, SECONDS, Server, clean_environment, started
+from support.server_process import SEALSERVE, Server, clean_environment, started, verb
 
 MODEL = Path(__file__).resolve().parents[2] / "examples" / "breast_cancer" / "model.onnx"
 NAME = "breast-cancer"
@@ -51,17 +51,6 @@ class Container:
 
     def check(self, trust: Path) -> subprocess.CompletedProcess[str]:
         return verb(self.folder, "check", self.server.target, "--trust", str(trust))
-
-
-def verb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SEALSERVE, *arguments],
-        cwd=folder,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
 
 
 def told_by(folder: Path, *arguments: str) -> dict[str, Any]:
