@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -88,7 +89,5 @@ def test_what_is_no_answer(name: str) -> None:
 @settings(max_examples=300)
 @given(st.one_of(st.binary(), mutations(ANSWER)))
 def test_only_value_errors(message: bytes) -> None:
-    try:
+    with suppress(ValueError):
         frames.parse_answer(message, CLAIMS)
-    except ValueError as error:
-        assert str(error)
