@@ -13,7 +13,9 @@ def read(data: bytes, code: str) -> dict[str, object]:
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise EvidenceError(code, "not JSON we accept", hint=str(error)[:120]) from None
+        raise EvidenceError(
+            code, "not JSON we accept", seen=str(error)[:120], wanted="one object, no name twice"
+        ) from None
     if not isinstance(value, dict):
         raise EvidenceError(code, "not a JSON object", seen=type(value).__name__, wanted="object")
     return value

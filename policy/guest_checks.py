@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sealserve.attestation.report import HOST_VMPL
 from sealserve.attestation.uvm import UvmEndorsement
-from sealserve.native.errors import Finding
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.known import permissive_name
 from sealserve.policy.outcome import (
@@ -85,6 +85,31 @@ def _alias_check(case: Case) -> Outcome:
     )
 
 
+def _id_key(case: Case) -> Outcome:
+    return _signed_by(
+        "id_key", "ID block", case.trust.guest.id_keys, case.claims.report.id_key_digest
+    )
+
+
+def _author_key(case: Case) -> Outcome:
+    """Without AUTHOR_KEY_EN the field means nothing, whatever stands in it."""
+    report = case.claims.report
+    seen = report.author_key_digest if report.author_key_enabled else b""
+    return _signed_by("author_key", "ID key", case.trust.guest.author_keys, seen)
+
+
+def _signed_by(code: str, signed: str, keys: tuple[bytes, ...], seen: bytes) -> Outcome:
+    if not keys:
+        return NOT_ASKED
+    return judge(
+        f"the {signed} is signed by a listed key, {short(seen)}",
+        seen in keys,
+        code,
+        seen.hex() if any(seen) else f"no key that signed the {signed}",
+        " or ".join(key.hex() for key in keys),
+    )
+
+
 def _launch(case: Case) -> Outcome:
     launch = case.trust.launch
     if isinstance(launch, MeasuredLaunch):
@@ -127,52 +152,39 @@ def _endorsed(case: Case, launch: UvmLaunch) -> Outcome:
             f"an endorsement of {endorsement.measurement.hex()}",
             f"one of the measurement {case.claims.report.measurement.hex()}",
         )
-    return Outcome(
+    amiss = tuple(_differences(endorsement, launch))
+    return judge(
         f"measurement {short(endorsement.measurement)} is version {endorsement.svn} of "
         f"{endorsement.feed}, at least {launch.minimum_svn}, by {endorsement.issuer}",
-        tuple(_differences(endorsement, launch)),
+        not amiss,
+        "uvm_untrusted_issuer_or_svn",
+        "; ".join(difference.seen for difference in amiss),
+        "; ".join(difference.wanted for difference in amiss),
+        "; ".join(difference.hint for difference in amiss if difference.hint),
     )
 
 
-def _id_key(case: Case) -> Outcome:
-    return _signed_by(
-        "id_key", "ID block", case.trust.guest.id_keys, case.claims.report.id_key_digest
-    )
+@dataclass(frozen=True)
+class _Difference:
+    """One part of an endorsement that is not what is expected."""
+
+    seen: str
+    wanted: str
+    hint: str = ""
 
 
-def _author_key(case: Case) -> Outcome:
-    """Without AUTHOR_KEY_EN the field means nothing, whatever stands in it."""
-    report = case.claims.report
-    seen = report.author_key_digest if report.author_key_enabled else b""
-    return _signed_by("author_key", "ID key", case.trust.guest.author_keys, seen)
-
-
-def _signed_by(code: str, signed: str, keys: tuple[bytes, ...], seen: bytes) -> Outcome:
-    if not keys:
-        return NOT_ASKED
-    return judge(
-        f"the {signed} is signed by a listed key, {short(seen)}",
-        seen in keys,
-        code,
-        seen.hex() if any(seen) else f"no key that signed the {signed}",
-        " or ".join(key.hex() for key in keys),
-    )
-
-
-def _differences(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[Finding]:
+def _differences(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[_Difference]:
     """Byte for byte, and whole: the parts of an issuer's name mean nothing by themselves."""
     if endorsement.issuer != launch.issuer:
-        yield Finding(
-            "uvm_issuer",
-            _foreign(endorsement.issuer),
-            launch.issuer,
+        yield _Difference(
+            f"issuer {_foreign(endorsement.issuer)}",
+            f"issuer {launch.issuer}",
             "its signature is good; whether its issuer deserves trust, nothing here can tell",
         )
     if endorsement.feed != launch.feed:
-        yield Finding("uvm_feed", _foreign(endorsement.feed), launch.feed)
+        yield _Difference(f"feed {_foreign(endorsement.feed)}", f"feed {launch.feed}")
     if endorsement.svn < launch.minimum_svn:
-        yield Finding(
-            "uvm_minimum_svn",
+        yield _Difference(
             f"version {endorsement.svn}, signed {endorsement.signed_at.date()}",
             f"version {launch.minimum_svn} or later",
             "the host runs an old utility VM; its operator has to update it",
@@ -218,9 +230,9 @@ CHECKS: tuple[Check, ...] = (
     _guest_policy,
     _vmpl,
     _alias_check,
-    _launch,
     _id_key,
     _author_key,
+    _launch,
     _software,
 )
 
