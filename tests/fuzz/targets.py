@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import ctypes
 import json
 import random
 import shutil
@@ -51,11 +52,14 @@ from sealserve.attestation import (
     verify,
     x509_path,
 )
+from sealserve.attestation.binding import ReportData
 from sealserve.attestation.bundle import Bundle
 from sealserve.attestation.certificate_table import CRL, VLEK, CertificateTable
 from sealserve.attestation.certs import Certificate, Leaf
 from sealserve.attestation.cose import Sign1
 from sealserve.attestation.crl import Crl
+from sealserve.attestation.devices.configfs import Configfs, Tree
+from sealserve.attestation.devices.sev_guest import SevGuest
 from sealserve.attestation.hcl import HclReport, attestation_key
 from sealserve.attestation.thim import HostCertificate
 from sealserve.attestation.token import TokenKeys, verify_token
@@ -79,6 +83,7 @@ from sealserve.native.errors import (
     InputError,
     IntegrityError,
     ReleaseError,
+    UnavailableError,
 )
 from sealserve.policy import release
 from sealserve.policy.execution import text as policy_text
@@ -89,6 +94,8 @@ from sealserve.policy.release import ReleasePolicy
 from sealserve.policy.trust import Trust
 from sealserve.policy.trust_diff import beyond
 from sealserve.policy.trust_lint import lint
+from support.attestation_devices import response
+from support.attestation_hardware import Place
 from support.attestation_table import table
 from support.attestation_uvm import good as uvm_issuer
 from support.attestation_vectors import Vector, vector, vectors
@@ -384,6 +391,60 @@ def real_endorsements() -> list[bytes]:
     rows = [*vectors("snp"), *vectors("uvm")]
     files = [(row, name) for row in rows for name in row.files if name.endswith(".cose")]
     return sorted({row.read(name) for row, name in files if row.verdict != "policy-reject"})
+
+
+def guest_device() -> Target:
+    """What /dev/sev-guest answers: the frame's two errors, the response, then the host's table."""
+    row = vector("veraison/genoa-v3-configfs-tsm")
+    report, table = row.read("report.bin"), row.read("auxblob.bin")
+
+    def run(data: bytes) -> None:
+        def answer(_device: str, _code: int, frame: bytearray) -> None:
+            frame[24:32] = data[:8].ljust(8, b"\0")
+            room = int.from_bytes(frame[16:24], "little")
+            ctypes.memmove(room, data[8:].ljust(4000, b"\0"), min(len(data[8:]), 4000))
+            if any(data[:8]):
+                raise OSError(5, "as told")
+
+        clock = iter(range(10**6))
+        device = SevGuest(call=answer, clock=lambda: next(clock), pause=lambda _seconds: None)
+        found = device.report(ReportData(report[0x50:0x90]))
+        assert len(found.report) == 1184
+
+    good = bytes(8) + response(report)
+    busy, too_long = bytes(4) + b"\2\0\0\0", bytes(4) + b"\1\0\0\0"
+    return Target(run, [good, busy + response(report), too_long + table], (UnavailableError,))
+
+
+def configfs_answers() -> Target:
+    """What configfs-tsm holds when it is read: one attribute after the other, each after a line."""
+    row = vector("veraison/genoa-v3-configfs-tsm")
+    report, table = row.read("report.bin"), row.read("auxblob.bin")
+    names = ("provider", "generation", "privlevel_floor", "outblob", "auxblob")
+    place = Place.of(row)
+    asked = ReportData(report[0x50:0x90])
+
+    def run(data: bytes) -> None:
+        values = dict(zip(names, data.split(b"\n--\n"), strict=False))
+
+        class Answers(Tree):
+            def make(self, name: str) -> None: ...
+            def drop(self, name: str) -> None: ...
+            def write(self, name: str, attribute: str, value: bytes) -> None:
+                number = values.get("generation", b"")
+                if number.isdigit() and len(number) < 20:
+                    values["generation"] = b"%d" % (int(number) + 1)
+
+            def read(self, name: str, attribute: str, limit: int) -> bytes:
+                if attribute not in values:
+                    raise FileNotFoundError(2, attribute)
+                return values[attribute][: limit + 1]
+
+        found = Configfs(Answers(Path("/"))).report(asked)
+        place.leaves().at_hand(found.report, found.table)
+
+    seeds = [b"\n--\n".join((b"sev_guest", b"0", floor, report, table)) for floor in (b"0", b"2")]
+    return Target(run, seeds, (EvidenceError, UnavailableError))
 
 
 def elements() -> Target:
@@ -824,20 +885,9 @@ TARGETS: dict[str, Callable[[], Target]] = {
     target.__name__: target
     for target in (
         *(header, header_text, slots, slots_text, directory, inner_archive, sealed_file, model),
-        *(
-            report,
-            leaf,
-            authority,
-            crl,
-            host_certificate,
-            certificate_table,
-            *(cose, did, path_certificate, uvm, uvm_header, uvm_payload),
-            elements,
-            envelope,
-            evidence,
-            server_certificate,
-            claims,
-        ),
+        *(cose, did, path_certificate, uvm, uvm_header, uvm_payload),
+        *(report, leaf, authority, crl, elements, envelope, evidence, server_certificate, claims),
+        *(host_certificate, certificate_table, guest_device, configfs_answers),
         *(hcl_report, hcl_runtime, tpm_quote, quote_document, evidence_files),
         *(token, token_head, token_claims, token_keys, answer, answer_header, answer_certificate),
         released_key,
