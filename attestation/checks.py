@@ -571,7 +571,7 @@ def _endorsement(bench: Bench) -> str:
         raise Absent("none came with the evidence")
     bench.found_endorsement = uvm.read(bench.pieces.uvm_endorsement)
     told = bench.found_endorsement
-    return f"version {told.svn} of {told.feed}, signed {told.signed_at.date()}"
+    return f"{told.feed} {told.svn}, signed {told.signed_at.date()}"
 
 
 def _endorsement_authority(bench: Bench) -> str:
@@ -605,7 +605,7 @@ def _endorsed_launch(bench: Bench) -> str:
 def _binding(bench: Bench) -> str:
     claims = bench.pieces.claims
     if claims is None:
-        raise Unasked("there is no runtime data that REPORT_DATA could be of")
+        raise Unasked("no runtime data that REPORT_DATA could be of")
     wanted, seen = report_data(claims), bench.report.report_data
     if not hmac.compare_digest(seen, wanted):
         raise EvidenceError(

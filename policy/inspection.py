@@ -2,7 +2,7 @@
 
     crypto-reject   not genuine, or unreadable
     time-reject     genuine at another time
-    policy-reject   genuine, and not what is expected
+    policy-reject   not what is expected, whatever else may be missing
     incomplete      nothing failed, but something is missing without which nothing is proven
     accept          everything asked was answered well; what was not asked is listed
 
@@ -31,7 +31,7 @@ from sealserve.policy.trust import Trust
 
 Judgement = Literal["accept", "policy-reject", "time-reject", "crypto-reject", "incomplete"]
 
-_TIME: Final = ("_early", "_expired", "_stale", "_window", "uvm_time")
+_TIME: Final = ("_early", "_expired", "_stale", "_window")
 _MISSING: Final = ("no_certificate", "no_runtime_data")
 
 
@@ -93,7 +93,7 @@ def inspect_evidence(
             *_unasked(diagnosis.answers),
             *_not_asked_for(bundle, trust, said, execution_policy),
         ),
-        statement=said if judgement in ("accept", "policy-reject") else None,
+        statement=None if diagnosis.failures else said,
     )
 
 

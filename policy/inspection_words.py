@@ -19,7 +19,7 @@ _WORDS: Final[Mapping[Judgement, str]] = {
     "incomplete": "INCOMPLETE, nothing is proven",
     "crypto-reject": "REJECTED, not genuine",
     "time-reject": "REJECTED, not valid at this time",
-    "policy-reject": "REJECTED, genuine but not what is expected",
+    "policy-reject": "REJECTED, not what is expected",
 }
 
 
@@ -115,7 +115,8 @@ def _summary(inspection: Inspection, trust: Trust | None) -> Iterator[str]:
         yield from _wrapped("", f"genuine{whose}; NOT CHECKED: {rest}", "  ")
     else:
         codes = ", ".join(finding.code for finding in inspection.findings)
-        yield from _wrapped("", f"{_WORDS[judgement]}: {codes}", "  ")
+        words = _WORDS[judgement] if said is None else f"genuine, but {_WORDS[judgement]}"
+        yield from _wrapped("", f"{words}: {codes}", "  ")
         yield from _wrapped("", f"NOT CHECKED: {rest}", "  ")
     if said is not None and said.platform == "simulated":
         yield SIMULATED_BANNER

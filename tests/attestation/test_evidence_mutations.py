@@ -18,6 +18,7 @@ from sealserve.attestation.report import REPORT_BYTES, SIGNED_BYTES, Report
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.attestation.verify import diagnose, signed_report
 from sealserve.errors import EvidenceError
+from support.attestation_layout import reserved
 from support.attestation_simulated import CLAIMS, HOST_DATA, NOW
 from support.attestation_vectors import vector
 
@@ -43,19 +44,6 @@ def case(request: pytest.FixtureRequest) -> Case:
     if request.param == 4:
         return simulated(request.getfixturevalue("simulated_root"))
     return real(REAL.get(request.param, request.param))
-
-
-def reserved(version: int) -> set[int]:
-    """The offsets AMD reserves, as a plain list; the product's own is not asked."""
-    ranges = [
-        (0x04C, 0x050), (0x18B, 0x1A0), (0x1EB, 0x1EC), (0x1EF, 0x1F0), (0x208, 0x2A0),
-        (0x2D0, 0x2E8), (0x318, 0x4A0),
-    ]  # fmt: skip
-    if version < 3:
-        ranges.append((0x188, 0x18B))
-    if version < 5:
-        ranges.append((0x1F8, 0x208))
-    return {offset for start, end in ranges for offset in range(start, end)}
 
 
 def changed(report: bytes, offset: int) -> bytes:

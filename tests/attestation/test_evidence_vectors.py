@@ -36,6 +36,7 @@ OPTIONS = {
     "chain.pem": "--chain",
     "host_amd_cert.json": "--host-amd-cert",
     "uvm.cose": "--uvm",
+    "uvm_transparent.cose": "--uvm",
     "hcl_report.bin": "--hcl",
     "tpm_quote.json": "--tpm-quote",
 }

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sealserve.attestation import Report
 from sealserve.attestation.report import ACCEPTED_VERSIONS, Firmware, GuestPolicy, PlatformInfo
 from sealserve.errors import EvidenceError
+from support.attestation_layout import reserved
 from support.attestation_refusals import code_of, mutations, refused
 from support.attestation_vectors import vector
 
@@ -171,19 +172,6 @@ def test_another_signature_algorithm(algorithm: int) -> None:
     with refused("report_signature_algorithm") as refusal:
         Report.parse(report(changes={0x034: algorithm.to_bytes(4, "little")}))
     assert (refusal.value.seen, refusal.value.wanted) == (str(algorithm), "1")
-
-
-def reserved(version: int) -> set[int]:
-    """The offsets AMD reserves, as a plain list; the product's own is not asked."""
-    ranges = [
-        (0x04C, 0x050), (0x18B, 0x1A0), (0x1EB, 0x1EC), (0x1EF, 0x1F0), (0x208, 0x2A0),
-        (0x2D0, 0x2E8), (0x318, 0x4A0),
-    ]  # fmt: skip
-    if version < 3:
-        ranges.append((0x188, 0x18B))
-    if version < 5:
-        ranges.append((0x1F8, 0x208))
-    return {offset for start, end in ranges for offset in range(start, end)}
 
 
 @pytest.mark.parametrize("version", ACCEPTED_VERSIONS)

@@ -106,6 +106,22 @@ def test_a_report_without_a_certificate_is_incomplete(milan: Desk) -> None:
     assert any("report signed" in line for line in told["not_checked"])
 
 
+def test_a_refusal_by_policy_alone_says_that_it_is_genuine(clinic: Clinic) -> None:
+    desk = Desk(clinic, vector("go-sev-guest/milan-v2-debug"))
+    ran = desk.check("--leaf", "leaf.der")
+    assert (ran.status, ran.err) == (6, "")
+    assert "\ngenuine, but REJECTED, not what is expected: policy_debug\n" in ran.out
+
+
+def test_what_nobody_proved_is_never_called_genuine(clinic: Clinic) -> None:
+    """A debug machine is refused whatever its certificate; its claims stay its own."""
+    desk = Desk(clinic, vector("trustee/milan-v3-vlek"))
+    status, told = desk.judged()
+    assert (status, told["verdict"], told["claims"]) == (6, "policy-reject", {})
+    assert [failure["code"] for failure in told["failures"]] == ["no_certificate", "vmpl_1"]
+    assert "genuine" not in desk.check().out
+
+
 def test_time_is_an_option(milan: Desk) -> None:
     def run(at: str) -> Ran:
         options = ("--report", "report.bin", "--leaf", "leaf.der", "--json", "--at", at)
