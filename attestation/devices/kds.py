@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sealserve.attestation import tcb
+from sealserve.attestation import pem, tcb
 from sealserve.attestation.certs import MAX_CERTIFICATE_BYTES
 from sealserve.attestation.crl import MAX_CRL_BYTES
 from sealserve.attestation.exchange import (
@@ -26,7 +26,7 @@ from sealserve.attestation.exchange import (
 )
 from sealserve.attestation.report import Report, SigningKey
 from sealserve.attestation.tcb import Line
-from sealserve.native.errors import UnavailableError
+from sealserve.native.errors import EvidenceError, UnavailableError
 
 URL: Final = "https://kdsintf.amd.com"
 ATTEMPT_SECONDS: Final = 10.0
@@ -71,6 +71,11 @@ def list_path(line: Line, kind: SigningKey) -> str:
     return f"/{kind}/v1/{line.capitalize()}/crl"
 
 
+def chain_path(line: Line, kind: SigningKey) -> str:
+    """Path of the intermediate and the root above leaves of this kind and line."""
+    return f"/{kind}/v1/{line.capitalize()}/cert_chain"
+
+
 class Kds:
     """The service at one URL. Every call ends before its deadline."""
 
@@ -88,6 +93,16 @@ class Kds:
     def vcek(self, report: Report, line: Line, *, seconds: float) -> bytes:
         """The VCEK for this report, DER, not verified yet. UnavailableError if none came."""
         return self._get(vcek_path(report, line), MAX_CERTIFICATE_BYTES, seconds)
+
+    def intermediate(self, line: Line, kind: SigningKey, *, seconds: float) -> bytes:
+        """AMD's present ASK or ASVK, DER, not verified yet. UnavailableError if none came."""
+        text = self._get(chain_path(line, kind), pem.MAX_PEM_BYTES, seconds)
+        try:
+            return pem.read(text, "CERTIFICATE", at_most=2)[0]
+        except EvidenceError as error:
+            raise UnavailableError(
+                f"AMD's service {self.url} answered with a chain that cannot be read"
+            ) from error
 
     def revocation_list(self, line: Line, kind: SigningKey, *, seconds: float) -> bytes:
         """The current list, DER, not verified yet. UnavailableError if none came."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 
-from sealserve.attestation import Report, tcb
+from sealserve.attestation import Report, roots, tcb
 from sealserve.attestation.devices.kds import Kds, list_path, vcek_path
 from sealserve.errors import UnavailableError
 from support.attestation_vectors import vector
@@ -108,6 +109,25 @@ def test_the_list_is_brought(told):
     case = told(lambda request: Reply(body=b"list"))
     assert case.service.revocation_list("genoa", "vcek", seconds=60) == b"list"
     assert case.asked == ["/vcek/v1/Genoa/crl?"]
+
+
+CHAIN = b"".join(
+    (Path(roots.__file__).parent / f"genoa_{name}.pem").read_bytes() for name in ("ask", "ark")
+)
+
+
+def test_the_intermediate_is_the_first_of_its_chain(told):
+    case = told(lambda request: Reply(body=CHAIN))
+    found = case.service.intermediate("genoa", "vcek", seconds=60)
+    assert found == roots.intermediate("genoa", "vcek")
+    assert case.asked == ["/vcek/v1/Genoa/cert_chain?"]
+
+
+@pytest.mark.parametrize("body", [b"", b"chain", CHAIN * 2, LEAF])
+def test_another_chain_cannot_be_read(told, body):
+    case = told(lambda request: Reply(body=body))
+    with pytest.raises(UnavailableError, match="a chain that cannot be read"):
+        case.service.intermediate("genoa", "vcek", seconds=60)
 
 
 def test_too_many_questions_are_asked_again_when_the_service_says(told):
