@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from sealserve.attestation import pem
+from sealserve.attestation import json_object, pem
 from sealserve.attestation.tcb import TCB_BYTES
-from sealserve.attestation.token import strict_json
 from sealserve.native.errors import EvidenceError
 
 MAX_THIM_BYTES: Final = 32 * 1024  # the real ones have 6.7 KB
@@ -54,7 +53,7 @@ class HostCertificate:
                 seen=f"{len(data)} bytes",
                 wanted=f"at most {MAX_THIM_BYTES}",
             )
-        members = strict_json(data, "thim_malformed")
+        members = json_object.read(data, "thim_malformed")
         (leaf,) = pem.read(_text(members, "vcekCert").encode(), "CERTIFICATE")
         chain = pem.read(_text(members, "certificateChain").encode(), "CERTIFICATE", at_most=2)
         if len(chain) != 2:
