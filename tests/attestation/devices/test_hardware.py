@@ -13,10 +13,12 @@ from sealserve.attestation import Roots, verify
 from sealserve.attestation.binding import report_data
 from sealserve.attestation.certificate_table import ASK, CRL, VCEK, CertificateTable
 from sealserve.attestation.devices.keeper import Keeper
+from sealserve.attestation.simulated import MEASUREMENT
 from sealserve.errors import UnavailableError
 from support.attestation_hardware import BOUND, GENOA, GENOA_LIST, Place, Service, own_place
 from support.attestation_simulated import CLAIMS
 from support.attestation_table import table
+from support.attestation_uvm import good
 
 REPORT, LEAF = GENOA.read("report.bin"), GENOA.read("leaf.der")
 REAL_CLAIMS = GENOA.read("runtime_data.bin")
@@ -135,6 +137,18 @@ def test_without_a_list_a_server_starts_and_says_so(own):
         assert own.heard == ["is away"]
     finally:
         source.close()
+
+
+@pytest.mark.parametrize(
+    ("measurement", "told"),
+    [(MEASUREMENT, []), (bytes(48), ["clients will refuse the endorsement of this machine"])],
+)
+def test_an_endorsement_of_something_else_is_told_before_clients_refuse_it(own, measurement, told):
+    own.service.crl = own.list
+    source = own.place.source(endorsement=good().form_b(payload=measurement))
+    source.prepare(own.tell)
+    source.close()
+    assert [words.partition(":")[0] for words in own.heard] == told
 
 
 def test_without_a_certificate_no_server_starts(own):
