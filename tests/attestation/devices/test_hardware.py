@@ -243,9 +243,34 @@ def test_a_service_that_says_when_is_not_asked_before():
     _, keeping = keeper(place, [], first_pause_seconds=0.01)
     with ended(keeping):
         keeping.start()  # returns when it was tried
-        keeping.want(REPORT)
         assert keeping._next_at - time.monotonic() > 3000
     assert len(place.service.asked) == 1
+
+
+def test_a_list_that_cannot_be_had_does_not_keep_a_leaf_waiting():
+    """The host may have the leaf while AMD's service is out of reach for good."""
+    place = Place.of(GENOA, service=Waiting(leaf=LEAF))
+    leaves, keeping = keeper(place, [], first_pause_seconds=3600.0)
+    with ended(keeping):
+        keeping.start()
+        keeping.want(REPORT)
+        place.service.until(2)
+    assert place.service.asked[:2] == ["list genoa vcek", "vcek genoa"]
+    assert leaves.at_hand(REPORT, b"") is not None
+
+
+def test_a_leaf_that_cannot_be_had_is_not_asked_for_at_each_request():
+    place = Place.of(GENOA, service=Waiting(crl=GENOA_LIST))
+    _, keeping = keeper(place, [], first_pause_seconds=3600.0)
+    with ended(keeping):
+        keeping.start()
+        keeping._tried.clear()
+        keeping.want(REPORT)
+        assert keeping._tried.wait(SECONDS)
+        for _ in range(3):
+            keeping.want(REPORT)
+        assert keeping._next_at - time.monotonic() > 3000
+    assert place.service.asked == ["list genoa vcek", "vcek genoa"]
 
 
 def test_the_pause_doubles_up_to_an_hour():
