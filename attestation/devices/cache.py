@@ -75,6 +75,11 @@ def leaf_name(report: Report, line: Line) -> str:
     return f"{line}-{chip}-{report.reported_tcb.hex()}.vcek"
 
 
+def intermediate_name(line: Line, kind: SigningKey) -> str:
+    """The file for an intermediate of this line that is newer than the one we ship."""
+    return f"{line}-{kind}.intermediate"
+
+
 def list_name(line: Line, kind: SigningKey) -> str:
     """The file for the revocation list of this line, for intermediates of this kind."""
     return f"{line}-{kind}.crl"

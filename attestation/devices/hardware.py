@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from sealserve.attestation import uvm
 from sealserve.attestation.binding import report_data
 from sealserve.attestation.certificate_table import CertificateTable
 from sealserve.attestation.crl import Crl
@@ -73,11 +74,13 @@ class HardwareSource:
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Get what is missing, over a network if need be, and keep it current from now on.
 
-        UnavailableError without a certificate; without a revocation list only `tell` hears of it.
+        UnavailableError without a certificate. Without a revocation list, or with an endorsement
+        of something else, only `tell` hears of it.
         """
         raw, table = self._report(b"")
         endorsed = self._leaves.at_hand(raw, table) or self._leaves.fetch(raw)
         self._offer_list(table, endorsed)
+        self._try_endorsement(endorsed, tell)
         self._keeper = Keeper(self._leaves, self._lists, endorsed, tell)
         self._keeper.start()
 
@@ -131,6 +134,16 @@ class HardwareSource:
             return
         if found is not None:
             self._lists.offer(endorsed, found)
+
+    def _try_endorsement(self, endorsed: Endorsed, tell: Callable[[str], None]) -> None:
+        """Evidence with an endorsement of something else is refused by whoever it is sent to."""
+        if self._endorsement is None:
+            return
+        try:
+            found = uvm.read(self._endorsement)
+            found.require_of(endorsed.signed.report.measurement, simulated=False)
+        except EvidenceError as error:
+            tell(f"clients will refuse the endorsement of this machine: {error.message}")
 
     def _missing(self, raw: bytes) -> UnavailableError:
         if self._keeper is not None:

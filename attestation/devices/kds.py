@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from sealserve.attestation import tcb
+from sealserve.attestation import pem, tcb
 from sealserve.attestation.certs import MAX_CERTIFICATE_BYTES
 from sealserve.attestation.crl import MAX_CRL_BYTES
 from sealserve.attestation.exchange import (
@@ -26,7 +26,7 @@ from sealserve.attestation.exchange import (
 )
 from sealserve.attestation.report import Report, SigningKey
 from sealserve.attestation.tcb import Line
-from sealserve.native.errors import UnavailableError
+from sealserve.native.errors import EvidenceError, UnavailableError
 
 URL: Final = "https://kdsintf.amd.com"
 ATTEMPT_SECONDS: Final = 10.0
@@ -71,8 +71,16 @@ def list_path(line: Line, kind: SigningKey) -> str:
     return f"/{kind}/v1/{line.capitalize()}/crl"
 
 
+def chain_path(line: Line, kind: SigningKey) -> str:
+    """Path of the intermediate and the root above leaves of this kind and line."""
+    return f"/{kind}/v1/{line.capitalize()}/cert_chain"
+
+
 class Kds:
-    """The service at one URL. Every call ends before its deadline."""
+    """The service at one URL. Every call ends before its deadline.
+
+    Patience it asked for holds for later calls too, whatever they are about.
+    """
 
     def __init__(
         self,
@@ -84,10 +92,21 @@ class Kds:
         self.url = url.rstrip("/")
         self._tls = tls
         self._pause = pause
+        self._not_before = 0.0  # by time.monotonic
 
     def vcek(self, report: Report, line: Line, *, seconds: float) -> bytes:
         """The VCEK for this report, DER, not verified yet. UnavailableError if none came."""
         return self._get(vcek_path(report, line), MAX_CERTIFICATE_BYTES, seconds)
+
+    def intermediate(self, line: Line, kind: SigningKey, *, seconds: float) -> bytes:
+        """AMD's present ASK or ASVK, DER, not verified yet. UnavailableError if none came."""
+        text = self._get(chain_path(line, kind), pem.MAX_PEM_BYTES, seconds)
+        try:
+            return pem.read(text, "CERTIFICATE", at_most=2)[0]
+        except EvidenceError as error:
+            raise UnavailableError(
+                f"AMD's service {self.url} answered with a chain that cannot be read"
+            ) from error
 
     def revocation_list(self, line: Line, kind: SigningKey, *, seconds: float) -> bytes:
         """The current list, DER, not verified yet. UnavailableError if none came."""
@@ -96,6 +115,7 @@ class Kds:
     def _get(self, path: str, limit: int, seconds: float) -> bytes:
         """Ask until an answer comes, the service refuses, or the next pause would be too long."""
         ends = time.monotonic() + seconds
+        self._keep_promise(ends)
         pause = FIRST_PAUSE_SECONDS
         exchange = Exchange(self._tls)
         try:
@@ -105,6 +125,7 @@ class Kds:
                 except _LaterError as error:
                     wait = max(pause * random.uniform(0.5, 1.5), error.seconds)  # noqa: S311
                     if time.monotonic() + wait >= ends:
+                        self._not_before = time.monotonic() + error.seconds
                         raise UnavailableError(
                             f"AMD's service {self.url} {error}", retry_after_seconds=wait
                         ) from error
@@ -112,6 +133,17 @@ class Kds:
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         finally:
             exchange.close()
+
+    def _keep_promise(self, ends: float) -> None:
+        """Wait as long as we were told to, if that ends in time."""
+        now = time.monotonic()
+        left = self._not_before - now
+        if now + left >= ends:
+            raise UnavailableError(
+                f"AMD's service {self.url} asked for patience", retry_after_seconds=left
+            )
+        if left > 0:
+            self._pause(left)
 
     def _attempt(self, exchange: Exchange, path: str, limit: int, ends: float) -> bytes:
         seconds = max(0.1, min(ATTEMPT_SECONDS, ends - time.monotonic()))

@@ -19,9 +19,10 @@ from sealserve.attestation import roots as amd
 from sealserve.attestation import tcb
 from sealserve.attestation.certificate_table import CertificateTable
 from sealserve.attestation.certs import Leaf
-from sealserve.attestation.devices.cache import Cache, leaf_name
+from sealserve.attestation.devices.cache import Cache, intermediate_name, leaf_name
 from sealserve.attestation.devices.host_service import HostService
 from sealserve.attestation.devices.kds import Kds
+from sealserve.attestation.devices.processor import CPUINFO, line_of_processor
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.report import Report
 from sealserve.attestation.roots import Roots
@@ -31,8 +32,6 @@ from sealserve.attestation.verify import SignedReport, signed_report
 from sealserve.native.errors import EvidenceError, UnavailableError
 
 FETCH_SECONDS: Final = 60.0  # with all retries
-CPUINFO: Final = "/proc/cpuinfo"
-_MAX_CPUINFO_BYTES: Final = 4096  # the first processor is enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class Leaves:
         context: HostCertificate | None = None,
         host: HostService | None = None,
         service: Kds | None = None,
-        cpuinfo: str = CPUINFO,
+        cpuinfo: Path = CPUINFO,
     ) -> None:
         self._roots = roots
         self._cache = cache
@@ -96,10 +95,16 @@ class Leaves:
                 "no certificate for this chip is to be had: " + "; ".join(troubles),
                 hint="without a network, put the VCEK into the host's certificate table",
             )
-        report = found.signed.report
-        if report.signing_key == "vcek":
-            self._cache.put(leaf_name(report, found.signed.line), found.candidate.leaf)
+        self._keep(found)
         return found
+
+    def _keep(self, found: Endorsed) -> None:
+        """For the next start; AMD's intermediate too, if it is another than we ship."""
+        report, line, candidate = found.signed.report, found.signed.line, found.candidate
+        if report.signing_key == "vcek":
+            self._cache.put(leaf_name(report, line), candidate.leaf)
+            if candidate.intermediate != amd.intermediate(line, "vcek"):
+                self._cache.put(intermediate_name(line, "vcek"), candidate.intermediate)
 
     def _first(
         self, raw: bytes, candidates: Iterator[Candidate], troubles: list[str]
@@ -129,8 +134,11 @@ class Leaves:
         line = self._line(report)
         if line is not None and report.signing_key == "vcek":
             leaf = self._cache.get(leaf_name(report, line))
+            newer = self._cache.get(intermediate_name(line, "vcek"))
             if leaf is not None:
                 yield from _with_shipped("disk", leaf)
+                if newer is not None:
+                    yield Candidate("disk", leaf, newer)
 
     def _far(self, raw: bytes, troubles: list[str]) -> Iterator[Candidate]:
         """Candidates of each service; one that has none joins `troubles`."""
@@ -142,14 +150,16 @@ class Leaves:
                 lambda: _of_host("the host's service", host.certificate(), report),
             )
         if service is not None:
-            yield from _tried(
-                service.url,
-                troubles,
-                lambda: _with_shipped("AMD's service", self._asked(service, report)),
-            )
+            yield from _tried(service.url, troubles, lambda: self._of_amd(service, report))
 
-    def _asked(self, service: Kds, report: Report) -> bytes:
-        return service.vcek(report, self._known_line(report), seconds=FETCH_SECONDS)
+    def _of_amd(self, service: Kds, report: Report) -> Iterator[Candidate]:
+        """Under the intermediate we ship, or one that AMD made since."""
+        line = self._known_line(report)
+        leaf = service.vcek(report, line, seconds=FETCH_SECONDS)
+        yield from _with_shipped("AMD's service", leaf)
+        newer = service.intermediate(line, report.signing_key, seconds=FETCH_SECONDS)
+        if newer != amd.intermediate(line, report.signing_key):
+            yield Candidate("AMD's service", leaf, newer)
 
     def _known_line(self, report: Report) -> Line:
         line = self._line(report)
@@ -161,38 +171,23 @@ class Leaves:
         """By the report; a version 2 report does not say, so by the processor we run on."""
         if report.cpuid is not None:
             return tcb.line_of(report.cpuid[0], report.cpuid[1])
-        return line_of_processor(Path(self._cpuinfo))
+        return line_of_processor(self._cpuinfo)
 
 
 def _tried(
     name: str, troubles: list[str], ask: Callable[[], Iterator[Candidate]]
 ) -> Iterator[Candidate]:
+    """Candidates as they come; why there are no more, or none at all, joins `troubles`."""
+    none = True
     try:
-        found = list(ask())
+        for candidate in ask():
+            none = False
+            yield candidate
     except (UnavailableError, EvidenceError) as error:  # EvidenceError: a TCB no line can have
         troubles.append(error.message)
         return
-    if not found:
+    if none:
         troubles.append(f"{name} has no certificate for this TCB")
-    yield from found
-
-
-def line_of_processor(cpuinfo: Path) -> Line | None:
-    """The line of the processor we run on, None if the file says nothing we know."""
-    try:
-        with cpuinfo.open("rb") as file:
-            text = file.read(_MAX_CPUINFO_BYTES).decode("ascii", "replace")
-    except OSError:
-        return None
-    fields = {
-        name.strip(): value.strip()
-        for name, separator, value in (line.partition(":") for line in text.splitlines())
-        if separator
-    }
-    family, model = fields.get("cpu family", ""), fields.get("model", "")
-    if fields.get("vendor_id") != "AuthenticAMD" or not (family.isdigit() and model.isdigit()):
-        return None
-    return tcb.line_of(int(family), int(model))
 
 
 def _of_table(data: bytes) -> Iterator[Candidate]:

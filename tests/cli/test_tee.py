@@ -767,6 +767,14 @@ def test_info_inside_knows_where_it_is(tee: Tee) -> None:
     assert told["looked"][0]["found"].startswith("announces descriptor")
 
 
+def test_doctor_inside_finds_the_platform(tee: Tee) -> None:
+    ran = tee.allowed(*SEALSERVE, "doctor", "--listen", "127.0.0.1:0", "--json")
+    checks = {check["name"]: check for check in ran.json["checks"]}
+    assert checks["platform"]["found"] == "simulated, as SEALSERVE_TEE_FD says"
+    assert checks["device"]["state"] == "ok"
+    assert ran.status == (8 if ran.json["missing"] else 0)
+
+
 ANNOUNCED = ["", "x", "-1", "0", "999999", "12345678", "٣", " 3"]
 
 

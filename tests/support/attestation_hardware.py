@@ -43,6 +43,7 @@ class Service:
 
     leaf: bytes | str = "is away"
     crl: bytes | str = "is away"
+    ask: bytes | str = "is away"
     url: str = "https://kds.example"
     asked: list[str] = field(default_factory=list)
     retry_after_seconds: float = 0.0
@@ -50,6 +51,10 @@ class Service:
     def vcek(self, report: object, line: str, *, seconds: float) -> bytes:
         """As `Kds`."""
         return self._answer(f"vcek {line}", self.leaf)
+
+    def intermediate(self, line: str, kind: str, *, seconds: float) -> bytes:
+        """As `Kds`."""
+        return self._answer(f"chain {line} {kind}", self.ask)
 
     def revocation_list(self, line: str, kind: str, *, seconds: float) -> bytes:
         """As `Kds`."""
@@ -119,8 +124,8 @@ def own_place(root: SimulatedRoot, host_data: bytes = bytes(32)) -> Place:
     return Place(Machine(make, table(contents)), datetime.now(UTC), roots=believed)
 
 
-def milan_cpuinfo(folder: Path) -> str:
+def milan_cpuinfo(folder: Path) -> Path:
     """What /proc/cpuinfo says on a Milan."""
     path = folder / "cpuinfo"
     path.write_text("vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 1\n")
-    return str(path)
+    return path

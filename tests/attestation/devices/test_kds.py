@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import pytest
 
-from sealserve.attestation import Report, tcb
+from sealserve.attestation import Report, roots, tcb
 from sealserve.attestation.devices.kds import Kds, list_path, vcek_path
 from sealserve.errors import UnavailableError
 from support.attestation_vectors import vector
@@ -110,6 +111,25 @@ def test_the_list_is_brought(told):
     assert case.asked == ["/vcek/v1/Genoa/crl?"]
 
 
+CHAIN = b"".join(
+    (Path(roots.__file__).parent / f"genoa_{name}.pem").read_bytes() for name in ("ask", "ark")
+)
+
+
+def test_the_intermediate_is_the_first_of_its_chain(told):
+    case = told(lambda request: Reply(body=CHAIN))
+    found = case.service.intermediate("genoa", "vcek", seconds=60)
+    assert found == roots.intermediate("genoa", "vcek")
+    assert case.asked == ["/vcek/v1/Genoa/cert_chain?"]
+
+
+@pytest.mark.parametrize("body", [b"", b"chain", CHAIN * 2, LEAF])
+def test_another_chain_cannot_be_read(told, body):
+    case = told(lambda request: Reply(body=body))
+    with pytest.raises(UnavailableError, match="a chain that cannot be read"):
+        case.service.intermediate("genoa", "vcek", seconds=60)
+
+
 def test_too_many_questions_are_asked_again_when_the_service_says(told):
     answers = iter([Reply(429, headers={"Retry-After": "11"}), Reply(503), GOOD])
     case = told(lambda request: next(answers))
@@ -125,6 +145,19 @@ def test_a_pause_beyond_the_deadline_is_told_and_not_waited(told):
         case.vcek()
     assert refusal.value.retry_after_seconds == 600
     assert case.pauses == []
+
+
+def test_patience_once_asked_for_holds_for_every_later_question(told):
+    case = told(lambda request: Reply(429, headers={"Retry-After": "600"}))
+    with pytest.raises(UnavailableError, match="HTTP 429"):
+        case.vcek()
+    with pytest.raises(UnavailableError, match="asked for patience") as refusal:
+        case.service.revocation_list("genoa", "vcek", seconds=60)
+    assert 590 < refusal.value.retry_after_seconds <= 600
+    assert len(case.asked) == 1
+    case.server.answer = lambda request: GOOD
+    assert case.vcek(seconds=700) == LEAF
+    assert 590 < case.pauses[0] <= 600
 
 
 @pytest.mark.parametrize("after", ["soon", "-5", "1e9", "99999999", ""])

@@ -7,12 +7,11 @@ import dataclasses
 import pytest
 
 from sealserve.attestation import Report, roots
-from sealserve.attestation.certificate_table import ASK, VCEK, VLEK
+from sealserve.attestation.certificate_table import ASK, VCEK, VLEK, CertificateTable
 from sealserve.attestation.devices.cache import Cache, leaf_name
-from sealserve.attestation.devices.leaves import line_of_processor
 from sealserve.attestation.thim import HostCertificate
 from sealserve.errors import UnavailableError
-from support.attestation_hardware import GENOA, Place, Service, milan_cpuinfo
+from support.attestation_hardware import GENOA, Place, Service, milan_cpuinfo, own_place
 from support.attestation_table import table
 from support.attestation_vectors import vector, vectors
 
@@ -134,6 +133,27 @@ def test_what_was_fetched_is_on_disk_for_the_next_start(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [leaf_name(Report.parse(REPORT), "genoa")]
 
 
+def test_an_intermediate_newer_than_this_release_is_asked_for_and_kept(simulated_root, tmp_path):
+    """Our ASK stands for the one AMD would make: the one that is shipped did not sign the leaf."""
+    place = own_place(simulated_root)
+    found = CertificateTable.parse(place.machine.table)
+    raw = place.machine.make(bytes(64))
+    place.cache = Cache(tmp_path)
+    place.service = Service(leaf=found.vcek, ask=found.intermediate)
+    assert place.leaves().fetch(raw).candidate.intermediate == found.intermediate
+    assert place.service.asked == ["vcek milan", "chain milan vcek"]
+    kept = place.leaves().at_hand(raw, b"").candidate
+    assert (kept.origin, kept.intermediate) == ("disk", found.intermediate)
+
+
+def test_the_intermediate_we_ship_is_not_tried_twice():
+    wrong = vector("trustee/genoa-v3").read("leaf.der")
+    place = Place.of(GENOA, service=Service(leaf=wrong, ask=roots.intermediate("genoa", "vcek")))
+    with pytest.raises(UnavailableError) as refusal:
+        place.leaves().fetch(REPORT)
+    assert refusal.value.message.count("the report was not signed by the key of this leaf") == 1
+
+
 @pytest.mark.parametrize("content", [b"rubbish", vector("trustee/genoa-v3").read("leaf.der")])
 def test_a_changed_file_on_disk_costs_a_fetch_and_nothing_else(tmp_path, content):
     cache = Cache(tmp_path)
@@ -203,7 +223,7 @@ def test_a_report_of_version_2_is_of_the_line_of_its_processor(tmp_path):
 
 
 def test_without_a_line_nobody_can_be_asked(tmp_path):
-    place = Place.of(MILAN_V2, service=Service(), places={"cpuinfo": str(tmp_path / "none")})
+    place = Place.of(MILAN_V2, service=Service(), places={"cpuinfo": tmp_path / "none"})
     with pytest.raises(UnavailableError, match="which line this is"):
         place.leaves().fetch(MILAN_V2.read("report.bin"))
     assert place.service.asked == []
@@ -221,22 +241,3 @@ class _AsKds(Service):
         from sealserve.attestation.devices.kds import vcek_path
 
         return super().vcek(vcek_path(report, line), line, seconds=seconds)
-
-
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [
-        ("vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: x\n", "genoa"),
-        ("vendor_id\t: AuthenticAMD\ncpu family\t: 25\nmodel\t\t: 160\n", "genoa"),
-        ("vendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t\t: 2\n", "turin"),
-        ("vendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t\t: 80\n", None),
-        ("vendor_id\t: GenuineIntel\ncpu family\t: 25\nmodel\t\t: 1\n", None),
-        ("vendor_id\t: AuthenticAMD\ncpu family\t: x\nmodel\t\t: 1\n", None),
-        ("\udcff", None),
-    ],
-)
-def test_lines_of_processors(tmp_path, text, line):
-    path = tmp_path / "cpuinfo"
-    path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    assert line_of_processor(path) == line
-    assert line_of_processor(tmp_path / "none") is None

@@ -15,6 +15,7 @@ from sealserve.policy import Trust
 from support import client_case, policy_case
 from support.attestation_hardware import Place, own_place
 from support.attestation_table import table
+from support.attestation_uvm import good
 from support.client_server import MODEL
 
 ROWS = {"x": [[1.0, 2.0, 3.0]]}
@@ -42,6 +43,33 @@ def test_a_client_needs_no_network_but_the_server(place: Place) -> None:
         assert client.verdict.platform == "snp"
         assert client.predict(MODEL, ROWS)["rows"].tolist() == [1]
     source.close()
+
+
+def endorsed_by(issuer: str) -> Trust:
+    """What a client expects of Container Instances: an endorsement by this issuer."""
+    endorsed = policy_case.ENDORSED.replace(policy_case.ISSUER, issuer)
+    measured = policy_case.MEASURED.replace(policy_case.MEASUREMENT.hex(), MEASUREMENT.hex())
+    return trust((policy_case.SNP, policy_case.ACI), (measured, endorsed))
+
+
+def test_container_instances_bring_their_endorsement(place: Place) -> None:
+    source = place.source(endorsement=good().form_b(payload=MEASUREMENT))
+    source.platform = "aci"
+    source.prepare(lambda _why: None)
+    with client_case.live(source) as server:
+        with connect(server.target, endorsed_by(good().did)) as client:
+            assert client.predict(MODEL, ROWS)["rows"].tolist() == [1]
+        with pytest.raises(PolicyViolation, match="uvm_issuer"):
+            connect(server.target, endorsed_by(policy_case.ISSUER))
+    source.close()
+
+
+def test_an_endorsement_of_another_launch_is_refused(place: Place) -> None:
+    source = place.source(endorsement=good().form_b(payload=bytes(48)))
+    with client_case.live(source) as server:
+        with pytest.raises(EvidenceError) as refusal:
+            connect(server.target, endorsed_by(good().did))
+        assert refusal.value.code == "uvm_measurement"
 
 
 def test_without_a_list_the_client_says_what_is_missing(place: Place) -> None:
