@@ -575,31 +575,14 @@ def _endorsement(bench: Bench) -> str:
 
 
 def _endorsement_authority(bench: Bench) -> str:
-    """A simulated issuer can say anything of real hardware, and a simulated machine can show any
-    measurement that a real issuer endorsed: neither may speak for the other."""
-    simulated, platform = bench.endorsement.simulated, bench.roots.platform
-    if simulated != (platform == "simulated"):
-        raise EvidenceError(
-            "uvm_authority",
-            "issuer of the endorsement",
-            seen="a simulated one" if simulated else "one that is not simulated",
-            wanted=f"one for the platform, {platform}",
-            hint="simulated and real never mix",
-        )
-    return f"an issuer for the platform {platform}"
+    bench.endorsement.require_platform(simulated=bench.roots.platform == "simulated")
+    return f"an issuer for the platform {bench.roots.platform}"
 
 
 def _endorsed_launch(bench: Bench) -> str:
-    seen, wanted = bench.endorsement.measurement, bench.report.measurement
-    if seen != wanted:
-        raise EvidenceError(
-            "uvm_measurement",
-            "endorsed measurement",
-            seen=seen.hex(),
-            wanted=f"{wanted.hex()}, the report's MEASUREMENT",
-            hint="an endorsement from before an update of the utility VM?",
-        )
-    return f"{wanted.hex()[:16]}… is the report's MEASUREMENT"
+    measurement = bench.report.measurement
+    bench.endorsement.require_launch(measurement)
+    return f"{measurement.hex()[:16]}… is the report's MEASUREMENT"
 
 
 def _binding(bench: Bench) -> str:

@@ -108,6 +108,32 @@ class UvmEndorsement:
     signed_at: datetime
     simulated: bool
 
+    def require_platform(self, *, simulated: bool) -> None:
+        """Simulated and real never speak for each other. Raises EvidenceError (uvm_authority).
+
+        A simulated issuer can say anything of real hardware, and a simulated machine can show any
+        measurement that a real issuer endorsed.
+        """
+        if self.simulated != simulated:
+            raise EvidenceError(
+                "uvm_authority",
+                "issuer of the endorsement",
+                seen="a simulated one" if self.simulated else "one that is not simulated",
+                wanted="a simulated one" if simulated else "one for real hardware",
+                hint="simulated and real never mix",
+            )
+
+    def require_launch(self, measurement: bytes) -> None:
+        """It is of exactly this launch. Raises EvidenceError (uvm_measurement)."""
+        if self.measurement != measurement:
+            raise EvidenceError(
+                "uvm_measurement",
+                "endorsed measurement",
+                seen=self.measurement.hex(),
+                wanted=f"{measurement.hex()}, the report's MEASUREMENT",
+                hint="an endorsement from before an update of the utility VM?",
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Statement:

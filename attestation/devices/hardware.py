@@ -141,7 +141,8 @@ class HardwareSource:
             return
         try:
             found = uvm.read(self._endorsement)
-            found.require_of(endorsed.signed.report.measurement, simulated=False)
+            found.require_platform(simulated=False)
+            found.require_launch(endorsed.signed.report.measurement)
         except EvidenceError as error:
             tell(f"clients will refuse the endorsement of this machine: {error.message}")
 
