@@ -20,6 +20,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PEER := .venv-tritonclient
+TINFOIL := .venv-tinfoil
 SOURCES := setup.py $(wildcard native/*.pyx native/*.pxd native/src/*.c native/src/*.h)
 NATIVE_TESTS := $(wildcard native/*.py tests/native/*.py tests/native/*.c tests/support/native_*.py)
 STAMPS := build/stamps
@@ -29,7 +30,7 @@ SANITIZED := SEALSERVE_SANITIZE=address,undefined $(PY)
 demo: setup
 	@$(PY) examples/breast_cancer/demo.py
 
-test: setup $(STAMPS)/debian-test $(STAMPS)/peer
+test: setup $(STAMPS)/debian-test $(STAMPS)/peer $(STAMPS)/tinfoil
 	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
 
 check: lint types sanitize
@@ -50,7 +51,7 @@ bench: setup
 	@for script in benchmarks/*.py; do $(PY) $$script; done
 
 clean:
-	rm -rf $(VENV) $(PEER) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEER) $(TINFOIL) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find native -name '*.so' -delete
 
@@ -83,6 +84,12 @@ $(STAMPS)/sanitized: $(SANITIZE)/built $(STAMPS)/debian-test $(NATIVE_TESTS)
 $(STAMPS)/peer: | $(VENV)/bin/python
 	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
 	$(PEER)/bin/python -m pip install -q --disable-pip-version-check 'tritonclient[grpc]>=2.50'
+	touch $@
+
+# A verifier of another project, with some forty packages of its own.
+$(STAMPS)/tinfoil: | $(VENV)/bin/python
+	test -x $(TINFOIL)/bin/python || $(PYTHON) -m venv $(TINFOIL)
+	$(TINFOIL)/bin/python -m pip install -q --disable-pip-version-check 'tinfoil>=0.15'
 	touch $@
 
 # What Debian has to bring, as COMMAND:PACKAGE.
