@@ -1,7 +1,7 @@
 # make demo    the main job on real input, no cloud, no special hardware
 # make test    every test that takes seconds
-# make check   formatting, types, warnings as errors, the native core under sanitizers
-# make long    soak, big models, slow peers
+# make check   formatting, types, warnings as errors, the native core under sanitizers, short hunts
+# make long    soak, big models, slow peers, long hunts
 # make bench   ours beside the best peer and the machine's limit
 # make clean   everything these made
 #
@@ -10,7 +10,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check lint types sanitize long bench clean setup
+.PHONY: demo test check lint types sanitize fuzz fuzz-long long bench clean setup
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export ORT_DISABLE_TELEMETRY := 1
@@ -33,7 +33,7 @@ demo: setup
 test: setup $(STAMPS)/debian-test $(STAMPS)/peer $(STAMPS)/tinfoil
 	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
 
-check: lint types sanitize
+check: lint types sanitize fuzz
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -44,7 +44,14 @@ types: setup
 
 sanitize: $(STAMPS)/sanitized
 
-long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer
+# Every parser under inputs that coverage guides, two at a time; what was learned is resumed.
+fuzz: setup $(STAMPS)/fuzz
+	$(PY) tests/fuzz/run.py --seconds 10 --brief 2
+
+fuzz-long: setup $(STAMPS)/fuzz
+	$(PY) tests/fuzz/run.py --seconds 1800
+
+long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer fuzz-long
 	$(PY) -m pytest -m long
 
 bench: setup
@@ -90,6 +97,10 @@ $(STAMPS)/peer: | $(VENV)/bin/python
 $(STAMPS)/tinfoil: | $(VENV)/bin/python
 	test -x $(TINFOIL)/bin/python || $(PYTHON) -m venv $(TINFOIL)
 	$(TINFOIL)/bin/python -m pip install -q --disable-pip-version-check 'tinfoil>=0.15'
+	touch $@
+
+$(STAMPS)/fuzz: $(STAMPS)/deps
+	$(PY) -m pip install -q --disable-pip-version-check -e '.[fuzz]' --no-build-isolation
 	touch $@
 
 # What Debian has to bring, as COMMAND:PACKAGE.
