@@ -35,11 +35,13 @@ def run(
     environment: Mapping[str, str],
     working_dir: str,
     say: Callable[[str], None],
+    announced: Mapping[str, str] | None = None,
 ) -> int:
     """Run the command in a simulated machine and return its exit status.
 
     The status is that of a shell: 128 and the signal if one ended the command. Signals are passed
-    on. Must be called in the main thread. Raises what `may_start` raises, before anything started,
+    on. announced: variables the platform itself sets, as a real one tells where its files are.
+    Must be called in the main thread. Raises what `may_start` raises, before anything started,
     and ConfigError if the command cannot be started.
     """
     outside = {n: v for n, v in environment.items() if n != frames.SOCKET_VARIABLE}
@@ -52,8 +54,10 @@ def run(
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.enter_context(ours)
         with theirs:
-            announced = {**allowed, frames.SOCKET_VARIABLE: str(theirs.fileno())}
-            workload = process.start(command, announced, working_dir, theirs.fileno())
+            ours_to_set = {**(announced or {}), frames.SOCKET_VARIABLE: str(theirs.fileno())}
+            workload = process.start(
+                command, {**allowed, **ours_to_set}, working_dir, theirs.fileno()
+            )
         try:
             forwarder.attach(workload)
             _serve(ours, machine, workload.pid)
@@ -117,5 +121,5 @@ def _reply(descriptor: int, message: bytes, machine: Machine) -> None:
     except (ValueError, OSError):  # not a request; not a socket
         return
     with back, contextlib.suppress(OSError):
-        answer = frames.answer(machine.answer(data, claims=b""))
+        answer = frames.answer(machine.report(data), machine.table(), machine.endorsement)
         back.send(answer, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

@@ -47,8 +47,10 @@ from sealserve.attestation import (
     read_certificate,
     verify,
 )
+from sealserve.attestation.certificate_table import CRL, VLEK, CertificateTable
 from sealserve.attestation.certs import Certificate, Leaf
 from sealserve.attestation.crl import Crl
+from sealserve.attestation.thim import HostCertificate
 from sealserve.attestation.token import TokenKeys, verify_token
 from sealserve.keys import jws, keyfile
 from sealserve.keys.answer import ReleasedKey
@@ -73,6 +75,7 @@ from sealserve.policy.execution import text as policy_text
 from sealserve.policy.execution.process import ExecutionPolicy, generate_process
 from sealserve.policy.release import ReleasePolicy
 from sealserve.policy.trust import Trust
+from support.attestation_table import table
 from support.attestation_vectors import Vector, vector, vectors
 from support.fuzz_mutations import Target
 from support.keys_tls import Ca, Issued
@@ -288,6 +291,18 @@ def authority() -> Target:
 def crl() -> Target:
     paths = (VECTORS / "evidence/crl").rglob("*.crl")
     return Target(Crl.parse, [path.read_bytes() for path in sorted(paths)], (EvidenceError,))
+
+
+def host_certificate() -> Target:
+    seeds = [row.read("host_amd_cert.json") for row in snp("host_amd_cert.json")]
+    tokens = (b'"tcbm":"F",', b"\\n-----END CERTIFICATE-----", b"\\r\\n", b"\\u0000")
+    return Target(HostCertificate.parse, seeds, (EvidenceError,), tokens)
+
+
+def certificate_table() -> Target:
+    real = [row.read("auxblob.bin") for row in snp("auxblob.bin")]
+    seeds = [*real, table({VLEK: b"leaf", CRL: b"list"})]
+    return Target(CertificateTable.parse, seeds, (EvidenceError,), (VLEK.bytes, CRL.bytes))
 
 
 def elements() -> Target:
@@ -652,7 +667,19 @@ TARGETS: dict[str, Callable[[], Target]] = {
     target.__name__: target
     for target in (
         *(header, header_text, slots, slots_text, directory, inner_archive, sealed_file, model),
-        *(report, leaf, authority, crl, elements, envelope, evidence, server_certificate, claims),
+        *(
+            report,
+            leaf,
+            authority,
+            crl,
+            host_certificate,
+            certificate_table,
+            elements,
+            envelope,
+            evidence,
+            server_certificate,
+            claims,
+        ),
         *(token, token_head, token_claims, token_keys, answer, answer_header, answer_certificate),
         released_key,
         *(key_reference, key_file, connection, body, attestation_request, attestation_report),

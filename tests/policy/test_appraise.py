@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sealserve.attestation.endorsement import UvmEndorsement
 from sealserve.attestation.report import GuestPolicy, PlatformInfo
 from sealserve.attestation.tcb import Line
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.native.errors import Finding, PolicyViolation
 from sealserve.policy import guest_checks, machine_checks
 from sealserve.policy.appraise import appraise
@@ -38,7 +38,7 @@ def findings(tested: Trust, at: datetime = NOW, **fields: Any) -> list[Finding]:
 
 
 def endorsement(**fields: Any) -> UvmEndorsement:
-    good = UvmEndorsement(case.ISSUER, case.FEED, 104, MEASUREMENT)
+    good = UvmEndorsement(case.ISSUER, case.FEED, 104, MEASUREMENT, NOW, simulated=False)
     return dataclasses.replace(good, **fields)
 
 

@@ -6,9 +6,9 @@ import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sealserve.attestation.endorsement import UvmEndorsement
 from sealserve.attestation.report import Report
 from sealserve.attestation.tcb import Line
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.attestation.verify import Claims
 from sealserve.policy.trust import Trust
 
@@ -107,7 +107,7 @@ def claims(line: Line = "milan", **fields: object) -> Claims:
         signing_key="vcek",
         csp_id=None,
         crl_this_update=NOW - timedelta(days=10),
-        endorsement=UvmEndorsement(ISSUER, FEED, 104, MEASUREMENT),
+        endorsement=UvmEndorsement(ISSUER, FEED, 104, MEASUREMENT, NOW, simulated=False),
         runtime=b"{}",
     )
     others = fields.keys() & Claims.__dataclass_fields__.keys()
