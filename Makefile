@@ -2,6 +2,7 @@
 # make test    every test that takes seconds
 # make check   formatting, types, warnings as errors, the native core under sanitizers, short hunts
 # make long    soak, big models, slow peers, long hunts
+# make interop verifiers of other projects, built here, on the evidence of our tests (minutes)
 # make bench   ours beside the best peer and the machine's limit
 # make clean   everything these made
 #
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check lint types sanitize fuzz fuzz-long long bench clean setup
+.PHONY: demo test check lint types sanitize fuzz fuzz-long long interop bench clean setup
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export ORT_DISABLE_TELEMETRY := 1
@@ -53,6 +54,10 @@ fuzz-long: setup $(STAMPS)/fuzz
 
 long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer fuzz-long
 	$(PY) -m pytest -m long
+
+# Needs go and cargo; says which it could not build and why.
+interop: setup
+	$(PY) tests/interop/run.py build/interop
 
 bench: setup
 	@for script in benchmarks/*.py; do $(PY) $$script; done
