@@ -22,6 +22,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PEER := .venv-tritonclient
 TINFOIL := .venv-tinfoil
+BENCHMARKS := aead verity load seal
 SOURCES := setup.py $(wildcard native/*.pyx native/*.pxd native/src/*.c native/src/*.h)
 NATIVE_TESTS := $(wildcard native/*.py tests/native/*.py tests/native/*.c tests/support/native_*.py)
 STAMPS := build/stamps
@@ -31,7 +32,7 @@ SANITIZED := SEALSERVE_SANITIZE=address,undefined $(PY)
 demo: setup
 	@$(PY) examples/breast_cancer/demo.py
 
-test: setup $(STAMPS)/debian-test $(STAMPS)/peer $(STAMPS)/tinfoil
+test: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench $(STAMPS)/peer $(STAMPS)/tinfoil
 	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
 
 check: lint types sanitize fuzz
@@ -46,10 +47,10 @@ types: setup
 sanitize: $(STAMPS)/sanitized
 
 # Every parser under inputs that coverage guides, two at a time; what was learned is resumed.
-fuzz: setup $(STAMPS)/fuzz
+fuzz: setup $(STAMPS)/deps-fuzz
 	$(PY) tests/fuzz/run.py --seconds 10 --brief 2
 
-fuzz-long: setup $(STAMPS)/fuzz
+fuzz-long: setup $(STAMPS)/deps-fuzz
 	$(PY) tests/fuzz/run.py --seconds 1800
 
 long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer fuzz-long
@@ -59,8 +60,10 @@ long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer fuzz-long
 interop: setup
 	$(PY) tests/interop/run.py build/interop
 
-bench: setup
-	@for script in benchmarks/*.py; do $(PY) $$script; done
+bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
+	@mkdir -p build/bench
+	@for name in $(BENCHMARKS); do $(PY) benchmarks/$$name.py --json > build/bench/$$name.json; done
+	$(PY) benchmarks/support/draw.py build/bench docs/bench
 
 clean:
 	rm -rf $(VENV) $(PEER) $(TINFOIL) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -77,6 +80,14 @@ $(VENV)/bin/python: | $(STAMPS)/debian-build
 $(STAMPS)/deps: pyproject.toml | $(VENV)/bin/python
 	$(PY) -m pip install -q --disable-pip-version-check 'setuptools>=77' 'cython>=3.1'
 	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[owner,server,azure,trustd,dev]'
+	touch $@
+
+# The packages of one more extra, without building the native core again.
+EXTRA := import sys, tomllib; table = tomllib.load(open('pyproject.toml', 'rb')); \
+  print(*table['project']['optional-dependencies'][sys.argv[1]])
+
+$(STAMPS)/deps-%: $(STAMPS)/deps
+	$(PY) -m pip install -q --disable-pip-version-check $$($(PY) -c "$(EXTRA)" $*)
 	touch $@
 
 $(STAMPS)/built: $(STAMPS)/deps $(SOURCES)
@@ -104,19 +115,18 @@ $(STAMPS)/tinfoil: | $(VENV)/bin/python
 	$(TINFOIL)/bin/python -m pip install -q --disable-pip-version-check 'tinfoil>=0.15'
 	touch $@
 
-$(STAMPS)/fuzz: $(STAMPS)/deps
-	$(PY) -m pip install -q --disable-pip-version-check -e '.[fuzz]' --no-build-isolation
-	touch $@
-
-# What Debian has to bring, as COMMAND:PACKAGE.
+# What Debian has to bring, as COMMAND:PACKAGE. A library is no command, and this one exists for one
+# architecture: its file stands for it.
+IPSEC := $(if $(filter x86_64,$(shell uname -m)),/usr/lib/x86_64-linux-gnu/libIPSec_MB.so.1:libipsec-mb1)
 NEEDS_build := gcc:gcc git:git
 NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps
+NEEDS_bench := fsverity:fsverity $(IPSEC)
 NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap
 
 $(STAMPS)/debian-%:
 	@mkdir -p $(STAMPS)
 	@missing=""; for need in $(NEEDS_$*); do \
-	  command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; done; \
+	  command -v "$${need%%:*}" >/dev/null || test -f "$${need%%:*}" || missing="$$missing $${need##*:}"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ]; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \
