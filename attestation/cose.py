@@ -17,12 +17,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 
+from sealserve.attestation.x509_path import RSA_BITS, PublicKey
 from sealserve.native.errors import EvidenceError
 
 MAX_MESSAGE_BYTES: Final = 32 * 1024  # the longest real one we hold has 18987 in its header alone
 MAX_SIGNATURE_BYTES: Final = 1024  # RSA with 8192 bits
 MAX_DEPTH: Final = 8  # real headers nest three levels
-RSA_BITS: Final = range(2048, 8192 + 1)  # below: RFC 8230, section 2; above: only costs time
 
 # Labels of RFC 9052, section 3.1.
 ALGORITHM: Final = 1
@@ -40,18 +40,18 @@ class Algorithm:
 
     number: int
     name: str
-    digest: hashes.HashAlgorithm
+    digest: Callable[[], hashes.HashAlgorithm]
     curve: type[ec.EllipticCurve] | None = None
 
 
 # RFC 8230, section 2 (PSS, salt as long as the digest); RFC 9053, section 2.1, with the curve that
 # the same section recommends for the digest, so that a key never chooses the strength.
-PS256: Final = Algorithm(-37, "PS256", hashes.SHA256())
-PS384: Final = Algorithm(-38, "PS384", hashes.SHA384())
-PS512: Final = Algorithm(-39, "PS512", hashes.SHA512())
-ES256: Final = Algorithm(-7, "ES256", hashes.SHA256(), ec.SECP256R1)
-ES384: Final = Algorithm(-35, "ES384", hashes.SHA384(), ec.SECP384R1)
-ES512: Final = Algorithm(-36, "ES512", hashes.SHA512(), ec.SECP521R1)
+PS256: Final = Algorithm(-37, "PS256", hashes.SHA256)
+PS384: Final = Algorithm(-38, "PS384", hashes.SHA384)
+PS512: Final = Algorithm(-39, "PS512", hashes.SHA512)
+ES256: Final = Algorithm(-7, "ES256", hashes.SHA256, ec.SECP256R1)
+ES384: Final = Algorithm(-35, "ES384", hashes.SHA384, ec.SECP384R1)
+ES512: Final = Algorithm(-36, "ES512", hashes.SHA512, ec.SECP521R1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Sign1:
             wanted=" or ".join(f"{known.number} ({known.name})" for known in allowed),
         )
 
-    def verify(self, key: object, allowed: Collection[Algorithm]) -> None:
+    def verify(self, key: PublicKey, allowed: Collection[Algorithm]) -> None:
         """The message must be signed by this public key, with one of these algorithms.
 
         Raises EvidenceError (cose_algorithm, cose_signature).
@@ -207,16 +207,17 @@ def _header(value: object) -> Mapping[Label, object]:
     return value
 
 
-def _verifier(algorithm: Algorithm, key: object) -> Callable[[bytes, bytes], None]:
+def _verifier(algorithm: Algorithm, key: PublicKey) -> Callable[[bytes, bytes], None]:
     """A function of signature and signed bytes that raises InvalidSignature."""
+    digest = algorithm.digest()
     if algorithm.curve is not None and isinstance(key, ec.EllipticCurvePublicKey):
         if isinstance(key.curve, algorithm.curve):
             return lambda signature, signed: key.verify(
-                _dss(signature, key.key_size), signed, ec.ECDSA(algorithm.digest)
+                _dss(signature, key.key_size), signed, ec.ECDSA(digest)
             )
-    elif isinstance(key, rsa.RSAPublicKey) and algorithm.curve is None and key.key_size in RSA_BITS:
-        scheme = padding.PSS(padding.MGF1(algorithm.digest), algorithm.digest.digest_size)
-        return lambda signature, signed: key.verify(signature, signed, scheme, algorithm.digest)
+    elif algorithm.curve is None and isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS:
+        scheme = padding.PSS(padding.MGF1(digest), digest.digest_size)
+        return lambda signature, signed: key.verify(signature, signed, scheme, digest)
     raise EvidenceError(
         "cose_algorithm",
         "key of a COSE message",

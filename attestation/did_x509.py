@@ -243,10 +243,15 @@ def _resolved(did: str, leaf: PathCertificate) -> Resolved:
 
 
 def _syntax(what: str, seen: str, wanted: str) -> EvidenceError:
-    return EvidenceError("did_syntax", f"{what} of a did:x509", seen=seen[:80], wanted=wanted)
+    return EvidenceError(
+        "did_syntax", f"{what} of a did:x509", seen=ascii(seen)[:80], wanted=wanted
+    )
 
 
 def _mismatch(what: str, seen: str, wanted: str) -> EvidenceError:
     return EvidenceError(
-        "did_mismatch", f"{what} of the chain behind a did:x509", seen=seen[:80], wanted=wanted[:80]
+        "did_mismatch",
+        f"{what} of the chain behind a did:x509",
+        seen=ascii(seen)[:80],
+        wanted=ascii(wanted)[:160],
     )

@@ -119,12 +119,12 @@ def _dn_covers(subtree: Value, name: Value) -> bool:
 
 def _parts(name: Value) -> list[frozenset[tuple[str, str]]]:
     """Case and runs of spaces make no difference (RFC 5280, section 7.1)."""
-    assert isinstance(name, x509.Name)
+    rdns = name.rdns if isinstance(name, x509.Name) else []
     return [
         frozenset(
             (part.oid.dotted_string, " ".join(str(part.value).casefold().split())) for part in rdn
         )
-        for rdn in name.rdns
+        for rdn in rdns
     ]
 
 
@@ -138,4 +138,6 @@ _COVERS: Final[Mapping[Kind, Callable[[Value, Value], bool]]] = {
 
 def _outside(name: Value, wanted: str) -> EvidenceError:
     shown = name.rfc4514_string() if isinstance(name, x509.Name) else name
-    return EvidenceError("x509_path", "name constraints of a CA", seen=shown[:80], wanted=wanted)
+    return EvidenceError(
+        "x509_path", "name constraints of a CA", seen=ascii(shown)[:80], wanted=wanted
+    )

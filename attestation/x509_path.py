@@ -22,7 +22,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.utils import CryptographyDeprecationWarning
 
 from sealserve.attestation import der, x509_names
 from sealserve.attestation.certs import MAX_CERTIFICATE_BYTES
@@ -30,7 +29,7 @@ from sealserve.attestation.x509_names import AlternativeName
 from sealserve.native.errors import EvidenceError
 
 MAX_PATH: Final = 8  # real ones have three certificates
-RSA_BITS: Final = range(2048, 8192 + 1)  # below is too weak, above only costs time
+RSA_BITS: Final = range(2048, 8192 + 1)  # below: too weak (RFC 8230, section 2); above: slow
 
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _DIGESTS: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -48,8 +47,8 @@ _MAY_BE_CRITICAL: Final = frozenset(
         "2.5.29.54",  # inhibitAnyPolicy
     }
 )
-# Whatever the library may raise for bytes that are no certificate it reads. The last one is a
-# warning, which a process may have made an error.
+# Whatever the library may raise for bytes that are no certificate it reads. It warns of names
+# longer than RFC 5280 has them and the like; a process that makes warnings errors refuses those.
 _UNREADABLE: Final = (
     ValueError,
     TypeError,
@@ -57,7 +56,7 @@ _UNREADABLE: Final = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
-    CryptographyDeprecationWarning,
+    UserWarning,
 )
 
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -204,7 +203,7 @@ def _require_signed(below: bytes, issuer: bytes) -> None:
     except _UNREADABLE as error:
         raise _path(
             f"issuer of {_name(child)}",
-            child.certificate.issuer.rfc4514_string()[:80],
+            ascii(child.certificate.issuer.rfc4514_string())[:80],
             f"{_name(parent)} and a key that fits",
         ) from error
     if digest is not None and not isinstance(digest, _DIGESTS):
@@ -239,7 +238,7 @@ def _require_names(issuer: PathCertificate, below: Sequence[PathCertificate]) ->
 
 
 def _name(certificate: PathCertificate) -> str:
-    return certificate.subject.rfc4514_string()[:80] or "the leaf"
+    return ascii(certificate.subject.rfc4514_string())[1:-1][:80] or "a certificate without name"
 
 
 def _path(what: str, seen: str, wanted: str) -> EvidenceError:
