@@ -47,13 +47,13 @@ ASVK_SHA256: Final[Mapping[Line, str]] = {
 class Roots:
     """The root certificates one verifier accepts, and what all subjects under them must say.
 
-    digests: SHA-256 of each accepted ARK. shipped: those we carry ourselves, by subject (DER).
+    digests: SHA-256 of each accepted ARK. shipped: whether we carry them ourselves.
     """
 
     platform: Platform
     organization: str
     digests: frozenset[bytes]
-    shipped: Mapping[bytes, Certificate]
+    shipped: bool
 
     @classmethod
     def amd(cls) -> Roots:
@@ -70,7 +70,7 @@ class Roots:
             raise ValueError(f"the digest has {len(sha256)} bytes; wanted 32")
         if sha256.hex() in ARK_SHA256.values():
             raise ValueError("this digest is a root of AMD's, not a simulated one")
-        return cls("simulated", SIMULATED_ORGANIZATION, frozenset({sha256}), {})
+        return cls("simulated", SIMULATED_ORGANIZATION, frozenset({sha256}), shipped=False)
 
     def anchor(self, issuer: Name, carried: bytes | None) -> Certificate:
         """The accepted root with this name, self-signature checked.
@@ -80,8 +80,8 @@ class Roots:
         """
         if carried is not None:
             return self._by_digest(issuer, carried)
-        root = self.shipped.get(issuer.der)
-        if root is None:
+        root = self._shipped_root(issuer)
+        if root is None or root.subject.der != issuer.der:
             raise EvidenceError(
                 "untrusted_root",
                 "root of the chain",
@@ -90,6 +90,10 @@ class Roots:
                 hint=self._hint(),
             )
         return root
+
+    def _shipped_root(self, issuer: Name) -> Certificate | None:
+        names = {f"ARK-{line.capitalize()}": line for line in LINES} if self.shipped else {}
+        return ark(names[issuer.common_name]) if issuer.common_name in names else None
 
     def _by_digest(self, issuer: Name, carried: bytes) -> Certificate:
         digest = hashlib.sha256(carried).digest()
@@ -127,10 +131,15 @@ def intermediate(line: Line, kind: SigningKey) -> bytes:
 
 
 @functools.cache
+def ark(line: Line) -> Certificate:
+    """AMD's root of this line, its own signature checked; read when first asked for."""
+    return _self_signed(_shipped(f"{line}_ark.pem", ARK_SHA256[line]))
+
+
+@functools.cache
 def _amd() -> Roots:
-    roots = [_self_signed(_shipped(f"{line}_ark.pem", ARK_SHA256[line])) for line in LINES]
     digests = frozenset(bytes.fromhex(digest) for digest in ARK_SHA256.values())
-    return Roots("snp", AMD_ORGANIZATION, digests, {root.subject.der: root for root in roots})
+    return Roots("snp", AMD_ORGANIZATION, digests, shipped=True)
 
 
 @functools.cache
