@@ -7,7 +7,7 @@ import json
 import platform
 import ssl
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,11 +27,13 @@ SHA256_LIMIT = 1.20
 
 # Rates are GB/s, 10^9 bytes: of the median round, the slowest and the fastest, and the best burst.
 _HEADING = f"  {'GB/s':<42}{'over':>9}{'median':>8}{'low':>8}{'high':>8}{'best':>8}{'ours/it':>8}"
+# Where one run is one event and no bytes: microseconds, of the median round and so on as above.
+_EVENTS = f"  {'us':<51}{'median':>8}{'low':>8}{'high':>8}{'best':>8}{'ours/it':>8}"
 
 
 @dataclass(frozen=True)
 class Options:
-    """size: bytes of input. turn_seconds: for the bursts of one turn."""
+    """size: bytes of input, 0 where a run is no matter of bytes. turn_seconds: for its bursts."""
 
     size: int
     repeats: int
@@ -43,10 +45,12 @@ class Options:
         return 0.0005 if self.quick else 0.01
 
 
-def options(question: str, *, size: int, quick_size: int, repeats: int) -> Options:
+def options(question: str, *, repeats: int, size: int = 0, quick_size: int = 0) -> Options:
     """Read the command line. quick: seconds in all, to see that everything runs."""
     parser = argparse.ArgumentParser(description=question)
-    parser.add_argument("--size", type=int, help=f"bytes of input (default: {size})")
+    parser.set_defaults(size=0)
+    if size:
+        parser.add_argument("--size", type=int, help=f"bytes of input (default: {size})")
     parser.add_argument("--repeats", type=int, help=f"rounds (default: {repeats})")
     parser.add_argument("--quick", action="store_true", help="a few seconds: small, two rounds")
     parser.add_argument(
@@ -81,7 +85,7 @@ class Report:
         speeds = take_turns(ways, options.repeats, turn_seconds=options.turn_seconds, clock=clock)
         first = speeds[ours[0].name]
         self.say(f"\n{question}")
-        self.say(_HEADING)
+        self.say(_HEADING if options.size else _EVENTS)
         for speed in speeds.values():
             self.say(_line(speed, first))
         for missing in others:
@@ -105,8 +109,8 @@ class Report:
         against = f"{peer.way.name}, {_size(peer.way.size)}"
         self._judge(what, ratio(ours, peer), at_least=at_least, against=against)
 
-    def at_most(self, what: str, ours: Speed, floor: Speed, goal: float) -> None:
-        """How many times as long as its floor takes."""
+    def at_most(self, what: str, ours: Speed, floor: Speed, goal: float | None = None) -> None:
+        """How many times as long as its floor takes. Without a goal that is told and not judged."""
         times = ratio(floor, ours)
         self._judge(what, times, at_most=goal, against=floor.way.name)
 
@@ -229,16 +233,39 @@ def machine() -> dict[str, Any]:
     }
 
 
+def event(name: str, run: Callable[[], object]) -> Way:
+    """A way whose run counts once, however many bytes it touches."""
+    return Way(name, 1, run)
+
+
 def _line(speed: Speed, first: Speed) -> str:
     low, high = speed.spread
     times = ratio(first, speed).value
+    if speed.way.size == 1:
+        least, median, most, best = map(_microseconds, (high, speed.rate, low, speed.best))
+        return f"  {speed.way.name:<51}{median:8.0f}{least:8.0f}{most:8.0f}{best:8.0f}{times:8.2f}"
     return (
         f"  {speed.way.name:<42}{_size(speed.way.size):>9}{speed.rate:8.2f}{low:8.2f}{high:8.2f}"
         f"{speed.best:8.2f}{times:8.2f}"
     )
 
 
+def _microseconds(rate: float) -> float:
+    """Of an event, by how many there are in a nanosecond."""
+    return 1e-3 / rate
+
+
 def _record(question: str, speed: Speed) -> dict[str, Any]:
+    if speed.way.size == 1:
+        return {
+            "question": question,
+            "name": speed.way.name,
+            "threads": speed.way.threads,
+            "us": _microseconds(speed.rate),
+            "best_us": _microseconds(speed.best),
+            "spread_us": sorted(map(_microseconds, speed.spread)),
+            "clock_ghz": speed.clock,
+        }
     return {
         "question": question,
         "name": speed.way.name,
