@@ -53,7 +53,7 @@ fuzz: setup $(STAMPS)/deps-fuzz
 fuzz-long: setup $(STAMPS)/deps-fuzz
 	$(PY) tests/fuzz/run.py --seconds 1800
 
-long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer fuzz-long
+long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)/aarch64 fuzz-long
 	$(PY) -m pytest -m long
 
 # Needs go and cargo; says which it could not build and why.
@@ -115,13 +115,25 @@ $(STAMPS)/tinfoil: | $(VENV)/bin/python
 	$(TINFOIL)/bin/python -m pip install -q --disable-pip-version-check 'tinfoil>=0.15'
 	touch $@
 
+# OpenSSL for another architecture, unpacked beside what is built here; nothing is installed.
+AARCH64 := build/aarch64
+APT_AARCH64 := apt-get -qq -o APT::Architectures::=arm64 -o APT::Sandbox::User=root \
+  -o Dir::State::Lists=$(CURDIR)/$(AARCH64)/lists -o Dir::Cache=$(CURDIR)/$(AARCH64)/cache
+$(STAMPS)/aarch64: | $(STAMPS)/debian-long
+	rm -rf $(AARCH64)
+	mkdir -p $(AARCH64)/lists/partial $(AARCH64)/cache/archives/partial
+	$(APT_AARCH64) update
+	cd $(AARCH64) && $(APT_AARCH64) download libssl3:arm64 && dpkg -x libssl3_*_arm64.deb .
+	touch $@
+
 # What Debian has to bring, as COMMAND:PACKAGE. A library is no command, and this one exists for one
 # architecture: its file stands for it.
 IPSEC := $(if $(filter x86_64,$(shell uname -m)),/usr/lib/x86_64-linux-gnu/libIPSec_MB.so.1:libipsec-mb1)
 NEEDS_build := gcc:gcc git:git
 NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps
 NEEDS_bench := fsverity:fsverity $(IPSEC)
-NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap
+NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap qemu-aarch64:qemu-user \
+  aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.so.6:libc6-dev-arm64-cross
 
 $(STAMPS)/debian-%:
 	@mkdir -p $(STAMPS)

@@ -190,7 +190,7 @@ def test_every_kind_of_buffer(backend: Any, opened: Callable[[Sealed], int], kin
 
 @pytest.fixture
 def slow() -> Iterator[list[Destination]]:
-    """So many writes of the first byte that they last for several ticks of 50 ms."""
+    """So many writes of the first byte that they last for several ticks."""
     with memory_file() as fd:
         yield [Destination(0, 1, fd=fd)] * 300_000
 
