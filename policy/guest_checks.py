@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sealserve.attestation.report import HOST_VMPL
+from sealserve.attestation.uvm import UvmEndorsement
+from sealserve.native.errors import Finding
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.known import permissive_name
 from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, remark, short
@@ -78,7 +82,7 @@ def _measured(case: Case, launch: MeasuredLaunch) -> Outcome:
     seen = case.claims.report.measurement
     note = next((known.note for known in launch.measurements if known.digest == seen), "")
     return judge(
-        f"measurement {short(seen)} is listed{_noted(note)}",
+        f"measurement {short(seen)} is listed{_noted(note)}{_unasked(case.claims.endorsement)}",
         any(known.digest == seen for known in launch.measurements),
         "measurement",
         seen.hex(),
@@ -87,26 +91,53 @@ def _measured(case: Case, launch: MeasuredLaunch) -> Outcome:
     )
 
 
+def _unasked(endorsement: UvmEndorsement | None) -> str:
+    """A listed measurement needs nobody's word, and nobody's word replaces it."""
+    if endorsement is None:
+        return ""
+    return f"; that {_endorsed_by(endorsement)} endorses it was not asked for"
+
+
 def _endorsed(case: Case, launch: UvmLaunch) -> Outcome:
     endorsement = case.claims.endorsement
-    wanted = f"version {launch.minimum_svn} or later of {launch.feed} by {launch.issuer}"
     if endorsement is None:
-        return refuse("uvm_missing", "no endorsement of the launch", wanted)
+        return refuse(
+            "uvm_missing",
+            "no endorsement of the launch",
+            f"version {launch.minimum_svn} or later of {launch.feed} by {launch.issuer}",
+            "does the server hand on what its platform gives it?",
+        )
     if endorsement.measurement != case.claims.report.measurement:
         return refuse(
             "uvm_measurement",
             f"an endorsement of {endorsement.measurement.hex()}",
             f"one of the measurement {case.claims.report.measurement.hex()}",
         )
-    seen = f"version {endorsement.svn} of {endorsement.feed} by {endorsement.issuer}"
-    return judge(
-        f"measurement {short(endorsement.measurement)} is {seen}, at least {launch.minimum_svn}",
-        (endorsement.issuer, endorsement.feed) == (launch.issuer, launch.feed)
-        and endorsement.svn >= launch.minimum_svn,
-        "uvm_untrusted_issuer_or_svn",
-        seen,
-        wanted,
+    return Outcome(
+        f"measurement {short(endorsement.measurement)} is version {endorsement.svn} of "
+        f"{endorsement.feed}, at least {launch.minimum_svn}, by {endorsement.issuer}",
+        tuple(_differences(endorsement, launch)),
     )
+
+
+def _differences(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[Finding]:
+    """Byte for byte, and whole: the parts of an issuer's name mean nothing by themselves."""
+    if endorsement.issuer != launch.issuer:
+        yield Finding(
+            "uvm_issuer",
+            _foreign(endorsement.issuer),
+            launch.issuer,
+            "its signature is good; whether its issuer deserves trust, nothing here can tell",
+        )
+    if endorsement.feed != launch.feed:
+        yield Finding("uvm_feed", _foreign(endorsement.feed), launch.feed)
+    if endorsement.svn < launch.minimum_svn:
+        yield Finding(
+            "uvm_minimum_svn",
+            f"version {endorsement.svn}, signed {endorsement.signed_at.date()}",
+            f"version {launch.minimum_svn} or later",
+            "the host runs an old utility VM; its operator has to update it",
+        )
 
 
 def _software(case: Case) -> Outcome:
@@ -145,6 +176,15 @@ CHECKS: tuple[Check, ...] = (
     _launch,
     _software,
 )
+
+
+def _endorsed_by(endorsement: UvmEndorsement) -> str:
+    return f"{_foreign(endorsement.issuer)} in {_foreign(endorsement.feed)}"
+
+
+def _foreign(text: str) -> str:
+    """What a stranger signed, cut short and without what a terminal would obey."""
+    return ascii(text)[1:-1][:200]
 
 
 def _policy(known: Noted) -> str:

@@ -42,16 +42,21 @@ from sealserve.attestation import (
     asn1,
     decode,
     der,
+    did_x509,
     encode,
     new_certificate,
     read_certificate,
     verify,
+    x509_path,
 )
 from sealserve.attestation.certificate_table import CRL, VLEK, CertificateTable
 from sealserve.attestation.certs import Certificate, Leaf
+from sealserve.attestation.cose import Sign1
 from sealserve.attestation.crl import Crl
 from sealserve.attestation.thim import HostCertificate
 from sealserve.attestation.token import TokenKeys, verify_token
+from sealserve.attestation.uvm import Statement as UvmStatement
+from sealserve.attestation.uvm import read as read_uvm
 from sealserve.keys import jws, keyfile
 from sealserve.keys.answer import ReleasedKey
 from sealserve.keys.connection import Connection
@@ -76,7 +81,9 @@ from sealserve.policy.execution.process import ExecutionPolicy, generate_process
 from sealserve.policy.release import ReleasePolicy
 from sealserve.policy.trust import Trust
 from support.attestation_table import table
+from support.attestation_uvm import good as uvm_issuer
 from support.attestation_vectors import Vector, vector, vectors
+from support.attestation_x509 import AT as PATH_TIME
 from support.fuzz_mutations import Target
 from support.keys_tls import Ca, Issued
 from support.keys_vault import b64url, json_bytes, rsa_key, uint, x5c
@@ -303,6 +310,71 @@ def certificate_table() -> Target:
     real = [row.read("auxblob.bin") for row in snp("auxblob.bin")]
     seeds = [*real, table({VLEK: b"leaf", CRL: b"list"})]
     return Target(CertificateTable.parse, seeds, (EvidenceError,), (VLEK.bytes, CRL.bytes))
+
+
+def cose() -> Target:
+    seeds = [*real_endorsements(), uvm_issuer().form_a(), uvm_issuer().form_b()]
+    return Target(Sign1.parse, seeds, (EvidenceError,), (b"\xd2\x84", b"\xc1\x1a", b"\xd8\x23"))
+
+
+def did() -> Target:
+    """Names to be resolved against the path they belong to."""
+    (row,) = vectors("did")
+    known = [each["input"] for each in json.loads(row.read("test-vectors.json"))]
+    texts = known[-1]["chain"]
+    chain = [base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) for text in texts]
+    dids = [each["did"] for each in known if each["chain"] == texts]
+
+    def run(data: bytes) -> object:
+        return did_x509.resolve(data.decode("utf-8", "replace"), chain, row.at)
+
+    tokens = (b"::", b"%C3", b"san:uri:", b"subject:", b"eku:", b"#0", b"/", b"?")
+    return Target(run, [name.encode() for name in dids], (EvidenceError,), tokens)
+
+
+def path_certificate() -> Target:
+    """One certificate of a path; the first byte says which."""
+    chain = list(uvm_issuer().chain)
+
+    def run(data: bytes) -> None:
+        index = data[0] % 3 if data else 0
+        x509_path.require_valid(
+            x509_path.read([*chain[:index], data[1:], *chain[index + 1 :]]), PATH_TIME
+        )
+
+    seeds = [bytes([index]) + der for index, der in enumerate(chain)]
+    return Target(run, seeds, (EvidenceError,))
+
+
+def uvm() -> Target:
+    return Target(read_uvm, real_endorsements(), (EvidenceError,))
+
+
+def uvm_header() -> Target:
+    """The protected header of either form, signed again; the first byte says which form."""
+    issuer = uvm_issuer()
+    forms = [Sign1.parse(message) for message in (issuer.form_a(), issuer.form_b())]
+
+    def run(data: bytes) -> object:
+        form = forms[data[0] % 2 if data else 0]
+        return read_uvm(issuer.signed(data[1:], form.payload))
+
+    seeds = [bytes([index]) + form.signed_header for index, form in enumerate(forms)]
+    return Target(run, seeds, (EvidenceError,), (b"\x0f\xa4", b"\xc1\x1a", b"csvn", b"diss"))
+
+
+def uvm_payload() -> Target:
+    def run(payload: bytes) -> object:
+        return UvmStatement("did:x509:0:x", "feed", NOW, False, None, payload).endorsement()
+
+    seeds = [Sign1.parse(message).payload for message in real_endorsements()]
+    return Target(run, [seed for seed in seeds if seed[:1] == b"{"], (EvidenceError,))
+
+
+def real_endorsements() -> list[bytes]:
+    rows = [*vectors("snp"), *vectors("uvm")]
+    files = [(row, name) for row in rows for name in row.files if name.endswith(".cose")]
+    return sorted({row.read(name) for row, name in files if row.verdict != "policy-reject"})
 
 
 def elements() -> Target:
@@ -674,6 +746,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
             crl,
             host_certificate,
             certificate_table,
+            *(cose, did, path_certificate, uvm, uvm_header, uvm_payload),
             elements,
             envelope,
             evidence,

@@ -178,17 +178,35 @@ ONE_WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, Any], str]] = {
     "another issuer": (
         [ENDORSED],
         {"endorsement": endorsement(issuer=case.ISSUER[:-1] + "3")},
-        "uvm_untrusted_issuer_or_svn",
+        "uvm_issuer",
+    ),
+    "an issuer in another case": (
+        [ENDORSED],
+        {"endorsement": endorsement(issuer=case.ISSUER.upper())},
+        "uvm_issuer",
+    ),
+    "more than the issuer": (
+        [ENDORSED],
+        {"endorsement": endorsement(issuer=case.ISSUER + "::subject:C:US")},
+        "uvm_issuer",
     ),
     "another feed": (
         [ENDORSED],
         {"endorsement": endorsement(feed="ContainerPlat-AMD-UVM ")},
-        "uvm_untrusted_issuer_or_svn",
+        "uvm_feed",
     ),
     "an old endorsement": (
         [ENDORSED],
         {"endorsement": endorsement(svn=103)},
-        "uvm_untrusted_issuer_or_svn",
+        "uvm_minimum_svn",
+    ),
+    "an endorsed measurement that is not listed": (
+        [],
+        {
+            "measurement": bytes([0xAA] * 48),
+            "endorsement": endorsement(measurement=bytes([0xAA] * 48)),
+        },
+        "measurement",
     ),
     "another policy": ([], {"host_data": bytes([0xAA] * 32)}, "host_data"),
     "no policy": ([], {"host_data": bytes(32)}, "host_data"),
@@ -270,6 +288,25 @@ def test_what_the_file_allows_is_accepted(name: str) -> None:
     verdict = appraise(claims(**fields), trust(*changes), now=NOW)
     assert all(verdict.checked)
     assert verdict.explain()
+
+
+def test_an_endorsement_nobody_asked_for_is_not_kept_quiet() -> None:
+    def told(stated: UvmEndorsement | None) -> str:
+        verdict = appraise(claims(endorsement=stated), trust(), now=NOW)
+        (sentence,) = [each for each in verdict.checked if each.startswith("measurement")]
+        return sentence
+
+    assert told(endorsement(feed="\x1b[2J")) == (
+        told(None) + f"; that {case.ISSUER} in \\x1b[2J endorses it was not asked for"
+    )
+
+
+def test_every_difference_of_an_endorsement_is_shown() -> None:
+    seen = findings(
+        trust(ENDORSED), endorsement=endorsement(issuer="did:x509:0:x", feed="other", svn=1)
+    )
+    assert [finding.code for finding in seen] == ["uvm_issuer", "uvm_feed", "uvm_minimum_svn"]
+    assert [finding.wanted for finding in seen] == [case.ISSUER, case.FEED, "version 104 or later"]
 
 
 def test_a_model_without_an_override_has_the_floor_of_its_line() -> None:

@@ -75,12 +75,18 @@ class Issuer:
         return self.signed(_changed(told, header), payload, **sign)
 
     def signed(
-        self, header: Header, payload: object, *, unprotected: Header = NOTHING, key: Any = None
+        self,
+        header: Header | bytes,
+        payload: object,
+        *,
+        unprotected: Header = NOTHING,
+        key: Any = None,
     ) -> bytes:
-        """COSE_Sign1 over this header and payload, by the key of the leaf or another."""
-        protected = cbor2.dumps(header)
+        """COSE_Sign1 over this header (or its bytes) and payload, by the leaf's key or another."""
+        protected = header if isinstance(header, bytes) else cbor2.dumps(header)
+        algorithm = None if isinstance(header, bytes) else header.get(1)
         signed = cbor2.dumps(["Signature1", protected, b"", payload])
-        signature = signature_of(self.key if key is None else key, header.get(1), signed)
+        signature = signature_of(self.key if key is None else key, algorithm, signed)
         return cbor2.dumps(cbor2.CBORTag(18, [protected, unprotected, payload, signature]))
 
     def _x5(self) -> dict[int, object]:
