@@ -126,8 +126,8 @@ $(STAMPS)/aarch64: | $(STAMPS)/debian-long
 	cd $(AARCH64) && $(APT_AARCH64) download libssl3:arm64 && dpkg -x libssl3_*_arm64.deb .
 	touch $@
 
-# What Debian has to bring, as COMMAND:PACKAGE. A library is no command, and this one exists for one
-# architecture: its file stands for it.
+# What Debian has to bring, as COMMAND:PACKAGE, or FILE:PACKAGE for a library; this one exists for one
+# architecture alone.
 IPSEC := $(if $(filter x86_64,$(shell uname -m)),/usr/lib/x86_64-linux-gnu/libIPSec_MB.so.1:libipsec-mb1)
 NEEDS_build := gcc:gcc git:git
 NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps

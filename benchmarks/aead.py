@@ -13,17 +13,17 @@ from support.ciphers import (
     cobblestone,
     evp,
     ipsec,
+    kernel,
     memcpy,
     open_into,
     pycryptodome,
     pynacl,
     secretbox,
 )
+from support.machine import GCM_PORTS
 from support.native import one_core
-from support.report import GCM_LIMIT, KIB, MIB, Report, begin, best, options
-from support.turns import Speed
-
-from sealserve.native.crypto import kernels
+from support.options import KIB, MIB, options
+from support.report import Report, begin, best
 
 QUESTION = "How fast is a sealed message opened?"
 CHUNK = 16 * KIB
@@ -40,7 +40,7 @@ def in_cache(report: Report) -> None:
     ours, long = open_into(size), open_into(LONG)
     speeds = report.compare(
         "Opened, 16 KiB chunks, one thread",
-        [ours],
+        [ours, bare := kernel(chunks)],
         [
             openssl := evp(chunks),
             ipsec(chunks),
@@ -57,16 +57,10 @@ def in_cache(report: Report) -> None:
     report.ratio("against OpenSSL, EVP", mine, speeds[openssl.name], at_least=2.6)
     report.ratio("against decrypt_into at 64 KiB", mine, library[1], at_least=1.10)
     report.ratio("against decrypt_into at its best size", mine, best(library), at_least=1.0)
-    limit(report, f"AES-256-GCM over {size >> 10} KiB", mine)
+    report.port_limit(f"AES-256-GCM over {size >> 10} KiB", mine, GCM_PORTS, at_least=0.90)
+    report.port_limit("AES-256-GCM called from C", speeds[bare.name], GCM_PORTS)
     further = report.compare("Opened, longer than level 2", [long], [memcpy(LONG)])
-    limit(report, f"AES-256-GCM over {LONG >> 20} MiB", further[long.name])
-
-
-def limit(report: Report, what: str, speed: Speed) -> None:
-    if kernels()["gcm"][0] != "vaes512":
-        report.no_limit(what, f"no model of ports for kernel {kernels()['gcm'][0]}")
-        return
-    report.port_limit(what, speed, GCM_LIMIT, at_least=0.90)
+    report.port_limit(f"AES-256-GCM over {LONG >> 20} MiB", further[long.name], GCM_PORTS)
 
 
 def by_size(report: Report) -> None:
@@ -89,7 +83,7 @@ def by_size(report: Report) -> None:
 
 
 def main() -> None:
-    wanted = options(QUESTION, size=512 * KIB, quick_size=64 * KIB, repeats=15)
+    wanted = options(QUESTION, size=512 * KIB, quick_size=64 * KIB, multiple=CHUNK, repeats=15)
     report = begin("aead", QUESTION, wanted)
     with one_core():
         in_cache(report)

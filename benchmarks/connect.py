@@ -13,7 +13,8 @@ from pathlib import Path
 
 import grpc
 from support.attested import Attested, attested
-from support.report import Report, begin, event, options
+from support.options import options
+from support.report import Report, begin, event
 
 from sealserve.inference.client import channel, connect
 from sealserve.inference.client.clock import Deadline, now

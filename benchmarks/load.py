@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,10 +16,12 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 from support.hashing import veritysetup_verify
+from support.machine import BOTH_PORTS
 from support.native import one_core
-from support.process import OPENSSL, OURS, Worker
+from support.options import KIB, MIB, options
+from support.process import OPENSSL, OURS, Worker, memory_to_open
 from support.ranges import PLACES, floor, read_into
-from support.report import GCM_LIMIT, KIB, MIB, SHA256_LIMIT, Report, begin, options
+from support.report import Report, begin
 from support.sealed import Sealed, seal
 from support.turns import Missing, Way
 
@@ -31,8 +31,6 @@ from sealserve.models import seal as seal_model
 QUESTION = "How fast does a sealed file in the page cache become verified plaintext?"
 PIECE = 256 * KIB
 MODEL, QUICK_MODEL = 1 << 30, 16 * MIB
-# Each byte is hashed, then decrypted; weaving the two gains little, as both need port 0.
-BOTH_LIMIT = 1 / (1 / GCM_LIMIT + 1 / SHA256_LIMIT)
 
 
 def one_thread(report: Report, sealed: Sealed, facts: Path) -> None:
@@ -61,7 +59,7 @@ def one_thread(report: Report, sealed: Sealed, facts: Path) -> None:
     report.ratio("load, against OpenSSL", full, speeds[same.name], at_least=2.0)
     report.ratio("load, against veritysetup verify", full, verity, at_least=1.8)
     report.ratio("verify only, against veritysetup verify", check, verity, at_least=2.0)
-    report.port_limit("hash and cipher in turn", full, BOTH_LIMIT)
+    report.port_limit("hash and cipher in turn", full, BOTH_PORTS)
 
 
 def threads(report: Report, facts: Path) -> None:
@@ -71,9 +69,9 @@ def threads(report: Report, facts: Path) -> None:
     with Worker(OURS, "load", facts) as mine, Worker(OPENSSL, "load", facts) as openssl:
         speeds = report.compare(
             "Loaded from the page cache, by threads",
-            [mine.way(f"load, {n} threads", size, f"{n}", threads=n) for n in counts],
+            [mine.way(f"load, {_threads(n)}", size, f"{n}", threads=n) for n in counts],
             [
-                openssl.way(f"the same on OpenSSL, {n} threads", size, f"{n}", threads=n)
+                openssl.way(f"the same on OpenSSL, {_threads(n)}", size, f"{n}", threads=n)
                 for n in counts
             ],
         )
@@ -81,7 +79,11 @@ def threads(report: Report, facts: Path) -> None:
     if two is None:
         report.no_limit("two threads", "one core")
     else:
-        report.ratio("2 threads, against 1", two, speeds["load, 1 threads"], at_least=1.8)
+        report.ratio("2 threads, against 1", two, speeds["load, 1 thread"], at_least=1.8)
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' * (count > 1)}"
 
 
 def one_range(report: Report, sealed: Sealed) -> None:
@@ -104,18 +106,7 @@ def memory(report: Report, folder: Path) -> None:
     model = save_model(folder, size)
     made = seal_model(model, folder / "big", keys=[RawKey(key)], name="big", version="1")
     report.say(f"\nMemory while opening a model of {size >> 20} MiB")
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "support.memory",
-        folder / "big",
-        made.root.hex(),
-        key.hex(),
-    ]
-    ran = subprocess.run(
-        command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True
-    )
-    grown = int(ran.stdout) / MIB
+    grown = memory_to_open(folder / "big", made.root, key) / MIB
     report.amount("anonymous and shared memory beside the plaintext", grown, "MiB", at_most=24)
 
 
@@ -157,7 +148,7 @@ def reading(sealed: Sealed, size: int) -> Way:
 
 
 def main() -> None:
-    wanted = options(QUESTION, size=256 * MIB, quick_size=4 * MIB, repeats=9)
+    wanted = options(QUESTION, size=256 * MIB, quick_size=4 * MIB, multiple=PIECE, repeats=9)
     report = begin("load", QUESTION, wanted)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

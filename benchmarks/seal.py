@@ -13,8 +13,9 @@ import tempfile
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 from support.native import one_core
+from support.options import MIB, options
 from support.process import OPENSSL, OURS, Worker
-from support.report import MIB, begin, options
+from support.report import begin
 from support.turns import Way
 
 from sealserve.native.sealing import UNIT_PLAIN_BYTES
@@ -37,9 +38,9 @@ def cobblestone(size: int) -> Way:
 
 def main() -> None:
     unit = UNIT_PLAIN_BYTES
-    wanted = options(QUESTION, size=64 * unit, quick_size=unit, repeats=9)
+    wanted = options(QUESTION, size=64 * unit, quick_size=unit, multiple=unit, repeats=9)
     report = begin("seal", QUESTION, wanted)
-    size = max(wanted.size // unit, 1) * unit
+    size = wanted.size
     with (
         one_core(),
         tempfile.NamedTemporaryFile() as file,

@@ -24,7 +24,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from support.native import one_core
-from support.report import Report, begin, event, options
+from support.options import options
+from support.report import Report, begin, event
 
 from sealserve.attestation import (
     Evidence,

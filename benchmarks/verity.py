@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from support.ciphers import memcpy
@@ -20,11 +21,12 @@ from support.hashing import (
     veritysetup_format,
     veritysetup_verify,
 )
+from support.machine import SHA256_PORTS
 from support.native import one_core
-from support.report import KIB, MIB, SHA256_LIMIT, Report, begin, options
-from support.turns import Speed, Way
+from support.options import KIB, MIB, options
+from support.report import Report, begin
+from support.turns import Way
 
-from sealserve.native.crypto import kernels
 from sealserve.native.verity import Tree, TreeBuilder, TrustedTree
 
 QUESTION = "How fast is data compared with its hash tree, and how fast is one built?"
@@ -48,54 +50,58 @@ def in_cache(report: Report) -> None:
     report.ratio("against hashlib, one call", mine, speeds[once.name], at_least=2.2)
     report.ratio("against hashlib, leaf by leaf", mine, speeds[leaves.name])
     report.ratio("against OpenSSL, EVP", mine, speeds[evp.name])
-    limit(report, mine)
-
-
-def limit(report: Report, speed: Speed) -> None:
-    """Of bytes of data: salt and padding, 1.5 percent of what is hashed, are not counted."""
-    what = "SHA-256 of leaves"
-    if kernels()["sha256"][0] != "x16":
-        report.no_limit(what, f"no model of ports for kernel {kernels()['sha256'][0]}")
-        return
-    report.port_limit(what, speed, SHA256_LIMIT, at_least=0.85)
+    # Of bytes of data: salt and padding, 1.5 percent of what is hashed, are not counted.
+    report.port_limit("SHA-256 of leaves", mine, SHA256_PORTS, at_least=0.85)
 
 
 def of_a_file(report: Report, folder: Path) -> None:
     data, tree = folder / "data", folder / "tree"
-    size = QUICK_FILE if report.options.quick else FILE
-    data.write_bytes(os.urandom(size))
+    data.write_bytes(os.urandom(QUICK_FILE if report.options.quick else FILE))
     with data.open("rb") as file:
-        piece = memoryview(bytearray(PIECE))
-
-        def build() -> Tree:
-            builder = TreeBuilder()
-            for at in range(0, size, PIECE):
-                builder.update(piece[: os.preadv(file.fileno(), [piece], at)])
-            return builder.finish()
-
-        made = build()
+        made = building(report, data, file.fileno())
         tree.write_bytes(made.area)
-        ours = Way("TreeBuilder, file read in pieces", size, build)
-        speeds = report.compare(
-            "A tree built over a cached file, one thread",
-            [ours],
-            [
-                veritysetup_format(data, folder / "formatted"),
-                fsverity_digest(data),
-            ],
-        )
-        for name in ("veritysetup format", "fsverity digest"):
-            report.ratio(f"against {name}", speeds[ours.name], speeds.get(name))
-        trusted = TrustedTree.load(made.area, size, made.root)
+        checking(report, data, file.fileno(), tree, made)
 
-        def check() -> None:
-            for at in range(0, size, PIECE):
-                trusted.check(at, piece[: os.preadv(file.fileno(), [piece], at)])
 
-        ours = Way("TrustedTree.check, file read in pieces", size, check)
-        peer = veritysetup_verify(data, tree, made.root.hex())
-        speeds = report.compare("A cached file compared with its tree, one thread", [ours], [peer])
-        report.ratio("against veritysetup verify", speeds[ours.name], speeds.get(peer.name))
+def building(report: Report, data: Path, fd: int) -> Tree:
+    def build() -> Tree:
+        builder = TreeBuilder()
+        for _, piece in pieces(fd):
+            builder.update(piece)
+        return builder.finish()
+
+    ours = Way("TreeBuilder, file read in pieces", data.stat().st_size, build)
+    formatted = data.with_name("formatted")
+    speeds = report.compare(
+        "A tree built over a cached file, one thread",
+        [ours],
+        [veritysetup_format(data, formatted), fsverity_digest(data)],
+    )
+    for name in ("veritysetup format", "fsverity digest"):
+        report.ratio(f"against {name}", speeds[ours.name], speeds.get(name))
+    return build()
+
+
+def checking(report: Report, data: Path, fd: int, tree: Path, made: Tree) -> None:
+    size = data.stat().st_size
+    trusted = TrustedTree.load(made.area, size, made.root)
+
+    def check() -> None:
+        for at, piece in pieces(fd):
+            trusted.check(at, piece)
+
+    ours = Way("TrustedTree.check, file read in pieces", size, check)
+    peer = veritysetup_verify(data, tree, made.root.hex())
+    speeds = report.compare("A cached file compared with its tree, one thread", [ours], [peer])
+    report.ratio("against veritysetup verify", speeds[ours.name], speeds.get(peer.name))
+
+
+def pieces(fd: int) -> Iterator[tuple[int, memoryview]]:
+    """Where each begins and what it holds until the next one is read."""
+    piece, at = memoryview(bytearray(PIECE)), 0
+    while size := os.preadv(fd, [piece], at):
+        yield at, piece[:size]
+        at += size
 
 
 def built(data: bytearray) -> Tree:
@@ -105,7 +111,7 @@ def built(data: bytearray) -> Tree:
 
 
 def main() -> None:
-    wanted = options(QUESTION, size=512 * KIB, quick_size=128 * KIB, repeats=15)
+    wanted = options(QUESTION, size=512 * KIB, quick_size=128 * KIB, multiple=LEAF, repeats=15)
     report = begin("verity", QUESTION, wanted)
     with one_core(), tempfile.TemporaryDirectory() as folder:
         in_cache(report)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from cryptography.cobblestone import Cobblestone256Decryptor
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from support.native import address, done, keeping, library, must
+from support.native import address, done, keeping, library, must, start_own
 from support.turns import Missing, Way
 
 from sealserve.native.cobblestone import CHUNK_BYTES, Message
@@ -55,40 +56,41 @@ def open_into(size: int) -> Way:
     return Way("Message.open_into", size, lambda: message.open_into(0, sealed, out, last=False))
 
 
+def kernel(chunks: Chunks) -> Way:
+    """The same without Python and with the key scheduled beforehand, as a load has it."""
+    start_own(KEY)
+    return _from_c("the same kernel, called from C", chunks, library().bench_own_open)
+
+
 def evp(chunks: Chunks) -> Way:
-    """The system's OpenSSL through EVP, called from C."""
+    """The system's OpenSSL through EVP, called from C, the key scheduled beforehand."""
     native = library()
     must(native.bench_evp_start())
-    key = native.bench_evp_key(KEY)
-    base = bytearray(BASE)
-    arguments = address(base), CHUNK_BYTES, address(chunks.sealed), len(chunks.sealed)
-    to = address(chunks.out)
-
-    def run() -> None:
-        done(native.bench_evp_open(key, *arguments, to))
-
-    return Way("system OpenSSL, EVP", chunks.size, keeping(run, base, chunks))
+    return _from_c(
+        "system OpenSSL, EVP", chunks, partial(native.bench_evp_open, native.bench_evp_key(KEY))
+    )
 
 
 def ipsec(chunks: Chunks) -> Way | Missing:
-    name = "libipsec-mb"
+    """Called from C, the key scheduled beforehand."""
     native = library()
     why = native.bench_ipsec_start(KEY, "vaes512" in kernels()["gcm"])
     if why is not None:
-        return Missing(name, why.decode())
+        return Missing("libipsec-mb", why.decode())
+    return _from_c("libipsec-mb", chunks, native.bench_ipsec_open)
+
+
+def _from_c(name: str, chunks: Chunks, function: Callable[..., int]) -> Way:
     base = bytearray(BASE)
-    arguments = address(base), CHUNK_BYTES, address(chunks.sealed), len(chunks.sealed)
-    to = address(chunks.out)
-
-    def run() -> None:
-        done(native.bench_ipsec_open(*arguments, to))
-
-    return Way(name, chunks.size, keeping(run, base, chunks))
+    sealed, out = chunks.sealed, chunks.out
+    arguments = address(base), CHUNK_BYTES, address(sealed), len(sealed), address(out)
+    return Way(name, chunks.size, keeping(lambda: done(function(*arguments)), base, sealed, out))
 
 
 def aesgcm(size: int, text: int) -> Way:
     """The OpenSSL that pyca/cryptography brings, newer than the system's."""
     aead = AESGCM(KEY)
+    size = max(size // text, 1) * text
     out = memoryview(bytearray(size))
     calls = [
         (nonce(at), aead.encrypt(nonce(at), os.urandom(text), None), None, out[at : at + text])
@@ -158,7 +160,7 @@ def pynacl(size: int, text: int) -> Way | Missing:
 
 def secretbox(size: int, text: int) -> Way | Missing:
     """Another cipher, what NaCl's users take."""
-    name = f"PyNaCl XSalsa20-Poly1305, texts of {text >> 10} KiB"
+    name = "PyNaCl XSalsa20-Poly1305 (another cipher)"
     try:
         from nacl.secret import SecretBox
     except ImportError:

@@ -30,7 +30,9 @@ INK = "#010203"  # stands for the reader's own colour
 OURS, LIMIT = "#d9480f", "#868e96"
 PEERS = ["#1c7ed6", "#2f9e44", "#ae3ec9", "#b08900", "#0c8599", "#e64980"]
 PORTS = "port limit at the measured clock"
+THIN: dict[str, Any] = {"color": INK, "linewidth": 1.1, "alpha": 0.75}
 DASHED: dict[str, Any] = {"color": LIMIT, "linewidth": 1.4, "linestyle": (0, (5, 3)), "zorder": 1}
+REMARK = "thin: from the slowest round to the fastest; dashed: what the ports allow at this clock"
 FONT = 'system-ui, -apple-system, "Segoe UI", Helvetica, Arial, "DejaVu Sans", sans-serif'
 STYLE = f"""<style>
 svg {{ color: #1f2328 }}
@@ -83,9 +85,11 @@ def by_threads(load: Measured) -> Figure:
     }
     for place, (name, (records, colour)) in enumerate(kinds.items()):
         at = [counts.index(r["threads"]) + (place - 0.5) * 0.36 for r in records]
-        bars = axes.bar(at, [r["gb_per_s"] for r in records], 0.33, color=colour, label=name)
-        _whiskers(axes, at, records, vertical=True)
-        axes.bar_label(bars, fmt="%.2f", label_type="center", color="white", fontweight="bold")
+        axes.bar(at, [r["gb_per_s"] for r in records], 0.33, color=colour, label=name)
+        lows, highs = zip(*(record["spread_gb_per_s"] for record in records), strict=True)
+        axes.vlines(at, lows, highs, **THIN)
+        for x, record in zip(at, records, strict=True):
+            _number(axes, x, record["gb_per_s"])
     reading = next(x["gb_per_s"] for x in load["limit"] if x["what"].startswith("page cache"))
     axes.axhline(reading, label="the file read and nothing else, one thread", **DASHED)
     axes.set_xticks(range(len(counts)), [f"{n} thread{'s' * (n > 1)}" for n in counts])
@@ -99,7 +103,11 @@ def by_peer(measured: dict[str, Measured]) -> Figure:
     """Bars: the four questions, ours first, then whoever else answers it."""
     wanted = [
         ("aead", "Opened, 16 KiB chunks", "AES-256-GCM opened, in level 2 cache"),
-        ("verity", "Compared with a tree", "4 KiB leaves hashed and compared, in level 2 cache"),
+        (
+            "verity",
+            "Compared with a tree",
+            "Leaves of 4 KiB compared with a tree, in level 2 cache",
+        ),
         ("load", "Loaded from the page cache, one", "Cached sealed file loaded or verified"),
         ("seal", "Sealed into a file", "Sealed into a file, with its tree"),
     ]
@@ -113,11 +121,25 @@ def by_peer(measured: dict[str, Measured]) -> Figure:
     for axes, (title, rows, one) in zip(all_axes, panels, strict=True):
         _bars(axes, rows, one)
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
-    all_axes[-1].set_xlabel("GB/s, one thread; the line in a bar spans all rounds")
+    all_axes[-1].set_xlabel("GB/s, one thread")
     _heading(figure, "One core, side by side")
+    figure.text(0.02, _down(figure, 0.42), REMARK, va="top", fontsize=9.5)
     _caption(figure, measured["load"])
-    figure.tight_layout(rect=(0, 0.03, 1, 0.99))
+    figure.tight_layout(rect=(0, 0.03, 1, _down(figure, 0.6)))
     return figure
+
+
+def _number(axes: Axes, x: float, rate: float) -> None:
+    """At the foot of a bar, out of the way of the line that tells its spread."""
+    axes.annotate(
+        f"{rate:.2f}",
+        (x, 0),
+        (0, 5),
+        textcoords="offset points",
+        ha="center",
+        color="white",
+        fontweight="bold",
+    )
 
 
 def _bars(axes: Axes, rows: Sequence[Measured], measured: Measured) -> None:
@@ -129,14 +151,14 @@ def _bars(axes: Axes, rows: Sequence[Measured], measured: Measured) -> None:
     for place, row in zip(places, rows, strict=True):
         rate, cut = row["gb_per_s"], row["gb_per_s"] > room
         axes.barh(place, min(rate, room), 0.72, color=_colour(row, measured))
+        low, high = row["spread_gb_per_s"]
+        end = min(room, max(rate, high))
         if not cut:
-            _whiskers(axes, [place], [row], vertical=False)
-        end = room if cut else max(rate, row["spread_gb_per_s"][1])
+            axes.hlines(place, low, end, **THIN)
         text = f"{rate:.2f}" + (" →" if cut else "")
         axes.text(end + room * 0.012, place, text, va="center", fontsize=9)
     if limit is not None:
         axes.axvline(limit, **DASHED)
-        axes.text(limit, len(rows) + 0.62, " port limit", fontsize=8.5, color=LIMIT)
     axes.set_yticks(places, [_label(row, measured) for row in rows], fontsize=9)
     axes.set_xlim(0, room * 1.09)
     axes.grid(axis="y", visible=False)
@@ -170,7 +192,12 @@ def _page(title: str, measured: Measured, *, height: float) -> tuple[Figure, Axe
 
 
 def _heading(figure: Figure, text: str) -> None:
-    figure.suptitle(text, x=0.02, ha="left", fontsize=14, fontweight="bold")
+    figure.text(0.02, _down(figure, 0.12), text, va="top", fontsize=14, fontweight="bold")
+
+
+def _down(figure: Figure, inches: float) -> float:
+    """A height so far below the upper edge."""
+    return float(1 - inches / figure.get_figheight())
 
 
 def _caption(figure: Figure, measured: Measured) -> None:
@@ -182,33 +209,33 @@ def _caption(figure: Figure, measured: Measured) -> None:
         0.012,
         f"{about['cores']} x {about['processor']}{at}; kernels {kernels['gcm'][0]},"
         f" {kernels['sha256'][0]}; {about['openssl'].rsplit(' ', 3)[0]}; median of"
-        f" {measured['repeats']} rounds; {about['date']}",
+        f" {measured['repeats']} rounds; load average before"
+        f" {measured['disturbance']['load_average']:.1f}; {about['date']}",
         fontsize=8.5,
         color=LIMIT,
     )
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    axes.legend(
-        loc="lower left", bbox_to_anchor=(-0.01, 1.0), frameon=False, fontsize=9, ncols=3,
-        columnspacing=1.4, handlelength=1.8,
-    )  # fmt: skip
-    figure.tight_layout(rect=(0, 0.04, 1, 1.04))
+    """Between the heading and the axes, in rows of three."""
+    legend = axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1.0),
+        frameon=False,
+        fontsize=9,
+        ncols=3,
+        columnspacing=1.4,
+        handlelength=1.8,
+    )
+    legend.set_in_layout(False)  # it may be wider than the axes
+    rows = -(-len(legend.get_texts()) // 3)
+    figure.tight_layout(rect=(0, 0.04, 1, _down(figure, 0.4 + 0.19 * rows)))
 
 
 def _port_limit(measured: Measured) -> float | None:
     """GB/s at the clock that was measured; None where no model of ports is stated."""
     rates = [x["gb_per_s"] for x in measured["limit"] if "bytes_per_cycle" in x]
     return rates[0] if rates else None
-
-
-def _whiskers(
-    axes: Axes, places: Sequence[float], rows: Sequence[Measured], *, vertical: bool
-) -> None:
-    """From the slowest round to the fastest."""
-    draw = axes.vlines if vertical else axes.hlines
-    lows, highs = zip(*(row["spread_gb_per_s"] for row in rows), strict=True)
-    draw(places, lows, highs, color=INK, linewidth=1.1, alpha=0.75)
 
 
 def _plain_log(axes: Axes) -> None:

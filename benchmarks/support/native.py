@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sealserve.native.crypto import kernels
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [Path(__file__).with_name("native.c"), *sorted((ROOT / "native/src").glob("*.c"))]
 HEADERS = sorted((ROOT / "native/src").glob("*.h"))
@@ -24,13 +26,14 @@ FLAGS = ["-O3", "-std=c11", "-fvisibility=hidden", "-fPIC", "-shared"]  # as set
 POINTER, SIZE = ctypes.c_void_p, ctypes.c_size_t
 FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "bench_clock": (ctypes.c_double, []),
+    "bench_own_start": (ctypes.c_char_p, [POINTER, ctypes.c_char_p, ctypes.c_char_p]),
+    "bench_own_open": (ctypes.c_int, [POINTER, SIZE, POINTER, SIZE, POINTER]),
     "bench_evp_start": (ctypes.c_char_p, []),
     "bench_evp_key": (POINTER, [POINTER]),
     "bench_evp_open": (ctypes.c_int, [POINTER, POINTER, SIZE, POINTER, SIZE, POINTER]),
     "bench_evp_leaves": (ctypes.c_int, [POINTER, SIZE, POINTER]),
     "bench_ipsec_start": (ctypes.c_char_p, [POINTER, ctypes.c_int]),
     "bench_ipsec_open": (ctypes.c_int, [POINTER, SIZE, POINTER, SIZE, POINTER]),
-    "bench_floor_start": (ctypes.c_char_p, [POINTER, ctypes.c_char_p, ctypes.c_char_p]),
     "bench_floor": (ctypes.c_int, [ctypes.c_int, POINTER, SIZE]),
 }
 
@@ -58,6 +61,11 @@ def clock() -> float:
 def address(memory: Any) -> ctypes.c_void_p:
     """Of writable memory, which the caller keeps alive."""
     return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
+
+
+def start_own(key: bytes) -> None:
+    """Our kernels under this key: those that the module uses."""
+    must(library().bench_own_start(key, *(names[0].encode() for names in kernels().values())))
 
 
 def must(why: bytes | None) -> None:

@@ -1,4 +1,4 @@
-"""The other end of worker.py: the same structure with other kernels, in a process of its own."""
+"""Modules of this folder in a process of their own: with other kernels, or alone in memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ OURS: dict[str, str] = {}
 OPENSSL = {"SEALSERVE_GCM": "libcrypto", "SEALSERVE_SHA256": "libcrypto"}
 
 
+def memory_to_open(model: Path, root: bytes, key: bytes) -> int:
+    """Bytes beside the plaintext, as memory.py counts them."""
+    command = _command("memory", model, root.hex(), key.hex())
+    ran = subprocess.run(command, cwd=BENCHMARKS, check=True, stdout=subprocess.PIPE, text=True)
+    return int(ran.stdout)
+
+
 class Worker:
-    """Use it in a `with` block."""
+    """The other end of worker.py. Use it in a `with` block."""
 
     def __init__(self, kernels: dict[str, str], *arguments: object) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.worker", *map(str, arguments)],
-            env={**os.environ, "PYTHONPATH": str(BENCHMARKS), **kernels},
+            _command("worker", *arguments),
+            cwd=BENCHMARKS,
+            env={**os.environ, **kernels},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -47,3 +55,7 @@ class Worker:
         assert self._process.stdout is not None
         if self._process.stdout.readline() != f"{word}\n":
             raise SystemExit("a worker failed")
+
+
+def _command(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", f"support.{module}", *map(str, arguments)]

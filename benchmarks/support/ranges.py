@@ -10,12 +10,11 @@ import os
 import struct
 from collections.abc import Iterator
 
-from support.native import address, done, library, must
+from support.native import address, done, library, start_own
 from support.sealed import PAGE, Sealed
 from support.turns import Way
 
 from sealserve.native.cobblestone import CHUNK_BYTES, SEALED_CHUNK_BYTES
-from sealserve.native.crypto import kernels
 from sealserve.native.ranges import Ranges
 from sealserve.native.verity import digests_of
 
@@ -40,7 +39,7 @@ def floor(sealed: Sealed, fd: int) -> Way:
     """Nothing that opening a range could leave out, by the kernels that ours uses."""
     native = library()
     key, _ = sealed.derived(fd)
-    must(native.bench_floor_start(key, *(names[0].encode() for names in kernels().values())))
+    start_own(key)
     places = bytearray(b"".join(_places(sealed, fd)))
     return Way(
         "pread, five leaves, one chunk",

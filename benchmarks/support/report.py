@@ -2,67 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
-import ssl
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from support.machine import Neighbours, Ports, machine
 from support.native import clock
+from support.options import GIB, KIB, MIB, Options
 from support.turns import Missing, Ratio, Speed, Way, ratio, share, take_turns
 
 from sealserve.native.crypto import kernels
-
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-# 14 VAESENC of 64 bytes, one a cycle: port 0 alone has them (Intel client and server cores of the
-# Golden Cove family; each of AES-256's 14 rounds is one).
-GCM_LIMIT = 64 / 14
-# 16 lanes take 106 operations a round pair on ports 0 and 5: 53 cycles for 64 bytes.
-SHA256_LIMIT = 1.20
 
 # Rates are GB/s, 10^9 bytes: of the median round, the slowest and the fastest, and the best burst.
 _HEADING = f"  {'GB/s':<42}{'over':>9}{'median':>8}{'low':>8}{'high':>8}{'best':>8}{'ours/it':>8}"
 # Where one run is one event and no bytes: microseconds, of the median round and so on as above.
 _EVENTS = f"  {'us':<51}{'median':>8}{'low':>8}{'high':>8}{'best':>8}{'ours/it':>8}"
-
-
-@dataclass(frozen=True)
-class Options:
-    """size: bytes of input, 0 where a run is no matter of bytes. turn_seconds: for its bursts."""
-
-    size: int
-    repeats: int
-    quick: bool
-    json: bool
-
-    @property
-    def turn_seconds(self) -> float:
-        return 0.0005 if self.quick else 0.01
-
-
-def options(question: str, *, repeats: int, size: int = 0, quick_size: int = 0) -> Options:
-    """Read the command line. quick: seconds in all, to see that everything runs."""
-    parser = argparse.ArgumentParser(description=question)
-    parser.set_defaults(size=0)
-    if size:
-        parser.add_argument("--size", type=int, help=f"bytes of input (default: {size})")
-    parser.add_argument("--repeats", type=int, help=f"rounds (default: {repeats})")
-    parser.add_argument("--quick", action="store_true", help="a few seconds: small, two rounds")
-    parser.add_argument(
-        "--json", action="store_true", help="one object on stdout, tables on stderr"
-    )
-    given = parser.parse_args()
-    return Options(
-        size=given.size or (quick_size if given.quick else size),
-        repeats=given.repeats or (2 if given.quick else repeats),
-        quick=given.quick,
-        json=given.json,
-    )
 
 
 @dataclass
@@ -75,6 +31,7 @@ class Report:
     peers: list[dict[str, Any]] = field(default_factory=list)
     limit: list[dict[str, Any]] = field(default_factory=list)
     ratios: list[dict[str, Any]] = field(default_factory=list)
+    neighbours: Neighbours = field(default_factory=Neighbours)
 
     def compare(
         self, question: str, ours: Sequence[Way], others: Sequence[Way | Missing]
@@ -88,16 +45,17 @@ class Report:
         self.say(_HEADING if options.size else _EVENTS)
         for speed in speeds.values():
             self.say(_line(speed, first))
-        for missing in others:
-            if isinstance(missing, Missing):
-                self.say(f"  {missing.name:<42} {missing.why}")
-                self.peers.append(
-                    {"question": question, "name": missing.name, "missing": missing.why}
-                )
         names = {way.name for way in ours}
         for name, speed in speeds.items():
             (self.ours if name in names else self.peers).append(_record(question, speed))
+        for way in others:
+            if isinstance(way, Missing):
+                self._missing(question, way)
         return speeds
+
+    def _missing(self, question: str, peer: Missing) -> None:
+        self.say(f"  {peer.name:<42} {peer.why}")
+        self.peers.append({"question": question, "name": peer.name, "missing": peer.why})
 
     def ratio(
         self, what: str, ours: Speed, peer: Speed | None, *, at_least: float | None = None
@@ -115,9 +73,14 @@ class Report:
         self._judge(what, times, at_most=goal, against=floor.way.name)
 
     def port_limit(
-        self, what: str, ours: Speed, bytes_per_cycle: float, *, at_least: float | None = None
+        self, what: str, ours: Speed, ports: Ports, *, at_least: float | None = None
     ) -> None:
-        """Beside what the ports allow at the clock that was measured."""
+        """Beside what the ports allow at the clock that was measured, if we know these ports."""
+        unknown = ports.unknown()
+        if unknown:
+            self.no_limit(what, unknown)
+            return
+        bytes_per_cycle = ports.bytes_per_cycle
         part = share(ours, bytes_per_cycle)
         self.limit.append(
             {
@@ -129,11 +92,10 @@ class Report:
                 "best_bytes_per_cycle": part.best * bytes_per_cycle,
             }
         )
-        self.say(
-            f"  {what}: {part.value * bytes_per_cycle:.2f} B/cycle at {ours.clock:.2f} GHz"
-            f" = {part.value:.2f} of the port limit (best burst {part.best:.2f})"
+        against = (
+            f"{bytes_per_cycle:.2f} B/cycle at {ours.clock:.2f} GHz, of which"
+            f" {part.value * bytes_per_cycle:.2f} are reached"
         )
-        against = f"{bytes_per_cycle:.2f} bytes per cycle"
         self._judge(f"{what}, of the port limit", part, at_least=at_least, against=against)
 
     def no_limit(self, what: str, why: str) -> None:
@@ -148,18 +110,20 @@ class Report:
         """Something that is no speed."""
         reached = value <= at_most
         self.ratios.append(
-            {
-                "what": what,
-                "value": value,
-                "unit": unit,
-                "at_most": at_most,
-                "reached": reached,
-            }
+            {"what": what, "value": value, "unit": unit, "at_most": at_most, "reached": reached}
         )
         self.say(f"  {what}: {value:.1f} {unit}, {_verdict(reached)}: at most {at_most:g} {unit}")
 
+    def say(self, line: str) -> None:
+        print(line, file=sys.stderr if self.options.json else sys.stdout, flush=True)
+
     def finish(self) -> None:
-        """Print the object, if that was wanted."""
+        """Say how quiet it was; print the object, if that was wanted."""
+        seen = self.neighbours.seen()
+        self.say(
+            f"\n{seen['load_average']:.1f} processes wanted to run before this one;"
+            f" {seen['stolen']:.1%} of the processors' time was stolen during it"
+        )
         if self.options.json:
             print(json.dumps(self.object(), indent=1))
 
@@ -167,6 +131,7 @@ class Report:
         return {
             "benchmark": self.name,
             "machine": machine(),
+            "disturbance": self.neighbours.seen(),
             "kernels": kernels(),
             "size": self.options.size,
             "repeats": self.options.repeats,
@@ -186,26 +151,26 @@ class Report:
         at_most: float | None = None,
         against: str,
     ) -> None:
+        low, high = seen.spread
         record: dict[str, Any] = {
             "what": what,
             "value": seen.value,
             "best": seen.best,
-            "spread": list(seen.spread),
+            "spread": [low, high],
             "against": against,
         }
-        told = f"  {what}: {seen.value:.2f} ({seen.spread[0]:.2f} to {seen.spread[1]:.2f})"
-        told += f", best bursts {seen.best:.2f}; against {against}"
+        goal = ""
         if at_least is not None:
             record |= {"at_least": at_least, "reached": seen.value >= at_least}
-            told += f"; {_verdict(record['reached'])}: at least {at_least:.2f}"
+            goal = f"; {_verdict(record['reached'])}: at least {at_least:.2f}"
         if at_most is not None:
             record |= {"at_most": at_most, "reached": seen.value <= at_most}
-            told += f"; {_verdict(record['reached'])}: at most {at_most:.2f}"
+            goal = f"; {_verdict(record['reached'])}: at most {at_most:.2f}"
         self.ratios.append(record)
-        self.say(told)
-
-    def say(self, line: str) -> None:
-        print(line, file=sys.stderr if self.options.json else sys.stdout, flush=True)
+        self.say(
+            f"  {what}: {seen.value:.2f} ({low:.2f} to {high:.2f}; best {seen.best:.2f}){goal}"
+        )
+        self.say(f"    against {against}")
 
 
 def begin(name: str, question: str, wanted: Options) -> Report:
@@ -220,17 +185,6 @@ def begin(name: str, question: str, wanted: Options) -> Report:
 def best(speeds: Iterable[Speed]) -> Speed:
     """The fastest by its median."""
     return max(speeds, key=lambda speed: speed.rate)
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.machine(),
-        "cores": len(names) or 1,
-        "openssl": ssl.OPENSSL_VERSION,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
 
 
 def event(name: str, run: Callable[[], object]) -> Way:

@@ -87,6 +87,7 @@ def test_the_object_has_its_form(name: str, told: dict[str, dict[str, Any]]) -> 
     assert said["benchmark"] == name
     assert said["repeats"] == 2
     assert set(said["machine"]) == {"processor", "cores", "openssl", "date"}
+    assert set(said["disturbance"]) == {"load_average", "stolen"}
     assert set(said["kernels"]) == {"gcm", "sha256"}
     form = EVENT if name in OF_EVENTS else SPEED
     assert all(set(record) == form for record in said["ours"])
@@ -149,7 +150,7 @@ def test_without_our_kernels_no_limit_is_stated(tmp_path: Path) -> None:
     said = run(SCRIPTS["verity"], tmp_path, SEALSERVE_SHA256="libcrypto")
     assert said["kernels"]["sha256"][0] == "libcrypto"
     assert [record.get("missing") for record in said["limit"]] == [
-        "no model of ports for kernel libcrypto"
+        "no model of ports but for kernel x16"
     ]
 
 
@@ -164,3 +165,18 @@ def test_a_program_that_is_not_installed_has_a_row_that_says_so(
     assert missing["fsverity digest"] == "not installed: apt-get install fsverity"
     (ratio,) = [r for r in said["ratios"] if r["what"] == "against fsverity digest"]
     assert ratio == {"what": "against fsverity digest", "missing": "no peer"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--size", "5000"], "--size is 5000; a multiple of 4096 is needed"),
+        (["--size", "0"], "--size is 0; a multiple of 4096 is needed"),
+        (["--repeats", "0"], "--repeats is 0; at least 1 is needed"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_usage_error(arguments: list[str], why: str) -> None:
+    command = [sys.executable, SCRIPTS["verity"], *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert why in ran.stderr
