@@ -155,27 +155,30 @@ class Leaf:
 
     @classmethod
     def parse(cls, data: bytes) -> Leaf:
-        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, leaf_kind, leaf_extension,
-        leaf_key."""
-        _require_size(data)
-        return _leaf(data)
+        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, `leaf_kind`, `leaf_key` and
+        `Leaf.of`."""
+        certificate = Certificate.parse(data)
+        leaf_kind(certificate)
+        return cls.of(certificate, leaf_key(certificate))
 
+    @classmethod
+    def of(cls, certificate: Certificate, key: ec.EllipticCurvePublicKey) -> Leaf:
+        """What this certificate, whose key this is, says of itself.
 
-@lru_cache(maxsize=_REMEMBERED)
-def _leaf(data: bytes) -> Leaf:
-    certificate = Certificate.parse(data)
-    extensions = certificate.extensions
-    kind = _kind(certificate)
-    return Leaf(
-        certificate=certificate,
-        kind=kind,
-        key=_p384_key(certificate.spki),
-        struct_version=der.whole_integer(_required(extensions, _STRUCT_VERSION)),
-        product_name=der.whole_ia5(_required(extensions, _PRODUCT_NAME)),
-        levels=MappingProxyType(_levels(extensions)),
-        hardware_id=_hardware_id(extensions) if kind == "vcek" else None,
-        csp_id=der.whole_ia5(_required(extensions, _CSP_ID)) if kind == "vlek" else None,
-    )
+        Raises EvidenceError: leaf_kind, leaf_extension, certificate_unparseable.
+        """
+        extensions = certificate.extensions
+        kind = leaf_kind(certificate)
+        return cls(
+            certificate=certificate,
+            kind=kind,
+            key=key,
+            struct_version=der.whole_integer(_required(extensions, _STRUCT_VERSION)),
+            product_name=der.whole_ia5(_required(extensions, _PRODUCT_NAME)),
+            levels=MappingProxyType(_levels(extensions)),
+            hardware_id=_hardware_id(extensions) if kind == "vcek" else None,
+            csp_id=der.whole_ia5(_required(extensions, _CSP_ID)) if kind == "vlek" else None,
+        )
 
 
 def read_name(reader: der.Reader) -> Name:
@@ -278,7 +281,8 @@ def _may_sign_certificates(extensions: Mapping[str, bytes]) -> bool:
     return len(usage) >= 2 and bool(usage[1] & _KEY_CERT_SIGN)
 
 
-def _kind(certificate: Certificate) -> Literal["vcek", "vlek"]:
+def leaf_kind(certificate: Certificate) -> Literal["vcek", "vlek"]:
+    """Which leaf it says it is. Raises EvidenceError (leaf_kind)."""
     match certificate.subject.common_name:
         case "SEV-VCEK":
             return "vcek"
@@ -318,8 +322,9 @@ def _required(extensions: Mapping[str, bytes], oid: str) -> bytes:
     return extensions[oid]
 
 
-def _p384_key(spki: bytes) -> ec.EllipticCurvePublicKey:
-    key = _public_key(spki)
+def leaf_key(certificate: Certificate) -> ec.EllipticCurvePublicKey:
+    """The key on P-384 that signs reports. EvidenceError: leaf_key, certificate_unparseable."""
+    key = _public_key(certificate.spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise EvidenceError("leaf_key", "the key of the leaf is not on curve P-384")
     return key

@@ -13,14 +13,22 @@ from sealserve.native.errors import ConfigError, unwritten
 
 def read(path: Path, limit: int) -> bytes:
     """The whole file. Raises ConfigError if it cannot be read or has more than `limit` bytes."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
+    data = read_start(path, limit)
     if len(data) > limit:
         raise ConfigError(f"is longer than {limit} bytes", file=str(path))
     return data
+
+
+def read_start(path: Path, limit: int) -> bytes:
+    """The whole file, or `limit` bytes and one of a longer one: for readers that refuse those.
+
+    Raises ConfigError if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
 
 
 def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:

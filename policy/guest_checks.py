@@ -9,7 +9,17 @@ from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.native.errors import Finding
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.known import permissive_name
-from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, remark, short
+from sealserve.policy.outcome import (
+    NOT_ASKED,
+    Case,
+    Check,
+    Outcome,
+    bits,
+    judge,
+    refuse,
+    remark,
+    short,
+)
 
 
 def _debug(case: Case) -> Outcome:
@@ -37,12 +47,16 @@ def _migration(case: Case) -> Outcome:
 def _cxl(case: Case) -> Outcome:
     cxl = case.claims.report.policy.cxl
     return judge(
-        "CXL memory is not allowed",
-        not cxl,
+        f"CXL memory is {_allowed(cxl)}{_danger(case.trust.danger.allow_cxl)}",
+        not cxl or case.trust.danger.allow_cxl,
         "policy_cxl",
         "CXL memory and devices allowed",
         "not allowed",
     )
+
+
+def _guest_policy(case: Case) -> Outcome:
+    return bits("policy", case.claims.report.policy, case.trust.guest.policy)
 
 
 def _vmpl(case: Case) -> Outcome:
@@ -120,6 +134,31 @@ def _endorsed(case: Case, launch: UvmLaunch) -> Outcome:
     )
 
 
+def _id_key(case: Case) -> Outcome:
+    return _signed_by(
+        "id_key", "ID block", case.trust.guest.id_keys, case.claims.report.id_key_digest
+    )
+
+
+def _author_key(case: Case) -> Outcome:
+    """Without AUTHOR_KEY_EN the field means nothing, whatever stands in it."""
+    report = case.claims.report
+    seen = report.author_key_digest if report.author_key_enabled else b""
+    return _signed_by("author_key", "ID key", case.trust.guest.author_keys, seen)
+
+
+def _signed_by(code: str, signed: str, keys: tuple[bytes, ...], seen: bytes) -> Outcome:
+    if not keys:
+        return NOT_ASKED
+    return judge(
+        f"the {signed} is signed by a listed key, {short(seen)}",
+        seen in keys,
+        code,
+        seen.hex() if any(seen) else f"no key that signed the {signed}",
+        " or ".join(key.hex() for key in keys),
+    )
+
+
 def _differences(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[Finding]:
     """Byte for byte, and whole: the parts of an issuer's name mean nothing by themselves."""
     if endorsement.issuer != launch.issuer:
@@ -167,13 +206,21 @@ def _software(case: Case) -> Outcome:
     )
 
 
+ALWAYS: tuple[Check, ...] = (_debug, _migration, _vmpl)
+"""What no trust file needs to ask for."""
+
+LAUNCH: tuple[Check, ...] = (_launch,)
+
 CHECKS: tuple[Check, ...] = (
     _debug,
     _migration,
     _cxl,
+    _guest_policy,
     _vmpl,
     _alias_check,
     _launch,
+    _id_key,
+    _author_key,
     _software,
 )
 

@@ -18,19 +18,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from sealserve.attestation import tcb
 from sealserve.attestation.binding import ReportData, report_data
 from sealserve.attestation.evidence import Evidence
-from sealserve.attestation.report import ACCEPTED_VERSIONS, REPORT_BYTES, SIGNED_BYTES
+from sealserve.attestation.report import ACCEPTED_VERSIONS, REPORT_BYTES, SIGNED_BYTES, SigningKey
 from sealserve.attestation.simulated import blueprint, chain, host
 from sealserve.attestation.simulated import faults as fault_table
 from sealserve.attestation.simulated.blueprint import Blueprint
 from sealserve.attestation.simulated.endorser import SimulatedEndorser, UvmForm
-from sealserve.attestation.simulated.model import MODELS
+from sealserve.attestation.simulated.model import MODELS, Model
 from sealserve.attestation.simulated.provider import SimulatedProvider
 from sealserve.attestation.simulated.root import SimulatedRoot
 from sealserve.attestation.tcb import Line, Tcb
 
 _FAMILY_ID = bytes((1, *bytes(15)))  # as confidential containers on Azure have them
 _IMAGE_ID = bytes((2, *bytes(15)))
-_ID_KEY_DIGEST = hashlib.sha384(b"ID key of the simulated platform").digest()
 
 
 class Machine:
@@ -63,19 +62,16 @@ class Machine:
         made = MODELS[model or root.line]
         if made.line != root.line:
             raise ValueError(f"a {made.name} machine is not under the root of {root.line}")
-        version = report_version or made.version
-        if version not in ACCEPTED_VERSIONS:
-            raise ValueError(f"no report has version {version}; wanted 2, 3, 4 or 5")
-        good = blueprint.good(
-            now or datetime.now(UTC),
+        self._blueprint = _planned(
             made,
             "vlek" if provider else "vcek",
-            version,
-            bytes(host_data),
-            hashlib.sha512(b"simulated chip of " + root.ark_sha256).digest(),
+            report_version,
             uvm_form if endorser else None,
+            faults,
+            host_data=bytes(host_data),
+            chip=hashlib.sha512(b"simulated chip of " + root.ark_sha256).digest(),
+            now=now or datetime.now(UTC),
         )
-        self._blueprint = fault_table.apply(faults, good)
         self._key = _new_key(self._blueprint)
         self._signer = _new_key(self._blueprint) if self._blueprint.strange_key else self._key
         self._report_id = os.urandom(32)
@@ -139,6 +135,46 @@ class Machine:
         return bytes(report[: REPORT_BYTES - plan.missing_bytes])
 
 
+def require_possible(
+    model: str,
+    kind: SigningKey,
+    report_version: int | None,
+    uvm_form: UvmForm | None,
+    faults: Collection[str],
+) -> None:
+    """ValueError if no such machine can be, as `Machine` would say, before a root is needed."""
+    now = datetime.now(UTC)
+    chip = bytes(blueprint.CHIP_BYTES)
+    _planned(
+        MODELS[model],
+        kind,
+        report_version,
+        uvm_form,
+        faults,
+        host_data=bytes(32),
+        chip=chip,
+        now=now,
+    )
+
+
+def _planned(
+    model: Model,
+    kind: SigningKey,
+    report_version: int | None,
+    uvm_form: UvmForm | None,
+    faults: Collection[str],
+    *,
+    host_data: bytes,
+    chip: bytes,
+    now: datetime,
+) -> Blueprint:
+    version = report_version or model.version
+    if version not in ACCEPTED_VERSIONS:
+        raise ValueError(f"no report has version {version}; wanted 2, 3, 4 or 5")
+    good = blueprint.good(now, model, kind, version, host_data, chip, uvm_form)
+    return fault_table.apply(faults, good)
+
+
 def _endorsement(plan: Blueprint, endorser: SimulatedEndorser | None) -> bytes | None:
     if endorser is None or plan.statement is None:
         return None
@@ -176,25 +212,23 @@ def _signed(plan: Blueprint, data: bytes, report_id: bytes) -> bytes:
         data,
         plan.measurement,
         plan.host_data,
-        _ID_KEY_DIGEST,
+        plan.id_key_digest,
         bytes(48),  # no author key
         report_id,
         bytes([0xFF] * 32),  # no migration agent
         _raw(plan.reported_tcb, line),
     )
-    firmware = bytes(plan.model.firmware)
     tail = struct.pack(
         "<3s21s64s8s3sx3sx8s",
         bytes(plan.cpuid) if plan.version >= 3 else b"",
         bytes(21),
         plan.chip_id,
         _raw(plan.committed_tcb, line),
-        firmware,
-        firmware,
+        bytes(plan.current_firmware),
+        bytes(plan.committed_firmware),
         _raw(plan.launch_tcb, line),
     )
-    mitigations = plan.model.mitigations if plan.version >= 5 else 0
-    vectors = struct.pack("<QQ", mitigations, mitigations)  # at launch, and now
+    vectors = struct.pack("<QQ", plan.launch_mitigations, plan.mitigations)
     return (head + tail + vectors).ljust(SIGNED_BYTES, b"\0")
 
 

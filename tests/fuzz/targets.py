@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import ctypes
 import json
 import shutil
 import ssl
@@ -49,10 +50,13 @@ from sealserve.attestation import (
     verify,
     x509_path,
 )
+from sealserve.attestation.binding import ReportData
 from sealserve.attestation.certificate_table import CRL, VLEK, CertificateTable
 from sealserve.attestation.certs import Certificate, Leaf
 from sealserve.attestation.cose import Sign1
 from sealserve.attestation.crl import Crl
+from sealserve.attestation.devices.configfs import Configfs, Tree
+from sealserve.attestation.devices.sev_guest import SevGuest
 from sealserve.attestation.thim import HostCertificate
 from sealserve.attestation.token import TokenKeys, verify_token
 from sealserve.attestation.uvm import Statement as UvmStatement
@@ -74,12 +78,17 @@ from sealserve.native.errors import (
     InputError,
     IntegrityError,
     ReleaseError,
+    UnavailableError,
 )
 from sealserve.policy import release
 from sealserve.policy.execution import text as policy_text
 from sealserve.policy.execution.process import ExecutionPolicy, generate_process
 from sealserve.policy.release import ReleasePolicy
 from sealserve.policy.trust import Trust
+from sealserve.policy.trust_diff import beyond
+from sealserve.policy.trust_lint import lint
+from support.attestation_devices import response
+from support.attestation_hardware import Place
 from support.attestation_table import table
 from support.attestation_uvm import good as uvm_issuer
 from support.attestation_vectors import Vector, vector, vectors
@@ -98,7 +107,7 @@ from support.models_sealed import (
     header_for,
     honest_contents,
 )
-from support.policy_case import ACI, ENDORSED, MEASURED, SIMULATED, SNP, TRUST
+from support.policy_case import ACI, ENDORSED, EVERY_KEY, MEASURED, SIMULATED, SNP, TRUST
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -375,6 +384,60 @@ def real_endorsements() -> list[bytes]:
     rows = [*vectors("snp"), *vectors("uvm")]
     files = [(row, name) for row in rows for name in row.files if name.endswith(".cose")]
     return sorted({row.read(name) for row, name in files if row.verdict != "policy-reject"})
+
+
+def guest_device() -> Target:
+    """What /dev/sev-guest answers: the frame's two errors, the response, then the host's table."""
+    row = vector("veraison/genoa-v3-configfs-tsm")
+    report, table = row.read("report.bin"), row.read("auxblob.bin")
+
+    def run(data: bytes) -> None:
+        def answer(_device: str, _code: int, frame: bytearray) -> None:
+            frame[24:32] = data[:8].ljust(8, b"\0")
+            room = int.from_bytes(frame[16:24], "little")
+            ctypes.memmove(room, data[8:].ljust(4000, b"\0"), min(len(data[8:]), 4000))
+            if any(data[:8]):
+                raise OSError(5, "as told")
+
+        clock = iter(range(10**6))
+        device = SevGuest(call=answer, clock=lambda: next(clock), pause=lambda _seconds: None)
+        found = device.report(ReportData(report[0x50:0x90]))
+        assert len(found.report) == 1184
+
+    good = bytes(8) + response(report)
+    busy, too_long = bytes(4) + b"\2\0\0\0", bytes(4) + b"\1\0\0\0"
+    return Target(run, [good, busy + response(report), too_long + table], (UnavailableError,))
+
+
+def configfs_answers() -> Target:
+    """What configfs-tsm holds when it is read: one attribute after the other, each after a line."""
+    row = vector("veraison/genoa-v3-configfs-tsm")
+    report, table = row.read("report.bin"), row.read("auxblob.bin")
+    names = ("provider", "generation", "privlevel_floor", "outblob", "auxblob")
+    place = Place.of(row)
+    asked = ReportData(report[0x50:0x90])
+
+    def run(data: bytes) -> None:
+        values = dict(zip(names, data.split(b"\n--\n"), strict=False))
+
+        class Answers(Tree):
+            def make(self, name: str) -> None: ...
+            def drop(self, name: str) -> None: ...
+            def write(self, name: str, attribute: str, value: bytes) -> None:
+                number = values.get("generation", b"")
+                if number.isdigit() and len(number) < 20:
+                    values["generation"] = b"%d" % (int(number) + 1)
+
+            def read(self, name: str, attribute: str, limit: int) -> bytes:
+                if attribute not in values:
+                    raise FileNotFoundError(2, attribute)
+                return values[attribute][: limit + 1]
+
+        found = Configfs(Answers(Path("/"))).report(asked)
+        place.leaves().at_hand(found.report, found.table)
+
+    seeds = [b"\n--\n".join((b"sev_guest", b"0", floor, report, table)) for floor in (b"0", b"2")]
+    return Target(run, seeds, (EvidenceError, UnavailableError))
 
 
 def elements() -> Target:
@@ -686,10 +749,13 @@ def key_request() -> Target:
 
 def trust() -> Target:
     def run(data: bytes) -> None:
-        Trust.parse(data, file="trust.toml").explain()
+        read = Trust.parse(data, file="trust.toml")
+        read.explain()
+        lint(read, NOW.date())
+        assert beyond(read, read) == ()
 
     forms = [(SNP, SIMULATED), (f"{SNP}\n", f"{ACI}\n")]
-    texts = [TRUST, *(TRUST.replace(*form) for form in forms)]
+    texts = [TRUST, *(TRUST.replace(*form) for form in forms), EVERY_KEY]
     texts[2] = texts[2].replace(MEASURED, ENDORSED)
     return Target(run, [text.encode() for text in texts], (ConfigError,))
 
@@ -745,7 +811,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
             authority,
             crl,
             host_certificate,
-            certificate_table,
+            *(certificate_table, guest_device, configfs_answers),
             *(cose, did, path_certificate, uvm, uvm_header, uvm_payload),
             elements,
             envelope,

@@ -70,6 +70,39 @@ policies = [{{ sha256 = "{POLICY.hex()}", note = "sealserve 0.1" }}]
 roots = ["{ROOT.hex()}"]
 """
 
+# Every key that may be left out, beside those that may not.
+EVERY_KEY = (
+    TRUST.replace(
+        "max_crl_age_days = 45\n",
+        f"""max_crl_age_days = 45
+chips = ["{CHIP.hex()}"]
+denied_chips = ["{"dd" * 64}"]
+vlek_providers = ["CN=cloud.example"]
+floor_at_launch = true
+minimum_firmware = "1.55.29"
+minimum_report_version = 3
+mitigations = 0x21
+platform_info_set = ["ecc"]
+platform_info_clear = ["tsme", "tio"]
+""",
+    ).replace(
+        "[launch]\n",
+        f"""[launch]
+guest_policy_set = ["aes_256_xts"]
+guest_policy_clear = ["smt"]
+id_keys = ["{"1d" * 48}"]
+author_keys = ["{"1d" * 48}", "{"2e" * 48}"]
+""",
+    )
+    + """[danger]
+allow_debug = true
+allow_migration = true
+allow_cxl = true
+allow_vmpl = [1, 2]
+without_nonce = true
+"""
+)
+
 _CPUID: dict[Line, tuple[int, int, int]] = {
     "milan": (0x19, 0x01, 1),
     "genoa": (0x19, 0x11, 1),

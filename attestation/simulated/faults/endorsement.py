@@ -16,7 +16,6 @@ from sealserve.attestation.simulated.faults.dials import (
 )
 from sealserve.attestation.simulated.issue_uvm import FRAGMENT_EKU, PLATFORM_EKU, SIGNER_NAME
 
-_UNTRUSTED: Final = ("uvm_untrusted_issuer_or_svn",)
 _PS256: Final = -37
 _PREVIEW_SVN: Final = 22  # of an image from before the first production one, which had 100
 
@@ -36,8 +35,8 @@ def _refused(what: str, code: str, **values: object) -> Fault:
     return Fault(what, code, _said(**values), only=ENDORSED)
 
 
-def _untrusted(what: str, **values: object) -> Fault:
-    return Fault(what, "", _said(**values), _UNTRUSTED, ENDORSED)
+def _untrusted(what: str, finding: str, **values: object) -> Fault:
+    return Fault(what, "", _said(**values), (finding,), ENDORSED)
 
 
 FAULTS: Final[Mapping[str, Fault]] = {
@@ -46,10 +45,13 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "uvm-issuer": _untrusted(
         "the endorsement names its issuer by subject, as early ones did",
+        "uvm_issuer",
         predicate=f"subject:CN:{SIGNER_NAME}",
     ),
-    "uvm-feed": _untrusted("the endorsement is of another product", feed="Another-UVM"),
-    "old-uvm": _untrusted("the endorsement is of an early image", svn=_PREVIEW_SVN),
+    "uvm-feed": _untrusted("the endorsement is of another product", "uvm_feed", feed="Another-UVM"),
+    "old-uvm": _untrusted(
+        "the endorsement is of an early image", "uvm_minimum_svn", svn=_PREVIEW_SVN
+    ),
     "uvm-measurement": _refused(
         "the endorsement is of another image", "uvm_measurement", measurement=bytes([0xAA] * 48)
     ),
