@@ -63,7 +63,7 @@ interop: setup
 bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
 	@mkdir -p build/bench
 	@for name in $(BENCHMARKS); do $(PY) benchmarks/$$name.py --json > build/bench/$$name.json; done
-	$(PY) benchmarks/support/draw.py build/bench docs/bench
+	PYTHONPATH=benchmarks $(PY) -m support.draw build/bench docs/bench
 
 clean:
 	rm -rf $(VENV) $(PEER) $(TINFOIL) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,14 +8,17 @@ from typing import NoReturn
 from sealserve.native.errors import EvidenceError
 
 
-def read(data: bytes, code: str) -> dict[str, object]:
-    """One JSON object (RFC 8259, UTF-8) without duplicate names. Raises EvidenceError(code)."""
+def read(data: bytes, code: str, what: str = "a text") -> dict[str, object]:
+    """One JSON object (RFC 8259, UTF-8) without duplicate names. Raises EvidenceError(code).
+
+    what: the text, as a message calls it.
+    """
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise EvidenceError(code, "not JSON we accept", hint=str(error)[:120]) from None
+        raise EvidenceError(code, f"{what} is not JSON we accept: {str(error)[:120]}") from None
     if not isinstance(value, dict):
-        raise EvidenceError(code, "not a JSON object", seen=type(value).__name__, wanted="object")
+        raise EvidenceError(code, f"JSON of {what}", seen=type(value).__name__, wanted="an object")
     return value
 
 

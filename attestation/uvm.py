@@ -12,7 +12,7 @@ judged at the signing time, which the signer states and nobody else confirms: si
 live for a year and endorsements longer. The unprotected header, a time stamp or a ledger's receipt,
 is not signed and not read: it can be exchanged without making the message another one.
 
-Raises EvidenceError with one of these codes, in the order of the checks, and nothing else:
+Raises EvidenceError with one of these codes, and nothing else:
 
     uvm_malformed    not such a message, or neither form
     uvm_algorithm    signed with an algorithm that is not allowed
@@ -52,7 +52,7 @@ MEASUREMENT_BYTES: Final = 48
 MAX_SVN: Final = 2**31 - 1  # as trust files have it
 MAX_JSON_BYTES: Final = 4096  # real ones have 250
 
-# RFC 9052, section 3.1; RFC 9597; RFC 9360, section 2; RFC 9679, section 4 (hash envelope).
+# RFC 9052, section 3.1; RFC 9597; RFC 9360, section 2; RFC 9995 (hash envelope).
 _CONTENT_TYPE: Final = 3
 _CWT_CLAIMS: Final = 15
 _X5CHAIN: Final = 33
@@ -68,7 +68,8 @@ _NOT_BEFORE: Final = 5
 _ISSUED_AT: Final = 6
 _SVN: Final = "svn"
 
-_SHA256: Final = -16  # RFC 9054, section 2.1
+# RFC 9054, section 3.2.
+_SHA256: Final = -16
 _SHA384: Final = -43
 _FORM_A: Final = ("iss", "feed", "signingtime", _CONTENT_TYPE)
 _FORM_B: Final = (_CWT_CLAIMS, _PAYLOAD_HASH, _PREIMAGE_TYPE)
@@ -194,7 +195,7 @@ def statement(data: bytes, algorithms: Collection[cose.Algorithm] = (cose.PS384,
             raise EvidenceError(
                 "uvm_did",
                 "issuer of an endorsement",
-                seen=told.issuer,
+                seen=_shown(told.issuer),
                 wanted="a DID without a fragment, proven by a key that may sign",
             )
         message.verify(resolved.key, algorithms)
@@ -233,7 +234,7 @@ def _form_b(message: Sign1, simulated: bool) -> Statement:
         raise _malformed("CWT claims (15)", claims, "a map")
     # What would limit the statement's use must not be passed over.
     _require_none(claims, (_AUDIENCE, _EXPIRES, _NOT_BEFORE), "the claims of form B")
-    if type(header.get(_PAYLOAD_HASH)) is not int or header[_PAYLOAD_HASH] != _SHA384:
+    if header.get(_PAYLOAD_HASH) != _SHA384:
         raise _malformed("payload hash (258)", header.get(_PAYLOAD_HASH), f"{_SHA384}, SHA-384")
     if header.get(_PREIMAGE_TYPE) != "application/octet-stream":
         raise _malformed(
@@ -288,9 +289,12 @@ def _json_payload(payload: bytes) -> tuple[int, bytes]:
     """SVN and measurement of form A; members nobody knows are passed over."""
     if len(payload) > MAX_JSON_BYTES:
         raise EvidenceError(
-            "uvm_payload", "payload", seen=f"{len(payload)} bytes", wanted=f"{MAX_JSON_BYTES}"
+            "uvm_payload",
+            "payload of an endorsement",
+            seen=f"{len(payload)} bytes",
+            wanted=f"at most {MAX_JSON_BYTES}",
         )
-    members = json_object.read(payload, "uvm_payload")
+    members = json_object.read(payload, "uvm_payload", "the payload of an endorsement")
     measurement = members.get(_MEASUREMENT_MEMBER)
     if not isinstance(measurement, str) or not _HEX.fullmatch(measurement):
         raise EvidenceError(

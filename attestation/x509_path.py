@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final, TypeVar
 
 from cryptography import x509
@@ -115,6 +116,8 @@ def require_valid(chain: Sequence[PathCertificate], at: datetime) -> None:
     at: with a time zone. An anchor that names itself as its issuer must have signed itself.
     Raises EvidenceError (x509_path, x509_time).
     """
+    if at.tzinfo is None:
+        raise ValueError("the time has no time zone")
     for certificate in chain:
         _require_window(certificate, at)
     _require_path(tuple(chain))
@@ -125,9 +128,10 @@ def _require_path(chain: tuple[PathCertificate, ...]) -> None:
     """What holds or does not at any time."""
     for certificate in chain:
         _require_known(certificate)
-    for below, issuer in zip(chain, (*chain[1:], chain[-1]), strict=True):
-        if below is not issuer or below.self_issued:
-            _require_signed(below, issuer)
+    for below, issuer in pairwise(chain):
+        _require_signed(below, issuer)
+    if chain[-1].self_issued:
+        _require_signed(chain[-1], chain[-1])
     for depth, issuer in enumerate(chain[1:], 1):
         _require_authority(issuer, [below for below in chain[1:depth] if not below.self_issued])
         _require_names(issuer, chain[:depth])
@@ -143,7 +147,7 @@ def _read(data: bytes) -> PathCertificate:
         extensions, key = certificate.extensions, certificate.public_key()
         names = (*certificate.subject, *certificate.issuer)
     except _UNREADABLE as error:
-        raise _unparseable(str(error).partition("\n")[0][:80]) from error
+        raise _unparseable(ascii(str(error))[1:81]) from error
     if any(type(attribute.value) is not str for attribute in names):
         raise _unparseable("a name that holds no text")
     read = PathCertificate(data, certificate, extensions, _usable(key), ())

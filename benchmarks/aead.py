@@ -83,7 +83,7 @@ def by_size(report: Report) -> None:
 
 
 def main() -> None:
-    wanted = options(QUESTION, size=512 * KIB, quick_size=64 * KIB, multiple=CHUNK, repeats=15)
+    wanted = options(QUESTION, size=256 * KIB, quick_size=64 * KIB, multiple=CHUNK, repeats=15)
     report = begin("aead", QUESTION, wanted)
     with one_core():
         in_cache(report)

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import click
 
-from sealserve.attestation.roots import Roots
+from sealserve.attestation.roots import ARK_SHA256, Roots
 from sealserve.attestation.tcb import LINES, Line
 from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
@@ -303,7 +303,11 @@ def _require_root_if_simulated(kind: str, simulated_root_sha256: str) -> None:
     if kind == "simulated":
         if not simulated_root_sha256:
             raise _missing("--simulated-root-sha256", "`sealserve tee info` prints it.")
-        _hex(simulated_root_sha256, 32, "--simulated-root-sha256")
+        root = _hex(simulated_root_sha256, 32, "--simulated-root-sha256")
+        if root.hex() in ARK_SHA256.values():
+            raise ConfigError(
+                "this is a root of AMD's, not a simulated one", key="--simulated-root-sha256"
+            )
     elif simulated_root_sha256:
         raise click.UsageError(
             f"--simulated-root-sha256 is not for --platform {kind}: simulated and real never mix"

@@ -85,6 +85,31 @@ def _alias_check(case: Case) -> Outcome:
     )
 
 
+def _id_key(case: Case) -> Outcome:
+    return _signed_by(
+        "id_key", "ID block", case.trust.guest.id_keys, case.claims.report.id_key_digest
+    )
+
+
+def _author_key(case: Case) -> Outcome:
+    """Without AUTHOR_KEY_EN the field means nothing, whatever stands in it."""
+    report = case.claims.report
+    seen = report.author_key_digest if report.author_key_enabled else b""
+    return _signed_by("author_key", "ID key", case.trust.guest.author_keys, seen)
+
+
+def _signed_by(code: str, signed: str, keys: tuple[bytes, ...], seen: bytes) -> Outcome:
+    if not keys:
+        return NOT_ASKED
+    return judge(
+        f"the {signed} is signed by a listed key, {short(seen)}",
+        seen in keys,
+        code,
+        seen.hex() if any(seen) else f"no key that signed the {signed}",
+        " or ".join(key.hex() for key in keys),
+    )
+
+
 def _launch(case: Case) -> Outcome:
     launch = case.trust.launch
     if isinstance(launch, MeasuredLaunch):
@@ -131,31 +156,6 @@ def _endorsed(case: Case, launch: UvmLaunch) -> Outcome:
         f"measurement {short(endorsement.measurement)} is version {endorsement.svn} of "
         f"{endorsement.feed}, at least {launch.minimum_svn}, by {endorsement.issuer}",
         tuple(_differences(endorsement, launch)),
-    )
-
-
-def _id_key(case: Case) -> Outcome:
-    return _signed_by(
-        "id_key", "ID block", case.trust.guest.id_keys, case.claims.report.id_key_digest
-    )
-
-
-def _author_key(case: Case) -> Outcome:
-    """Without AUTHOR_KEY_EN the field means nothing, whatever stands in it."""
-    report = case.claims.report
-    seen = report.author_key_digest if report.author_key_enabled else b""
-    return _signed_by("author_key", "ID key", case.trust.guest.author_keys, seen)
-
-
-def _signed_by(code: str, signed: str, keys: tuple[bytes, ...], seen: bytes) -> Outcome:
-    if not keys:
-        return NOT_ASKED
-    return judge(
-        f"the {signed} is signed by a listed key, {short(seen)}",
-        seen in keys,
-        code,
-        seen.hex() if any(seen) else f"no key that signed the {signed}",
-        " or ".join(key.hex() for key in keys),
     )
 
 
@@ -218,9 +218,9 @@ CHECKS: tuple[Check, ...] = (
     _guest_policy,
     _vmpl,
     _alias_check,
-    _launch,
     _id_key,
     _author_key,
+    _launch,
     _software,
 )
 

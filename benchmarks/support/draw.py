@@ -1,51 +1,44 @@
 """Draws docs/bench/*.svg from what the benchmarks said.
 
-    draw.py FOLDER_WITH_JSON FOLDER_FOR_SVG
+    python -m support.draw FOLDER_WITH_JSON FOLDER_FOR_SVG
 
-By Matplotlib, for its axes and legends. Text stays text and takes the reader's colour: the ink that
-Matplotlib writes is replaced by `currentColor`, which a style sheet sets for light and dark pages.
-The other colours are legible on both.
+By Matplotlib, for its axes and legends.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-from cycler import cycler
-
-mpl.use("svg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from support.page import (
+    DASHED,
+    LIMIT,
+    OURS,
+    PEERS,
+    THIN,
+    Measured,
+    caption,
+    down,
+    heading,
+    legend,
+    page,
+    save,
+    set_up,
+)
 
-INK = "#010203"  # stands for the reader's own colour
-OURS, LIMIT = "#d9480f", "#868e96"
-PEERS = ["#1c7ed6", "#2f9e44", "#ae3ec9", "#b08900", "#0c8599", "#e64980"]
 PORTS = "port limit at the measured clock"
-THIN: dict[str, Any] = {"color": INK, "linewidth": 1.1, "alpha": 0.75}
-DASHED: dict[str, Any] = {"color": LIMIT, "linewidth": 1.4, "linestyle": (0, (5, 3)), "zorder": 1}
 REMARK = "thin: from the slowest round to the fastest; dashed: what the ports allow at this clock"
-FONT = 'system-ui, -apple-system, "Segoe UI", Helvetica, Arial, "DejaVu Sans", sans-serif'
-STYLE = f"""<style>
-svg {{ color: #1f2328 }}
-@media (prefers-color-scheme: dark) {{ svg {{ color: #e6edf3 }} }}
-text {{ font-family: {FONT} !important }}
-</style>
-"""
-Measured = dict[str, Any]  # what one script said
 
 
 def by_size(aead: Measured) -> Figure:
     """Lines: what one call brings, by its size."""
-    figure, axes = _page("Opening AES-256-GCM, by the size of a call", aead, height=5.0)
+    figure, axes = page("Opening AES-256-GCM, by the size of a call", aead, height=5.0)
     calls = [record for record in _speeds(aead) if "one call" in record["question"]]
     for name in _families(calls):
         points = sorted((r["bytes"], r["gb_per_s"]) for r in calls if _family(r["name"]) == name)
@@ -67,13 +60,13 @@ def by_size(aead: Measured) -> Figure:
     _plain_log(axes)
     axes.set_xlabel("plaintext per call")
     axes.set_ylabel("GB/s (logarithmic)")
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
 def by_threads(load: Measured) -> Figure:
     """Bars: ours and the same structure on OpenSSL, for each number of threads."""
-    figure, axes = _page("Cached file to verified plaintext, by threads", load, height=4.2)
+    figure, axes = page("Cached file to verified plaintext, by threads", load, height=4.2)
     rows = [record for record in _speeds(load) if record["question"].endswith("by threads")]
     counts = sorted({record["threads"] for record in rows})
     kinds = {
@@ -95,7 +88,7 @@ def by_threads(load: Measured) -> Figure:
     axes.set_xticks(range(len(counts)), [f"{n} thread{'s' * (n > 1)}" for n in counts])
     axes.set_ylabel("GB/s of plaintext")
     axes.set_ylim(bottom=0)
-    _legend(figure, axes)
+    legend(figure, axes)
     return figure
 
 
@@ -122,10 +115,10 @@ def by_peer(measured: dict[str, Measured]) -> Figure:
         _bars(axes, rows, one)
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     all_axes[-1].set_xlabel("GB/s, one thread")
-    _heading(figure, "One core, side by side")
-    figure.text(0.02, _down(figure, 0.42), REMARK, va="top", fontsize=9.5)
-    _caption(figure, measured["load"])
-    figure.tight_layout(rect=(0, 0.03, 1, _down(figure, 0.6)))
+    heading(figure, "One core, side by side")
+    figure.text(0.02, down(figure, 0.42), REMARK, va="top", fontsize=9.5)
+    caption(figure, measured["load"])
+    figure.tight_layout(rect=(0, 0.03, 1, down(figure, 0.6)))
     return figure
 
 
@@ -184,54 +177,6 @@ def _ranked(measured: Measured, question: str) -> list[Measured]:
     return [row for row in rows if row in measured["ours"]] + ranked
 
 
-def _page(title: str, measured: Measured, *, height: float) -> tuple[Figure, Axes]:
-    figure, axes = pyplot.subplots(figsize=(9, height))
-    _heading(figure, title)
-    _caption(figure, measured)
-    return figure, axes
-
-
-def _heading(figure: Figure, text: str) -> None:
-    figure.text(0.02, _down(figure, 0.12), text, va="top", fontsize=14, fontweight="bold")
-
-
-def _down(figure: Figure, inches: float) -> float:
-    """A height so far below the upper edge."""
-    return float(1 - inches / figure.get_figheight())
-
-
-def _caption(figure: Figure, measured: Measured) -> None:
-    about, kernels = measured["machine"], measured["kernels"]
-    clock = next((x["clock_ghz"] for x in measured["limit"] if "clock_ghz" in x), None)
-    at = f" at {clock:.2f} GHz" if clock else ""
-    figure.text(
-        0.02,
-        0.012,
-        f"{about['cores']} x {about['processor']}{at}; kernels {kernels['gcm'][0]},"
-        f" {kernels['sha256'][0]}; {about['openssl'].rsplit(' ', 3)[0]}; median of"
-        f" {measured['repeats']} rounds; load average before"
-        f" {measured['disturbance']['load_average']:.1f}; {about['date']}",
-        fontsize=8.5,
-        color=LIMIT,
-    )
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Between the heading and the axes, in rows of three."""
-    legend = axes.legend(
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 1.0),
-        frameon=False,
-        fontsize=9,
-        ncols=3,
-        columnspacing=1.4,
-        handlelength=1.8,
-    )
-    legend.set_in_layout(False)  # it may be wider than the axes
-    rows = -(-len(legend.get_texts()) // 3)
-    figure.tight_layout(rect=(0, 0.04, 1, _down(figure, 0.4 + 0.19 * rows)))
-
-
 def _port_limit(measured: Measured) -> float | None:
     """GB/s at the clock that was measured; None where no model of ports is stated."""
     rates = [x["gb_per_s"] for x in measured["limit"] if "bytes_per_cycle" in x]
@@ -274,44 +219,14 @@ def _bytes(size: float) -> str:
     return f"{size / 2**20:.0f} MiB" if size >= 2**20 else f"{size / 2**10:.0f} KiB"
 
 
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
-    pyplot.close(figure)
-    text = path.read_text().replace(INK, "currentColor")
-    text = re.sub(r"(<svg [^>]*>\n)", rf"\1{STYLE}", text, count=1)
-    path.write_text(text)
-
-
-def _set_up() -> None:
-    ink: Any = dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
-    )
-    mpl.rcParams.update(
-        ink
-        | {
-            "axes.grid": True,
-            "axes.axisbelow": True,
-            "axes.prop_cycle": cycler(color=PEERS),
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "font.size": 10,
-            "grid.alpha": 0.35,
-            "grid.color": LIMIT,
-            "grid.linewidth": 0.6,
-            "svg.fonttype": "none",
-            "svg.hashsalt": "sealserve",  # the same input gives the same file
-        }
-    )
-
-
 def main(source: Path, target: Path) -> None:
     names = ("aead", "verity", "load", "seal")
     measured = {name: json.loads((source / f"{name}.json").read_text()) for name in names}
-    _set_up()
+    set_up()
     target.mkdir(parents=True, exist_ok=True)
-    _save(by_size(measured["aead"]), target / "size.svg")
-    _save(by_threads(measured["load"]), target / "threads.svg")
-    _save(by_peer(measured), target / "peers.svg")
+    save(by_size(measured["aead"]), target / "size.svg")
+    save(by_threads(measured["load"]), target / "threads.svg")
+    save(by_peer(measured), target / "peers.svg")
 
 
 main(Path(sys.argv[1]), Path(sys.argv[2]))

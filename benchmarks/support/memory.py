@@ -74,8 +74,14 @@ def sampled(place: Place) -> Iterator[list[int]]:
 
 def main(model: str, root: str, key: str) -> None:
     place, opener = Place(), RawKey(bytes.fromhex(key))
-    with sampled(place) as samples, open_model(model, root, opener, place) as opened:
-        plaintext = len(opened.graph) + sum(opened.files.values())
+    with sampled(place) as samples:
+
+        def at_each_step(_done: int, _all: int) -> None:
+            """Also behind the last byte, when everything that is needed is held at once."""
+            samples.append(in_use(place))
+
+        with open_model(model, root, opener, place, progress=at_each_step) as opened:
+            plaintext = len(opened.graph) + sum(opened.files.values())
     print(max(samples) - samples[0] - plaintext)
 
 

@@ -132,10 +132,9 @@ def test_a_speed_lies_in_its_spread(name: str, told: dict[str, dict[str, Any]]) 
 def test_charts_are_drawn_from_the_objects(told: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     for name, said in told.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(said))
-    draw = ROOT / "benchmarks/support/draw.py"
     environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "matplotlib")}
-    command = [sys.executable, draw, tmp_path, tmp_path / "out"]
-    subprocess.run(command, env=environment, check=True)
+    command = [sys.executable, "-m", "support.draw", tmp_path, tmp_path / "out"]
+    subprocess.run(command, cwd=ROOT / "benchmarks", env=environment, check=True)
     charts = {path.name: path.read_text() for path in (tmp_path / "out").iterdir()}
     assert set(charts) == {"peers.svg", "size.svg", "threads.svg"}
     assert set(charts) == {path.name for path in (ROOT / "docs/bench").iterdir()}

@@ -86,3 +86,10 @@ def test_a_disturbed_reading_of_the_clock_never_flatters(
     way = turns.Way("a", 10, taking(now, "a", 5))
     found = turns.take_turns([way], 1, turn_seconds=0, clock=lambda: next(readings))
     assert found["a"].clock == 3.0
+
+
+def test_a_burst_beside_a_slow_clock_does_not_count(turns: ModuleType) -> None:
+    """Whether it was quick or slow: it is the clock that says that the turn was disturbed."""
+    assert turns.undisturbed([5, 9, 7], [2.0, 2.0, 1.0, 2.0]) == [5]
+    assert turns.undisturbed([5, 9], [2.0, 1.0, 2.0]) == [5, 9]  # better than none
+    assert turns.undisturbed([5, 9], [2.0, 1.99, 2.0]) == [5, 9]

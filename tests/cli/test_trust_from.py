@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sealserve.attestation.roots import ARK_SHA256
 from sealserve.attestation.simulated import MEASUREMENT, Machine, SimulatedRoot
 from sealserve.native.errors import ConfigError
 from sealserve.policy import Trust
@@ -164,6 +165,8 @@ def test_a_simulated_machine_needs_its_root(clinic: Clinic, server: LiveServer) 
     refused(clinic, from_(clinic, server.target, "--platform", "snp"), 5, "a simulated machine")
     other = ("--platform", "simulated", "--simulated-root-sha256", "5e" * 32)
     refused(clinic, from_(clinic, server.target, *other), 5, "5e" * 32)
+    amd = ("--platform", "simulated", "--simulated-root-sha256", ARK_SHA256["milan"])
+    refused(clinic, from_(clinic, server.target, *amd), 8, "this is a root of AMD's")
 
 
 def test_a_model_that_is_not_served(clinic: Clinic, server: LiveServer) -> None:
