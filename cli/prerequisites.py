@@ -21,6 +21,7 @@ from typing import Final, Literal
 from sealserve.attestation import tcb
 from sealserve.attestation.devices import Detection, HardwareSource, Standing
 from sealserve.attestation.devices.cache import directory_of
+from sealserve.attestation.devices.detect import ABSENT, NOT_SET
 from sealserve.attestation.devices.host_service import HostService
 from sealserve.inference.server.guard import refusals
 from sealserve.inference.server.memory import SHARED_MEMORY, swap_is_on
@@ -33,7 +34,7 @@ State = Literal["ok", "warning", "missing"]
 # What each release of Linux brought that a server makes use of.
 GUEST_DEVICE_KERNEL: Final = (5, 19)
 NOSWAP_KERNEL: Final = (6, 4)
-OLD_LIST_DAYS: Final = 30  # trust files as we write them allow 45
+LAPSING_DAYS: Final = 14  # AMD makes new lists well before the old ones lapse
 LIBRARIES: Final = ("cryptography", "grpcio", "httpx", "numpy", "onnxruntime", "structlog")
 _NOT_ASKED: Final = "not asked: no hardware here"
 _CONFIGFS: Final = "/sys/kernel/config"
@@ -73,10 +74,11 @@ def device(detection: Detection) -> Check:
         return Check("device", "ok", detection.source.device.where)
     if detection.source is not None:
         return Check("device", "ok", "none needed on the simulated platform")
-    obstacles = [each for each in detection.looked if each.found not in ("not there", "not set")]
-    if obstacles:
-        found = "; ".join(f"{each.where} {each.found}" for each in obstacles)
-        return Check("device", "missing", found, "let this user read and write it")
+    obstacles = [each for each in detection.looked if each.found not in (ABSENT, NOT_SET)]
+    devices = [f"{each.where} {each.found}" for each in obstacles if each.where.startswith("/")]
+    if devices:
+        fix = "it has to be AMD's, and this user has to be allowed to read and write it"
+        return Check("device", "missing", "; ".join(devices), fix)
     return Check(
         "device",
         "missing",
@@ -162,12 +164,15 @@ def _leaf(standing: Standing) -> Check:
 
 
 def _list(standing: Standing, now: datetime) -> Check:
-    fix = "let `serve` reach https://kdsintf.amd.com; clients refuse without a list of late"
-    if standing.list_made is None:
+    fix = "let `serve` reach https://kdsintf.amd.com; clients refuse evidence without a list of now"
+    if standing.revocation_list is None:
         return Check("revocation list", "warning", "none at hand", fix)
-    days = (now - standing.list_made).days
-    found = f"{days} days old"
-    if days > OLD_LIST_DAYS:
+    age, left = (
+        (now - standing.revocation_list.this_update).days,
+        (standing.revocation_list.next_update - now).days,
+    )
+    found = f"{age} days old, lapses in {left}"
+    if left < LAPSING_DAYS:
         return Check("revocation list", "warning", found, fix)
     return Check("revocation list", "ok", found)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
 from sealserve.attestation.binding import report_data
@@ -30,12 +29,12 @@ _RETRY_SECONDS = 10.0  # about as often as AMD's service answers
 class Standing:
     """How well this machine can prove itself now, from what is at hand.
 
-    report: not verified if `endorsed` is None. list_made: when the list at hand was made.
+    report: not verified if `endorsed` is None. revocation_list: the one at hand.
     """
 
     report: Report
     endorsed: Endorsed | None
-    list_made: datetime | None
+    revocation_list: Crl | None
 
 
 class HardwareSource:
@@ -91,7 +90,7 @@ class HardwareSource:
             return Standing(report, None, None)
         self._offer_list(table, endorsed)
         held = self._lists.current(endorsed)
-        return Standing(report, endorsed, Crl.parse(held).this_update if held else None)
+        return Standing(report, endorsed, Crl.parse(held) if held else None)
 
     def close(self) -> None:
         """Keep nothing current any more."""

@@ -151,6 +151,8 @@ def test_platform_and_device():
     require(prerequisites.device(hardware()), "ok", "/dev/test")
     closed = Detection((Look("/dev/sev-guest", "there, but closed"),), None, "")
     require(prerequisites.device(closed), "missing", "/dev/sev-guest there, but closed")
+    context = Detection((Look("security context", "/security-context-1"),), None, "")
+    require(prerequisites.device(context), "missing", "neither /dev/sev-guest")
 
 
 @pytest.mark.parametrize(
@@ -206,17 +208,19 @@ def test_host_service():
 def test_certificate_and_list_of_a_machine(simulated_root):
     machine = own_place(simulated_root)
     standing = machine.source().standing()
-    leaf, found = prerequisites.certificates(standing, machine.now)
+    leaf, _ = prerequisites.certificates(standing, machine.now)
     require(leaf, "ok", "from: certificate table")
-    require(found, "ok", "days old")
-    for days, state in ((30, "ok"), (31, "warning")):
-        older = replace(standing, list_made=machine.now - timedelta(days=days))
-        require(prerequisites.certificates(older, machine.now)[1], state, f"{days} days old")
-    require(
-        prerequisites.certificates(replace(standing, list_made=None), machine.now)[1],
-        "warning",
-        "none at hand",
-    )
+    ends = standing.revocation_list.next_update
+    for left, state in ((14, "ok"), (13, "warning")):
+        at = ends - timedelta(days=left)
+        _, found = prerequisites.certificates(standing, at)
+        require(
+            found,
+            state,
+            f"{(at - standing.revocation_list.this_update).days} days old, lapses in {left}",
+        )
+    _, found = prerequisites.certificates(replace(standing, revocation_list=None), machine.now)
+    require(found, "warning", "none at hand")
 
 
 def test_a_machine_without_its_certificate(simulated_root):
