@@ -78,17 +78,20 @@ def examine(bundle: Bundle, roots: Roots, now: datetime) -> Diagnosis:
 
 def certificate(data: bytes) -> bytes:
     """The DER of one certificate in DER or PEM. Raises EvidenceError (pem_*) for broken PEM."""
-    return pem.read(data, "CERTIFICATE")[0] if pem.is_pem(data) else data
+    return _unwrapped(data, "CERTIFICATE")[0]
 
 
 def _crl(data: bytes) -> bytes:
-    return pem.read(data, "X509 CRL")[0] if pem.is_pem(data) else data
+    return _unwrapped(data, "X509 CRL")[0]
 
 
 def _chain(data: bytes) -> Sequence[bytes]:
-    if pem.is_pem(data):
-        return pem.read(data, "CERTIFICATE", at_most=path.MAX_CERTIFICATES)
-    return (data,)
+    return _unwrapped(data, "CERTIFICATE", at_most=path.MAX_CERTIFICATES)
+
+
+def _unwrapped(data: bytes, label: pem.Label, at_most: int = 1) -> Sequence[bytes]:
+    text = pem.without_text(data)
+    return pem.read(text, label, at_most=at_most) if pem.is_pem(text) else (data,)
 
 
 class _Opened:

@@ -227,11 +227,18 @@ def require_signature(issuer_spki: bytes, signature: bytes, signed: bytes, code:
     """`signed` must carry a PSS signature by this RSA key. EvidenceError with this code if not."""
     key = _public_key(issuer_spki)
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 4096:
-        raise EvidenceError(code, "the issuer's key is not RSA with 4096 bits")
+        raise EvidenceError(
+            code, "key of the issuer", seen="another key", wanted="an RSA key of 4096 bits"
+        )
     try:
         key.verify(signature, signed, _PSS_SHA384, _SHA384)
     except InvalidSignature as error:
-        raise EvidenceError(code, "the signature is not by the key of the issuer") from error
+        raise EvidenceError(
+            code,
+            "the signature is not by the key of the issuer",
+            seen="a signature by another key, or over other bytes",
+            wanted="one by the key of the issuer",
+        ) from error
 
 
 def _require_size(data: bytes) -> None:
@@ -326,7 +333,9 @@ def leaf_key(certificate: Certificate) -> ec.EllipticCurvePublicKey:
     """The key on P-384 that signs reports. EvidenceError: leaf_key, certificate_unparseable."""
     key = _public_key(certificate.spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        raise EvidenceError("leaf_key", "the key of the leaf is not on curve P-384")
+        raise EvidenceError(
+            "leaf_key", "key of the leaf", seen="another key", wanted="a key on the curve P-384"
+        )
     return key
 
 

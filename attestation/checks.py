@@ -122,6 +122,7 @@ class Bench:
     report = _Fact[Report]("the report's fields cannot be read")
     signing_key = _Fact[SigningKey]("the report names no key that signed it")
     certificate = _Fact[Certificate]("there is no leaf certificate")
+    leaf_kind = _Fact[SigningKey]("the leaf is neither a VCEK nor a VLEK")
     key = _Fact[ec.EllipticCurvePublicKey]("the leaf has no key that signs reports")
     leaf = _Fact[Leaf]("there is no leaf certificate of AMD's form")
     intermediate = _Fact[Certificate]("there is no intermediate certificate")
@@ -242,7 +243,7 @@ def _leaf_certificate(bench: Bench) -> str:
 
 
 def _leaf_kind(bench: Bench) -> str:
-    leaf_kind(bench.certificate)
+    bench.leaf_kind = leaf_kind(bench.certificate)
     return f"{bench.certificate.subject.common_name}, one of SEV-VCEK and SEV-VLEK"
 
 
@@ -252,6 +253,7 @@ def _leaf_key(bench: Bench) -> str:
 
 
 def _leaf_extensions(bench: Bench) -> str:
+    _ = bench.leaf_kind
     bench.leaf = Leaf.of(bench.certificate, bench.key)
     return f"{bench.leaf.product_name}, {len(bench.leaf.levels)} security levels"
 
@@ -469,16 +471,14 @@ def _crl_signature(bench: Bench) -> str:
 
 
 def _crl_window(bench: Bench) -> str:
-    _ = bench.root
-    bench.crl.require_current(bench.now)
-    return (
-        f"{bench.now.date()} is in {bench.crl.this_update.date()} to {bench.crl.next_update.date()}"
-    )
+    crl, _ = bench.crl, bench.root
+    crl.require_current(bench.now)
+    return f"{bench.now.date()} is in {crl.this_update.date()} to {crl.next_update.date()}"
 
 
 def _revocation(bench: Bench) -> str:
-    _ = bench.root
-    bench.crl.require_not_revoked(bench.intermediate)
+    crl, _ = bench.crl, bench.root
+    crl.require_not_revoked(bench.intermediate)
     return f"serial 0x{bench.intermediate.serial:x} is not on the list"
 
 
@@ -489,6 +489,8 @@ def _report_signature(bench: Bench) -> str:
     report = bench.image
     if report.signature_algorithm != form.ECDSA_P384_SHA384:
         raise Unasked("the report's signature algorithm is unknown")
+    if 0 in (report.signature_r, report.signature_s):
+        raise Unasked("the report carries no signature")
     _ = bench.signing_key
     signature = utils.encode_dss_signature(report.signature_r, report.signature_s)
     try:

@@ -25,8 +25,9 @@ def kind_of(data: bytes) -> str:
     """A few words; the expected ones are the constants of this module."""
     if not data:
         return "an empty file"
-    if pem.is_pem(data):
-        label = data.removeprefix(b"-----BEGIN ").partition(b"-----")[0]
+    text = pem.without_text(data)
+    if pem.is_pem(text):
+        label = text.removeprefix(b"-----BEGIN ").partition(b"-----")[0]
         return _PEM_LABELS.get(label, "PEM text of something else")
     if data.startswith(b"HCLA"):
         return HCL

@@ -21,8 +21,8 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation import json_object
+from sealserve.attestation.binding import unb64url
 from sealserve.attestation.report import REPORT_BYTES
-from sealserve.attestation.token import jwk_numbers
 from sealserve.native.errors import EvidenceError
 
 MAX_HCL_BYTES: Final = 16 * 1024  # the real ones have 2048 and 2600
@@ -96,15 +96,20 @@ def _is_attestation_key(entry: object) -> bool:
 
 
 def _rsa_key(jwk: Mapping[str, object]) -> rsa.RSAPublicKey:
-    if jwk.get("kty") != "RSA":
-        raise _bad_key("another type of key", "RSA")
+    modulus, exponent = jwk.get("n"), jwk.get("e")
+    if jwk.get("kty") != "RSA" or not isinstance(modulus, str) or not isinstance(exponent, str):
+        raise _bad_key("another type of key", "RSA, with n and e")
     try:
-        key = jwk_numbers(jwk).public_key()
-    except EvidenceError as error:
-        raise _bad_key("n and e that are no RSA key", "RSA") from error
+        key = rsa.RSAPublicNumbers(_number(exponent), _number(modulus)).public_key()
+    except ValueError as error:
+        raise _bad_key("n and e that are no RSA key", "an RSA key in base64url") from error
     if key.key_size != ATTESTATION_KEY_BITS:
         raise _bad_key(f"{key.key_size} bits", f"{ATTESTATION_KEY_BITS}")
     return key
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(unb64url(text), "big")
 
 
 def _runtime_bytes(data: bytes) -> int:

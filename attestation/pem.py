@@ -23,10 +23,23 @@ _BLOCK: Final = re.compile(
     rb"-----END (?P=label)-----(?:\r?\n|\Z)"
 )
 
+# Text is whatever stands on lines of its own outside; a block that never ends is left to `read`.
+_AMONG_TEXT: Final = re.compile(
+    rb"^-----BEGIN [^\r\n]*\r?\n.*?(?:^-----END [^\r\n]*(?:\r?\n|\Z)|\Z)", re.DOTALL | re.MULTILINE
+)
+
 
 def is_pem(data: bytes) -> bool:
     """Whether this is meant as PEM; DER never begins so."""
     return data.startswith(b"-----BEGIN ")
+
+
+def without_text(data: bytes) -> bytes:
+    """The blocks alone: files of people have text around them (RFC 7468, section 2), or nothing.
+
+    Data without a block is given back as it is.
+    """
+    return b"".join(match[0] for match in _AMONG_TEXT.finditer(data)) or data
 
 
 def read(data: bytes, label: Label, *, at_most: int = 1) -> tuple[bytes, ...]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,16 @@ from sealserve.attestation.report import REPORT_BYTES
 from sealserve.attestation.roots import Roots
 from sealserve.attestation.thim import MAX_THIM_BYTES
 from sealserve.attestation.tpm import MAX_DOCUMENT_BYTES
-from sealserve.attestation.verify import Statement
 from sealserve.cli import files
-from sealserve.cli.output import emit, json_option, printable
-from sealserve.native.errors import ConfigError, EvidenceError, Finding
+from sealserve.cli.check import timeout_option
+from sealserve.cli.output import emit, json_option, say
+from sealserve.inference.client.collect import collect
+from sealserve.inference.client.kept import bundle_of
+from sealserve.native.errors import ConfigError, EvidenceError
 from sealserve.policy import Trust
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
-from sealserve.policy.inspection import Inspection, Judgement, Line, inspect
-from sealserve.policy.verdict import SIMULATED_BANNER
+from sealserve.policy.inspection import Judgement, inspect_evidence
+from sealserve.policy.inspection_words import explain, to_json
 
 EXIT: dict[Judgement, int] = {
     "accept": 0,
@@ -37,15 +38,6 @@ EXIT: dict[Judgement, int] = {
     "crypto-reject": 5,
     "time-reject": 5,
     "policy-reject": 6,
-}
-WIDTH = 79
-CHECK_WIDTH = 21
-_MARKS = {"ok": "ok", "failed": "FAIL", "unasked": "--", "note": "note"}
-_WORDS: dict[Judgement, str] = {
-    "incomplete": "INCOMPLETE, nothing is proven",
-    "crypto-reject": "REJECTED, not genuine",
-    "time-reject": "REJECTED, not valid at this time",
-    "policy-reject": "REJECTED, genuine but not what is expected",
 }
 
 
@@ -131,14 +123,14 @@ def check(
         quote=_start(quote, MAX_DOCUMENT_BYTES),
         runtime=None if runtime is None else files.read(runtime, MAX_CLAIMS_BYTES),
     )
-    inspection = inspect(
+    inspection = inspect_evidence(
         bundle,
         _roots(trust, root),
         at or datetime.now(UTC),
         trust=trust,
         execution_policy=None if policy is None else files.read(policy, MAX_POLICY_BYTES),
     )
-    emit(_json(inspection), "\n".join(_text(inspection, trust)), as_json=as_json)
+    emit(to_json(inspection), explain(inspection, trust), as_json=as_json)
     return EXIT[inspection.judgement]
 
 
@@ -168,111 +160,42 @@ def _roots(trust: Trust | None, root: bytes | None) -> Roots:
         raise ConfigError(str(error), key="--simulated-root") from error
 
 
-def _json(inspection: Inspection) -> dict[str, object]:
-    return {
-        "verdict": inspection.judgement,
-        "failures": [_failure(finding) for finding in inspection.findings],
-        "not_checked": list(inspection.not_checked),
-        "claims": {} if inspection.statement is None else _claims(inspection.statement),
-    }
+@command.command(
+    "get", epilog="Example: sealserve evidence get model.example.org -o evidence --trust trust.toml"
+)
+@click.argument("target", metavar="HOST[:PORT]")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="New folder.",
+)
+@_file("--trust", "trust_file", "What you expect; without it nothing is judged.")
+@timeout_option
+@json_option
+def get(
+    target: str, out: Path, trust_file: Path | None, timeout_seconds: float, as_json: bool
+) -> None:
+    """Keep a server's evidence in a folder that `evidence check` can judge years later.
 
-
-def _failure(finding: Finding) -> dict[str, str]:
-    return {
-        "code": finding.code,
-        "seen": finding.seen,
-        "wanted": finding.wanted,
-        "hint": finding.hint,
-    }
-
-
-def _claims(said: Statement) -> dict[str, object]:
-    report, endorsement = said.report, said.endorsement
-    return {
-        "platform": said.platform,
-        "line": said.line,
-        "signing_key": said.signing_key,
-        "csp_id": said.csp_id,
-        "chip_id": said.chip_id.hex(),
-        "version": report.version,
-        "firmware": str(report.current_firmware),
-        "tcb": {
-            "reported": said.reported_tcb.components(),
-            "committed": said.committed_tcb.components(),
-            "current": said.current_tcb.components(),
-            "launch": said.launch_tcb.components(),
+    With --trust the server is verified as `check` does, and nothing is kept of one that fails.
+    """
+    trust = None if trust_file is None else Trust.load(trust_file)
+    files.check_place(out)
+    collected = collect(target, trust, timeout_seconds=timeout_seconds)
+    kept = bundle_of(collected)
+    files.write_folder(out, kept)
+    words = f"kept in {out}: {', '.join(kept)}"
+    if trust is None:
+        say("nothing was judged: `sealserve evidence check` does, README.txt says how")
+    emit(
+        {
+            "folder": str(out),
+            "files": list(kept),
+            "at": collected.at.isoformat(),
+            "verdict": None if collected.verdict is None else collected.verdict.to_json(),
         },
-        "cpuid": None if report.cpuid is None else list(report.cpuid),
-        "policy": f"0x{report.policy_raw:x}",
-        "platform_info": f"0x{report.platform_info.raw:x}",
-        "vmpl": report.vmpl,
-        "guest_svn": report.guest_svn,
-        "measurement": report.measurement.hex(),
-        "host_data": report.host_data.hex(),
-        "report_data": report.report_data.hex(),
-        "report_id": report.report_id.hex(),
-        "family_id": report.family_id.hex(),
-        "image_id": report.image_id.hex(),
-        "id_key_digest": report.id_key_digest.hex(),
-        "author_key_digest": report.author_key_digest.hex(),
-        "crl_this_update": said.crl_this_update and said.crl_this_update.isoformat(),
-        "uvm": endorsement
-        and {
-            "issuer": endorsement.issuer,
-            "feed": endorsement.feed,
-            "svn": endorsement.svn,
-            "measurement": endorsement.measurement.hex(),
-            "signed_at": endorsement.signed_at.isoformat(),
-        },
-    }
-
-
-def _text(inspection: Inspection, trust: Trust | None) -> Iterator[str]:
-    for line in inspection.lines:
-        if line.state != "absent":
-            yield from _line(line)
-    yield ""
-    yield from _summary(inspection, trust)
-
-
-def _line(line: Line) -> Iterator[str]:
-    finding = line.finding
-    words = line.sentence if finding is None else _named(finding.code, line.sentence)
-    yield from _wrapped(f"  {_MARKS[line.state]:<6}{line.check:<{CHECK_WIDTH}}", words)
-    if finding is not None:
-        for side, text in (
-            ("seen", finding.seen),
-            ("wanted", finding.wanted),
-            ("hint", finding.hint),
-        ):
-            if text and text != line.sentence:
-                yield from _wrapped(f"          {side:<8}", text)
-
-
-def _named(code: str, sentence: str) -> str:
-    return code if sentence == code else f"{code}: {sentence}"
-
-
-def _summary(inspection: Inspection, trust: Trust | None) -> Iterator[str]:
-    judgement, said = inspection.judgement, inspection.statement
-    rest = "; ".join(inspection.not_checked)
-    if judgement == "accept":
-        whose = "" if trust is None else f', acceptable to "{trust.name}"'
-        yield from _wrapped("", f"genuine{whose}; NOT CHECKED: {rest}", "  ")
-    else:
-        codes = ", ".join(finding.code for finding in inspection.findings)
-        yield from _wrapped("", f"{_WORDS[judgement]}: {codes}", "  ")
-        yield from _wrapped("", f"NOT CHECKED: {rest}", "  ")
-    if said is not None and said.platform == "simulated":
-        yield SIMULATED_BANNER
-
-
-def _wrapped(start: str, words: str, indent: str = "") -> list[str]:
-    """Lines of at most WIDTH; long digests are broken where they have to be."""
-    return textwrap.wrap(
-        printable(words),
-        WIDTH,
-        initial_indent=start,
-        subsequent_indent=indent or " " * len(start),
-        break_on_hyphens=False,
+        words if collected.verdict is None else f"{collected.verdict.explain()}\n{words}",
+        as_json=as_json,
     )

@@ -63,7 +63,7 @@ class Inspection:
         return tuple(line.finding for line in self.lines if line.finding is not None)
 
 
-def inspect(
+def inspect_evidence(
     bundle: Bundle,
     roots: Roots,
     now: datetime,
@@ -79,9 +79,11 @@ def inspect(
     diagnosis = examine(bundle, roots, now)
     said = diagnosis.statement
     genuine = [_line(answer) for answer in diagnosis.answers]
+    told = {error.code for error in diagnosis.failures} | _given(bundle)
     acceptable = [
-        *_expected(said, trust, now),
-        *_software(said, execution_policy),
+        line
+        for line in (*_expected(said, trust, now), *_software(said, execution_policy))
+        if line.finding is None or line.finding.code not in told
     ]
     judgement = _worst([error.code for error in diagnosis.failures], acceptable)
     return Inspection(
@@ -93,6 +95,12 @@ def inspect(
         ),
         statement=said if judgement in ("accept", "policy-reject") else None,
     )
+
+
+def _given(bundle: Bundle) -> set[str]:
+    """Codes that would say of a file that came that it is missing: it was refused already."""
+    codes = {"uvm_missing": bundle.uvm, "crl_missing": bundle.crl}
+    return {code for code, data in codes.items() if data is not None}
 
 
 def _worst(codes: Sequence[str], acceptable: Sequence[Line]) -> Judgement:
@@ -167,8 +175,8 @@ def _not_asked_for(
         yield "which chip, processor line and firmware"
     if bundle.crl is None and (trust is None or said is None):
         yield "revocation (no list)"
-    if bundle.uvm is None and trust is None:
-        yield "what was launched: MEASUREMENT (no endorsement, no trust file)"
+    if trust is None and not (said is not None and assumed.asks_for_issuer(said)):
+        yield "what was launched: MEASUREMENT (no endorsement we know, no trust file)"
     if execution_policy is None and trust is None:
         yield "what runs: HOST_DATA (no execution policy, no trust file)"
     if trust is not None:

@@ -327,27 +327,27 @@ ONE_WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, Any], str]] = {
     "another issuer": (
         [ENDORSED],
         {"endorsement": endorsement(issuer=case.ISSUER[:-1] + "3")},
-        "uvm_issuer",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "an issuer in another case": (
         [ENDORSED],
         {"endorsement": endorsement(issuer=case.ISSUER.upper())},
-        "uvm_issuer",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "more than the issuer": (
         [ENDORSED],
         {"endorsement": endorsement(issuer=case.ISSUER + "::subject:C:US")},
-        "uvm_issuer",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "another feed": (
         [ENDORSED],
         {"endorsement": endorsement(feed="ContainerPlat-AMD-UVM ")},
-        "uvm_feed",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "an old endorsement": (
         [ENDORSED],
         {"endorsement": endorsement(svn=103)},
-        "uvm_minimum_svn",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "an endorsed measurement that is not listed": (
         [],
@@ -485,8 +485,9 @@ def test_every_difference_of_an_endorsement_is_shown() -> None:
     seen = findings(
         trust(ENDORSED), endorsement=endorsement(issuer="did:x509:0:x", feed="other", svn=1)
     )
-    assert [finding.code for finding in seen] == ["uvm_issuer", "uvm_feed", "uvm_minimum_svn"]
-    assert [finding.wanted for finding in seen] == [case.ISSUER, case.FEED, "version 104 or later"]
+    (finding,) = seen
+    assert finding.code == "uvm_untrusted_issuer_or_svn"
+    assert finding.wanted == f"issuer {case.ISSUER}; feed {case.FEED}; version 104 or later"
 
 
 def test_a_model_without_an_override_has_the_floor_of_its_line() -> None:

@@ -21,6 +21,7 @@ _OLD_FIRMWARE: Final = (1, 49, 1)  # build, minor, major: before every model her
 _OTHER_KEY: Final = hashlib.sha384(b"ID key of somebody else").digest()
 
 # Bits by the names a trust file has for them; those it always asks for are no choice of it.
+_FIELD: Final = {"policy": "POLICY", "platform": "PLATFORM_INFO"}
 _POLICY_BITS: Final = {
     "smt": 16,
     "single_socket": 20,
@@ -51,17 +52,17 @@ def _asked(what: str, change: Change, finding: str, only: Only | None = None) ->
     return Fault(what, "", change, (finding,), only, optional=True)
 
 
-def _bits(register: str, bits: Mapping[str, int], change: Callable[[int], Change]) -> _Table:
+def _bits(
+    register: str, bits: Mapping[str, int], change: Callable[[int], Change]
+) -> dict[str, Fault]:
     """A fault per bit of POLICY or PLATFORM_INFO."""
     return {
         f"{register}-{name.replace('_', '-')}": _asked(
-            f"the {register} has its bit {bit} turned over", change(bit), f"{register}_{name}"
+            f"bit {bit} of {_FIELD[register]} is turned over", change(bit), f"{register}_{name}"
         )
         for name, bit in bits.items()
     }
 
-
-_Table = dict[str, Fault]
 
 FAULTS: Final[Mapping[str, Fault]] = {
     "old-launch-tcb": _asked(

@@ -232,10 +232,10 @@ CERTIFICATES: dict[str, tuple[Change, str]] = {
     "issuer": (_set(issuer="bank.example"), "certificate_names"),
     "signed by another key": (_signed_by_another, "certificate_signature"),
     "signed with SHA-384": (_set(hash=hashes.SHA384()), "certificate_signature"),
-    "not valid yet": (_set(start=timedelta(days=1)), "certificate_early"),
+    "not valid yet": (_set(start=timedelta(days=1)), "cert_window"),
     "expired": (
         _set(start=timedelta(days=-31), lifetime=timedelta(days=30)),
-        "certificate_expired",
+        "cert_window",
     ),
     "valid for long": (_set(lifetime=timedelta(days=32)), "certificate_lifetime"),
     "a CA": (_extension(constraints=(_CA, True)), "certificate_extensions"),
