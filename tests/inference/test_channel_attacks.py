@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import json
 import socket
 import socketserver
@@ -327,13 +328,13 @@ def keys_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def any_software_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    judges = importlib.import_module("sealserve.policy.appraise")  # the name is its function's too
+
     def passes(_: Any) -> Outcome:
         return Outcome("software is not compared")
 
-    without = tuple(
-        passes if check is guest_checks._software else check for check in guest_checks.CHECKS
-    )
-    monkeypatch.setattr(guest_checks, "CHECKS", without)
+    without = tuple(passes if check is guest_checks._software else check for check in judges.CHECKS)
+    monkeypatch.setattr(judges, "CHECKS", without)
 
 
 def nonces_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
