@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fuzz.run import BRIEF
 from fuzz.targets import TARGETS
 from support.fuzz_mutations import Target
 
@@ -51,3 +52,7 @@ def test_what_hunts_found(name: str) -> None:
 
 def test_every_corpus_has_its_target() -> None:
     assert {folder.name for folder in CORPUS.iterdir() if folder.is_dir()} <= TARGETS.keys()
+
+
+def test_what_is_hunted_briefly_is_there() -> None:
+    assert BRIEF <= TARGETS.keys()
