@@ -129,19 +129,27 @@ def takes_over(genuine: LiveServer, other: LiveServer, first: int) -> Callable[[
 
 
 @contextmanager
-def relay(root: SimulatedRoot) -> Iterator[Scene]:
-    """The evidence of a genuine server in a certificate for the adversary's own key.
+def speaking_for(genuine: LiveServer) -> Iterator[Scene]:
+    """The evidence of that server in a certificate for a key of the adversary's own.
 
-    Challenges are passed on to that server, and its answers back. Needs: the key that evidence
-    names is compared with the key of this channel.
+    Challenges are passed on to that server, and its answers back.
     """
-    with case.live(case.machine(root)) as genuine:
-        stolen = read_certificate(shown_by(genuine.port), datetime.now(UTC)).evidence
-        key = case.new_key()
-        certificate = own_certificate(key, encode(stolen))
-        identity = FixedIdentity(key, Certificates(certificate, certificate))
-        with adversary(identity, lambda nonces: asked(genuine.port, nonces)) as middle:
-            yield Scene(middle.target, got_data(middle))
+    stolen = read_certificate(shown_by(genuine.port), datetime.now(UTC)).evidence
+    key = case.new_key()
+    certificate = own_certificate(key, encode(stolen))
+    identity = FixedIdentity(key, Certificates(certificate, certificate))
+    with adversary(identity, lambda nonces: asked(genuine.port, nonces)) as middle:
+        yield Scene(middle.target, got_data(middle))
+
+
+@contextmanager
+def relay(root: SimulatedRoot) -> Iterator[Scene]:
+    """Somebody between the victim and the server it means.
+
+    Needs: the key that evidence names is compared with the key of this channel.
+    """
+    with case.live(case.machine(root)) as genuine, speaking_for(genuine) as scene:
+        yield scene
 
 
 # ---- 2 diversion: a genuine machine, and not the one that was meant
@@ -203,13 +211,8 @@ def reflection(root: SimulatedRoot) -> Iterator[Scene]:
     The adversary turns round, asks the victim's own server with the victim's own nonce, and hands
     its answer back. Needs: as for the relay, the key that evidence names.
     """
-    with case.live(case.machine(root)) as victim:
-        mirrored = read_certificate(shown_by(victim.port), datetime.now(UTC)).evidence
-        key = case.new_key()
-        certificate = own_certificate(key, encode(mirrored))
-        identity = FixedIdentity(key, Certificates(certificate, certificate))
-        with adversary(identity, lambda nonces: asked(victim.port, nonces)) as mirror:
-            yield Scene(mirror.target, got_data(mirror))
+    with case.live(case.machine(root)) as victim, speaking_for(victim) as scene:
+        yield scene
 
 
 # ---- 5 purpose swap: evidence of the approved machine that was made for something else
