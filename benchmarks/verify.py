@@ -49,7 +49,6 @@ RECORDED = VECTORS / "azure" / "cleanroom" / "maa-request.json"
 AT = datetime(2026, 9, 1, tzinfo=UTC)
 REMEMBERED = (
     certs._certificate,
-    certs._leaf,
     certs._name,
     certs._public_key,
     roots.ark,
