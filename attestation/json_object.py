@@ -20,7 +20,7 @@ def read(data: bytes, code: str, what: str = "a text") -> dict[str, object]:
             code,
             f"{what} is not JSON we accept",
             seen=str(error)[:120],
-            wanted="JSON, no name twice",
+            wanted="one object, no name twice",
         ) from None
     if not isinstance(value, dict):
         raise EvidenceError(code, f"JSON of {what}", seen=type(value).__name__, wanted="an object")

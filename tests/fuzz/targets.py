@@ -3,13 +3,13 @@
 A parser accepts, or raises what its table row names; whatever else comes out is a bug. Where what
 is accepted has one spelling, the target writes it again and compares.
 
-`make test` takes a fixed handful of changed inputs for each row, `make long` a new lot for some
-seconds. To hunt with one row for hours, from the root of the repository:
+`make test` takes what the repository keeps under corpus/ and a fixed handful of changed inputs for
+each row; `make fuzz` and `make fuzz-long` hunt, guided by coverage. To hunt with one row for hours:
 
-    PYTHONPATH=tests .venv/bin/python tests/fuzz/targets.py report 14400
+    .venv/bin/python tests/fuzz/run.py --seconds 14400 report
 
-The error's note says where the input is that broke something; it belongs into the tests of its
-parser. No row for manifest.json: nothing reads it (models/SPEC.md, section 6).
+The input that broke something is saved, and belongs into the tests of its parser. No row for
+manifest.json: nothing reads it (models/SPEC.md, section 6).
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ import atexit
 import base64
 import ctypes
 import json
-import random
 import shutil
 import ssl
 import struct
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -896,9 +894,3 @@ TARGETS: dict[str, Callable[[], Target]] = {
         *(trust, release_policy, execution_policy, process_policy),
     )
 }
-
-
-if __name__ == "__main__":
-    name, seconds = sys.argv[1], float(sys.argv[2])
-    tried, taken = TARGETS[name]().hunt(random.Random(), seconds)
-    sys.stdout.write(f"{tried} inputs, {taken} accepted\n")
