@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sealserve.attestation.tcb import LINES
 from sealserve.attestation.verify import Statement
 from sealserve.policy import guest_checks
 from sealserve.policy.expectations import Danger, Guest, Hardware, UvmLaunch
@@ -26,12 +25,12 @@ UVM_ISSUER: Final = (
 UVM_FEED: Final = "ContainerPlat-AMD-UVM"
 UVM_MINIMUM_SVN: Final = 100
 
-# It accepts no execution policy and no model, so it can never be appraised with.
+# It accepts no line, no execution policy and no model: whoever appraises with it, refuses.
 TRUST: Final = Trust(
     name="no trust file",
     kind="snp",
     simulated_root_sha256=None,
-    hardware=Hardware(lines=LINES, floors={}, max_crl_age_days=0, chips=(), vlek_providers=()),
+    hardware=Hardware(lines=(), floors={}, max_crl_age_days=0, chips=(), vlek_providers=()),
     launch=UvmLaunch(UVM_ISSUER, UVM_FEED, UVM_MINIMUM_SVN),
     guest=Guest(),
     policies=(),
