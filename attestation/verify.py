@@ -58,9 +58,8 @@ class Statement:
     """What evidence says of a machine, proven or not: to be looked at, never to be relied on.
 
     line, signing_key: None where nothing tells. csp_id: the provider that enrolled the machine,
-    with a VLEK. endorsement: of this launch, by whomever it says; None if none came.
-    crl_this_update: when the revocation list was made, None without one. The TCBs raise
-    EvidenceError where they cannot be read.
+    with a VLEK. crl_this_update: when the revocation list was made; endorsement: genuine, by
+    whomever it says; both None without one. The TCBs raise EvidenceError where they cannot be read.
     """
 
     platform: Platform

@@ -124,7 +124,7 @@ def test_the_verdict_tells_each_check_that_was_asked_for() -> None:
         AUTHOR_KEYS,
     )
     fields = {**FIRMWARES, **VECTORS, "id_key_digest": KEY, "author_key_digest": KEY}
-    fields |= {"author_key_enabled": True, "endorsement": None}
+    fields |= {"key_info": 1, "endorsement": None}
     verdict = appraise(claims(**fields), asked, now=NOW)
     assert [told for told in verdict.checked if told not in ALWAYS] == [
         "the chip is none of the 2 denied",
@@ -297,12 +297,12 @@ ONE_WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, Any], str]] = {
     "an ID block of another key": ([ID_KEYS], {"id_key_digest": OTHER_KEY}, "id_key"),
     "an ID key nobody signed": (
         [AUTHOR_KEYS],
-        {"author_key_digest": KEY, "author_key_enabled": False},
+        {"author_key_digest": KEY, "key_info": 0},
         "author_key",
     ),
     "an ID key of another author": (
         [AUTHOR_KEYS],
-        {"author_key_digest": OTHER_KEY, "author_key_enabled": True},
+        {"author_key_digest": OTHER_KEY, "key_info": 1},
         "author_key",
     ),
     "no revocation list": ([], {"crl_this_update": None}, "crl_missing"),
@@ -427,7 +427,7 @@ ACCEPTED: dict[str, tuple[list[tuple[str, str]], dict[str, Any]]] = {
     "the oldest report that will do": ([hardware("minimum_report_version = 3")], {}),
     "a signed ID block": ([ID_KEYS], {"id_key_digest": KEY}),
     "an ID block nobody asked for": ([], {"id_key_digest": OTHER_KEY}),
-    "a signed ID key": ([AUTHOR_KEYS], {"author_key_digest": KEY, "author_key_enabled": True}),
+    "a signed ID key": ([AUTHOR_KEYS], {"author_key_digest": KEY, "key_info": 1}),
     "a report that hides its model, and meets every floor": (
         [(GENOA_A0, GENOA_A0.replace("10", "11"))],
         {
