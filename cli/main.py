@@ -33,6 +33,7 @@ VERBS = {
     "doctor": "Check what serving needs of this machine, with the way out.",
     "tee": "Run a command in the simulated platform; show what platform this is.",
     "check": "Verify a server and say what was checked.",
+    "evidence": "Judge evidence kept in files; keep a server's evidence in files.",
     "predict": "Verify a server, then send it data.",
 }
 INTERRUPTED = 130
