@@ -139,8 +139,8 @@ def run(
 def info(root_dir: Path | None, model: str, as_json: bool) -> None:
     """Show what platform this is, how that was found out, and what a trust file has to say.
 
-    That is, of a simulated machine: the digest of its root, its measurement, who endorses it. On
-    hardware also what a report says of the machine, and whose policy it runs under.
+    That is, of a simulated machine: the digest of its root, its measurement, who endorses it.
+    On hardware it also shows what a report says of the machine, and whose policy it runs under.
     """
     directory = root_dir or _default_root_dir(os.environ)
     detection = devices.look(os.environ)
