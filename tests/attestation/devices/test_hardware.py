@@ -23,6 +23,7 @@ from support.attestation_uvm import good
 REPORT, LEAF = GENOA.read("report.bin"), GENOA.read("leaf.der")
 REAL_CLAIMS = GENOA.read("runtime_data.bin")
 SECONDS = 20.0
+REFUSED = "clients will refuse the endorsement of this machine"
 
 
 @pytest.mark.parametrize("row", BOUND, ids=lambda row: row.id)
@@ -139,13 +140,17 @@ def test_without_a_list_a_server_starts_and_says_so(own):
         source.close()
 
 
-@pytest.mark.parametrize(
-    ("measurement", "told"),
-    [(MEASUREMENT, []), (bytes(48), ["clients will refuse the endorsement of this machine"])],
-)
-def test_an_endorsement_of_something_else_is_told_before_clients_refuse_it(own, measurement, told):
+ENDORSEMENTS = {
+    "of this launch": (good().form_b(payload=MEASUREMENT), []),
+    "of another": (good().form_b(payload=bytes(48)), [REFUSED]),
+    "none at all": (b"cose", [REFUSED]),
+}
+
+
+@pytest.mark.parametrize(("data", "told"), ENDORSEMENTS.values(), ids=ENDORSEMENTS)
+def test_an_endorsement_of_something_else_is_told_before_clients_refuse_it(own, data, told):
     own.service.crl = own.list
-    source = own.place.source(endorsement=good().form_b(payload=measurement))
+    source = own.place.source(endorsement=data)
     source.prepare(own.tell)
     source.close()
     assert [words.partition(":")[0] for words in own.heard] == told
