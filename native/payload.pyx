@@ -49,6 +49,7 @@ cdef class _Opening:
 
     def __cinit__(self):
         self.kept = []
+        self.rooms = []
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -125,7 +126,13 @@ cdef class _Opening:
             walker.key = message.schedule(GCM_OPEN)
             plain = SecretBuffer(PIECE_PLAIN)
             walker.plain = plain.data
-            self.kept.append(plain)
+            self.rooms.append(plain)
+
+    cdef require_rooms(self):
+        """RuntimeError in a forked child: what walkers open chunks into stayed behind."""
+        cdef SecretBuffer plain
+        for plain in self.rooms:
+            plain.here()
 
     cdef wipe_buffers(self):
         """Zero every range of memory that was to be filled."""

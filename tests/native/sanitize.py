@@ -20,7 +20,9 @@ SOURCE = ROOT / "src/sealserve"
 # AddressSanitizer's mlock succeeds and does nothing, so what follows from a real one cannot hold.
 NEED_A_REAL_MLOCK = (
     "test_pages_of_its_own_outside_core_dumps",
-    "test_without_the_right_to_lock_it_says_so",
+    "test_inherited_pages_are_kept_out_of_core_dumps_alone",
+    "test_without_the_right_to_lock_it_goes_on_and_says_so_once",
+    "test_whoever_takes_the_warning_for_an_error_gets_no_buffer",
 )
 
 

@@ -192,6 +192,26 @@ def test_a_tree_over_other_data(backend: Any, ranges: Opened) -> None:
         ranges(tree=tree)
 
 
+def test_a_forked_child_cannot_read_through_them(tmp_path: Path) -> None:
+    """What chunks are opened into is not there; nothing arrives and nothing crashes."""
+    tree = NATIVE.TrustedTree.load(CASE.tree.area, len(CASE.data), CASE.tree.root)
+    fd = CASE.write(tmp_path / "sealed")
+    message = NATIVE.Message.of(KEY, CASE.header, CONTEXT)
+    opened = NATIVE.Ranges(fd, **CASE.layout, tree=tree, message=message)
+    child = os.fork()
+    if child == 0:
+        out, status = bytearray(b"\xaa" * 10), 1
+        try:
+            opened.read_into(0, out)
+        except RuntimeError:
+            status = int(out != b"\xaa" * 10)
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert read(opened, 0, 10) == CASE.plain[:10]
+    os.close(fd)
+
+
 def test_one_thread_at_a_time(tmp_path: Path) -> None:
     """A reader that waits for its bytes is found by the second one, not overtaken."""
     tree = NATIVE.TrustedTree.load(CASE.tree.area, len(CASE.data), CASE.tree.root)
