@@ -17,6 +17,7 @@ OTHERS = [(family, name) for family, names in kernels().items() for name in name
 FILES = (
     "test_build.py",
     "test_crypto.py",
+    "test_vectors.py",
     "test_kernel_edges.py",
     "test_cobblestone.py",
     "test_verity.py",
