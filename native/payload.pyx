@@ -30,7 +30,7 @@ from sealserve.native.verity cimport TrustedTree, first_bad
 from sealserve.native.views cimport View, writable
 
 from sealserve.native.cobblestone import plain_size
-from sealserve.native.destination import check_layout
+from sealserve.native.destination import Destination, check_layout, descriptor
 from sealserve.native.errors import FormatError, IntegrityError
 
 cdef enum:
@@ -67,7 +67,7 @@ cdef class _Opening:
         cdef Payload* payload = &self.payload
         plain_bytes = plain_size(payload_bytes)
         check_layout(payload_offset, payload_bytes, data_bytes)
-        payload.fd = operator.index(fd)
+        payload.fd = descriptor(fd)
         payload.header_bytes = payload_offset + MESSAGE_HEADER
         payload.payload_end = payload_offset + payload_bytes
         payload.data_bytes = data_bytes
@@ -89,6 +89,8 @@ cdef class _Opening:
         cdef Target* target
         cdef View view
         for destination in wanted:
+            if not isinstance(destination, Destination):
+                raise TypeError(f"{type(destination).__name__} is no Destination")
             destination.check(plain_bytes)
         wanted.sort(key=_start)  # so that a piece finds its own among thousands
         self.payload.targets = <Target*> allocate(len(wanted) * sizeof(Target))
