@@ -407,7 +407,7 @@ def load(
         raise ValueError("1 to 64 threads are possible")
     try:
         _tick(0, data_bytes, progress, cancelled)
-        data = _read(fd, data_bytes)
+        data = _read(fd, 0, data_bytes)
         tree.check(0, data)
         plain = _open(data, payload_offset, payload_bytes, message)
         for destination in destinations:
@@ -431,13 +431,14 @@ def _tick(
         raise Cancelled("the load was cancelled")
 
 
-def _read(fd: int, size: int) -> bytes:
+def _read(fd: int, begin: int, end: int) -> bytes:
     data = bytearray()
-    while len(data) < size:
-        piece = os.pread(fd, size - len(data), len(data))
+    while begin < end:
+        piece = os.pread(fd, end - begin, begin)
         if not piece:
-            raise IntegrityError(f"the file ends at byte {len(data)}; it has to have {size}")
+            raise IntegrityError(f"the file ends at byte {begin}; it has to have {end}")
         data += piece
+        begin += len(piece)
     return bytes(data)
 
 
@@ -524,9 +525,7 @@ class Ranges:
         """These bytes, from pages that are in the tree."""
         page = begin // BLOCK_BYTES * BLOCK_BYTES
         size = -(-end // BLOCK_BYTES) * BLOCK_BYTES - page
-        pages = os.pread(self._fd, size, page)
-        if len(pages) < size:
-            raise IntegrityError("the file is too short")
+        pages = _read(self._fd, page, page + size)
         self._tree.check(page, pages)
         if page + size == self._tree.data_bytes and any(pages[self._end - page :]):
             raise FormatError("the bytes behind the last chunk are not zero")
