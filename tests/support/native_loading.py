@@ -6,6 +6,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sealserve.native.destination import Destination
@@ -67,6 +68,18 @@ def memory_file(content: bytes = b"", seals: int = 0) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def bytes_read() -> int:
+    """By the whole process, in system calls (proc(5), /proc/pid/io)."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def being_delivered(slow: list[Destination]) -> bool:
+    """Whether a load has begun to write. Asked without reading: some who ask count what is read."""
+    fd = slow[0].fd
+    assert fd is not None
+    return os.fstat(fd).st_size > 0
 
 
 def content_of(fd: int) -> bytes:
