@@ -25,6 +25,7 @@ from sealserve.native.destination import Cancelled, Destination
 from sealserve.native.secret import SecretBuffer
 from support.native_backends import NATIVE
 from support.native_loading import (
+    ENDS,
     UNIT_PLAIN,
     Landing,
     being_delivered,
@@ -36,8 +37,6 @@ from support.native_loading import (
 from support.native_sealed import CONTEXT, KEY, Sealed, sealed
 
 CHUNK, PAGE = 16384, 4096
-# Where a chunk ends, a page, 16 leaves, a piece of a walk (48 pages), and a unit of 256 chunks.
-ENDS = (PAGE - 16, CHUNK, 16 * PAGE - 4 * 16, 48 * PAGE - 12 * 16, UNIT_PLAIN)
 LENGTHS = [0, 1, *(end + near for end in ENDS for near in (-1, 0, 1)), 2 * UNIT_PLAIN + 12345]
 TWO_UNITS = sealed(UNIT_PLAIN + 100_000)
 

@@ -13,6 +13,9 @@ from sealserve.native.destination import Destination
 from support.native_sealed import CONTEXT, KEY, Sealed
 
 UNIT_PLAIN = 256 * 16384  # what one thread opens at a time
+# Plaintext whose last chunk ends with a page, a chunk, 16 leaves, a piece of a walk (48 pages), and
+# a unit of 256 chunks.
+ENDS = (4096 - 16, 16384, 16 * 4096 - 4 * 16, 48 * 4096 - 12 * 16, UNIT_PLAIN)
 UNTOUCHED = 0xAA
 MARGIN = 32
 
