@@ -46,14 +46,19 @@ CASE = case()
 
 
 def needles() -> dict[str, bytes]:
-    """The round keys begin with the key; H is what the tags' powers are made of."""
+    """The round keys begin with the key; H is what the tags' powers are made of.
+
+    Halves, because malloc writes over the beginning of what is freed.
+    """
     info = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0" + CASE.header[:24]
     derived = HKDFExpand(SHA512(), 76, info + CONTEXT).derive(KEY)
     aes = Cipher(algorithms.AES(derived[:32]), modes.ECB()).encryptor()
     hashing = aes.update(bytes(16))
     return {
-        "input key": KEY,
-        "derived key": derived[:32],
+        "input key": KEY[:16],
+        "input key, second half": KEY[16:],
+        "derived key": derived[:16],
+        "derived key, second half": derived[16:32],
         "base nonce": derived[32:44],
         "H": hashing,
         "H backwards": hashing[::-1],
