@@ -20,6 +20,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PEER := .venv-tritonclient
+BENCHMARKS := aead verity load seal
 SOURCES := setup.py $(wildcard native/*.pyx native/*.pxd native/src/*.c native/src/*.h)
 NATIVE_TESTS := $(wildcard native/*.py tests/native/*.py tests/native/*.c tests/support/native_*.py)
 STAMPS := build/stamps
@@ -29,7 +30,7 @@ SANITIZED := SEALSERVE_SANITIZE=address,undefined $(PY)
 demo: setup
 	@$(PY) examples/breast_cancer/demo.py
 
-test: setup $(STAMPS)/debian-test $(STAMPS)/peer
+test: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench $(STAMPS)/peer
 	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
 
 check: lint types sanitize
@@ -43,11 +44,13 @@ types: setup
 
 sanitize: $(STAMPS)/sanitized
 
-long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer
+long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)/aarch64
 	$(PY) -m pytest -m long
 
-bench: setup
-	@for script in benchmarks/*.py; do $(PY) $$script; done
+bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
+	@mkdir -p build/bench
+	@for name in $(BENCHMARKS); do $(PY) benchmarks/$$name.py --json > build/bench/$$name.json; done
+	PYTHONPATH=benchmarks $(PY) -m support.draw build/bench docs/bench
 
 clean:
 	rm -rf $(VENV) $(PEER) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -64,6 +67,14 @@ $(VENV)/bin/python: | $(STAMPS)/debian-build
 $(STAMPS)/deps: pyproject.toml | $(VENV)/bin/python
 	$(PY) -m pip install -q --disable-pip-version-check 'setuptools>=77' 'cython>=3.1'
 	$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation -e '.[owner,server,azure,trustd,dev]'
+	touch $@
+
+# The packages of one more extra, without building the native core again.
+EXTRA := import sys, tomllib; table = tomllib.load(open('pyproject.toml', 'rb')); \
+  print(*table['project']['optional-dependencies'][sys.argv[1]])
+
+$(STAMPS)/deps-bench: $(STAMPS)/deps
+	$(PY) -m pip install -q --disable-pip-version-check $$($(PY) -c "$(EXTRA)" bench)
 	touch $@
 
 $(STAMPS)/built: $(STAMPS)/deps $(SOURCES)
@@ -85,15 +96,30 @@ $(STAMPS)/peer: | $(VENV)/bin/python
 	$(PEER)/bin/python -m pip install -q --disable-pip-version-check 'tritonclient[grpc]>=2.50'
 	touch $@
 
-# What Debian has to bring, as COMMAND:PACKAGE.
+# OpenSSL for another architecture, unpacked beside what is built here; nothing is installed.
+AARCH64 := build/aarch64
+APT_AARCH64 := apt-get -qq -o APT::Architectures::=arm64 -o APT::Sandbox::User=root \
+  -o Dir::State::Lists=$(CURDIR)/$(AARCH64)/lists -o Dir::Cache=$(CURDIR)/$(AARCH64)/cache
+$(STAMPS)/aarch64: | $(STAMPS)/debian-long
+	rm -rf $(AARCH64)
+	mkdir -p $(AARCH64)/lists/partial $(AARCH64)/cache/archives/partial
+	$(APT_AARCH64) update
+	cd $(AARCH64) && $(APT_AARCH64) download libssl3:arm64 && dpkg -x libssl3_*_arm64.deb .
+	touch $@
+
+# What Debian has to bring, as COMMAND:PACKAGE, or FILE:PACKAGE for a library; this one exists for one
+# architecture alone.
+IPSEC := $(if $(filter x86_64,$(shell uname -m)),/usr/lib/x86_64-linux-gnu/libIPSec_MB.so.1:libipsec-mb1)
 NEEDS_build := gcc:gcc git:git
 NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps
-NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap
+NEEDS_bench := fsverity:fsverity $(IPSEC)
+NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap qemu-aarch64:qemu-user \
+  aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.so.6:libc6-dev-arm64-cross
 
 $(STAMPS)/debian-%:
 	@mkdir -p $(STAMPS)
 	@missing=""; for need in $(NEEDS_$*); do \
-	  command -v "$${need%%:*}" >/dev/null || missing="$$missing $${need##*:}"; done; \
+	  command -v "$${need%%:*}" >/dev/null || test -f "$${need%%:*}" || missing="$$missing $${need##*:}"; done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ]; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; \

@@ -7,7 +7,6 @@ from sealserve.attestation.binding import (
     TlsClaims,
     report_data,
 )
-from sealserve.attestation.endorsement import UvmEndorsement
 from sealserve.attestation.evidence import Evidence, EvidenceSource, decode, encode
 from sealserve.attestation.ratls import (
     SERVER_NAME,
@@ -19,6 +18,7 @@ from sealserve.attestation.ratls import (
 from sealserve.attestation.report import Report
 from sealserve.attestation.roots import Roots
 from sealserve.attestation.tcb import LINES, Line, Tcb
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.attestation.verify import Claims, verify
 
 __all__ = [

@@ -23,6 +23,7 @@ from typing import Final, NewType, TypeVar, cast
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sealserve.attestation import json_object
 from sealserve.native.errors import EvidenceError
 
 ReportData = NewType("ReportData", bytes)
@@ -228,7 +229,7 @@ def _members(claims: bytes, purpose: str, names: set[str]) -> dict[str, object]:
             seen=f"{len(claims)} bytes",
             wanted=f"at most {MAX_CLAIMS_BYTES}",
         )
-    members = _object(claims)
+    members = json_object.read(claims, "claims_malformed", "runtime claims")
     if members.get("sealserve") != _header(purpose):
         raise EvidenceError(
             "claims_purpose",
@@ -241,29 +242,6 @@ def _members(claims: bytes, purpose: str, names: set[str]) -> dict[str, object]:
             "members", seen=_names(members), wanted=", ".join(sorted(names | {"sealserve"}))
         )
     return members
-
-
-def _object(claims: bytes) -> dict[str, object]:
-    try:
-        value = json.loads(
-            claims.decode("utf-8"), object_pairs_hook=_unique, parse_float=_no, parse_constant=_no
-        )
-    except (ValueError, RecursionError) as error:  # ValueError: JSON, UTF-8, a repeated name
-        raise _malformed("JSON text", seen=f"{len(claims)} bytes", wanted="JSON") from error
-    if not isinstance(value, dict):
-        raise _malformed("JSON text", seen=type(value).__name__, wanted="an object")
-    return value
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return members
-
-
-def _no(_text: str) -> object:
-    raise ValueError("only integers may stand in runtime claims")
 
 
 def _purpose_of(members: Mapping[str, object]) -> str:

@@ -7,6 +7,7 @@ because anything else is a version we do not know, outside it because one report
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -38,6 +39,7 @@ _MITIGATION: Final = 0x1F8
 _POLICY_RESERVED_ONE: Final = 1 << 17
 _POLICY_RESERVED_ZERO: Final = ~((1 << 26) - 1) & (1 << 64) - 1
 _KEY_INFO_RESERVED: Final = ~0x1F & 0xFFFFFFFF
+_FIRMWARE: Final = re.compile(r"(?:(?:0|[1-9][0-9]{0,2})\.){2}(?:0|[1-9][0-9]{0,2})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +96,29 @@ class PlatformInfo:
         return self._bit(1)
 
     @property
+    def ecc(self) -> bool:
+        """The memory has error correction."""
+        return self._bit(2)
+
+    @property
+    def rapl_disabled(self) -> bool:
+        """Power metering is off."""
+        return self._bit(3)
+
+    @property
+    def ciphertext_hiding(self) -> bool:
+        """The host cannot read the ciphertext of guest memory."""
+        return self._bit(4)
+
+    @property
     def alias_check_complete(self) -> bool:
         """The memory was checked for aliases (AMD-SB-3015); only reports from version 3 on know."""
         return self._bit(5)
+
+    @property
+    def tio(self) -> bool:
+        """Trusted I/O (SEV-TIO) is on; only reports from version 5 on know."""
+        return self._bit(7)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -106,6 +128,16 @@ class Firmware:
     major: int
     minor: int
     build: int
+
+    @classmethod
+    def of(cls, text: str) -> Firmware:
+        """Read `1.55.29`. ValueError unless it is three numbers that fit a byte each."""
+        if not _FIRMWARE.fullmatch(text):
+            raise ValueError(f"{text!r} is not MAJOR.MINOR.BUILD")
+        firmware = cls(*(int(part) for part in text.split(".")))
+        if max(firmware.major, firmware.minor, firmware.build) > 255:
+            raise ValueError(f"{text!r} has a number above 255")
+        return firmware
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.build}"

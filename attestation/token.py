@@ -7,7 +7,6 @@ because anyone can sign a token that points at their own keys.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sealserve.attestation import json_object
 from sealserve.native.errors import EvidenceError
 
 ALGORITHM = "RS256"  # RFC 7518 section 3.3; the service signs with nothing else
@@ -41,7 +41,7 @@ class TokenKeys:
         """
         if len(jwks) > MAX_JWKS_BYTES:
             raise _bad_keys(f"{len(jwks)} bytes; wanted at most {MAX_JWKS_BYTES}")
-        entries = strict_json(jwks, "token_keys").get("keys")
+        entries = json_object.read(jwks, "token_keys").get("keys")
         if not isinstance(entries, list) or len(entries) > MAX_KEYS:
             raise _bad_keys(f"no list `keys` of at most {MAX_KEYS}")
         keys: dict[str, rsa.RSAPublicKey] = {}
@@ -77,7 +77,7 @@ def verify_token(
             wanted=known,
         )
     payload = _signed_payload(token, key)
-    claims = strict_json(payload, "token_format")
+    claims = json_object.read(payload, "token_format")
     if claims.get("iss") != issuer:
         raise EvidenceError(
             "token_issuer",
@@ -88,17 +88,6 @@ def verify_token(
         )
     _check_times(claims, now)
     return claims
-
-
-def strict_json(data: bytes, code: str) -> dict[str, object]:
-    """One JSON object without duplicate names. Raises EvidenceError(code)."""
-    try:
-        value = json.loads(data, object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise EvidenceError(code, "not JSON we accept", hint=str(error)[:120]) from None
-    if not isinstance(value, dict):
-        raise EvidenceError(code, "not a JSON object", seen=type(value).__name__, wanted="object")
-    return value
 
 
 def _header(token: str) -> dict[str, object]:
@@ -112,7 +101,7 @@ def _header(token: str) -> dict[str, object]:
     parts = token.split(".") if token.isascii() else []
     if len(parts) != 3:
         raise EvidenceError("token_format", "a token has three parts of ASCII")
-    header = strict_json(_b64url(parts[0], "token_format"), "token_format")
+    header = json_object.read(_b64url(parts[0], "token_format"), "token_format")
     if header.get("alg") != ALGORITHM:
         raise EvidenceError(
             "token_algorithm",
@@ -237,13 +226,6 @@ def _b64url(text: str, code: str) -> bytes:
 def _shown(value: object) -> str:
     """What a stranger wrote, cut short and without what a terminal would obey."""
     return ascii(value)[:80]
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return value
 
 
 def _bad_keys(why: str) -> EvidenceError:

@@ -18,15 +18,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-from sealserve.attestation import tcb
+from sealserve.attestation import tcb, uvm
 from sealserve.attestation.binding import report_data
 from sealserve.attestation.certs import Certificate, Leaf, require_signature
 from sealserve.attestation.crl import Crl
-from sealserve.attestation.endorsement import UvmEndorsement
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.report import Report, SigningKey
 from sealserve.attestation.roots import Platform, Roots
 from sealserve.attestation.tcb import Line, Tcb
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.native.errors import EvidenceError
 
 __all__ = ["Claims", "Roots", "SignedReport", "signed_report", "verify"]
@@ -62,7 +62,8 @@ class SignedReport:
 class Claims:
     """What verification extracted: a genuine report, and the claims it was made for.
 
-    signing_key "vlek": csp_id names the provider that enrolled the machine. runtime: the claims as
+    signing_key "vlek": csp_id names the provider that enrolled the machine. endorsement: of exactly
+    this launch, by whomever it says; None if none came. runtime: the claims as
     they were hashed; all 64 bytes of REPORT_DATA were compared with them. Their shape is for
     whoever knows which purpose to expect (`binding`).
     """
@@ -107,8 +108,8 @@ def verify(evidence: Evidence, roots: Roots, now: datetime) -> Claims:
 
     now: with a time zone. Raises EvidenceError for the first check that fails.
     """
-    _refuse_endorsement(evidence)
     signed = signed_report(evidence, roots, now)
+    endorsement = _endorsement(evidence, signed)
     _require_binding(signed.report, evidence.claims)
     return Claims(
         platform=signed.platform,
@@ -117,7 +118,7 @@ def verify(evidence: Evidence, roots: Roots, now: datetime) -> Claims:
         signing_key=signed.signing_key,
         csp_id=signed.csp_id,
         crl_this_update=signed.crl_this_update,
-        endorsement=None,
+        endorsement=endorsement,
         runtime=evidence.claims,
     )
 
@@ -144,16 +145,6 @@ def signed_report(evidence: Evidence, roots: Roots, now: datetime) -> SignedRepo
     return SignedReport(
         roots.platform, line, report, report.signing_key, leaf.csp_id, crl_this_update
     )
-
-
-def _refuse_endorsement(evidence: Evidence) -> None:
-    """Evidence must not carry what would go unchecked."""
-    if evidence.uvm_endorsement is not None:
-        raise EvidenceError(
-            "uvm_unsupported",
-            "evidence carries an endorsement of a utility VM, which this version cannot check",
-            hint="update sealserve on the side that verifies",
-        )
 
 
 def _issuer(leaf: Leaf) -> tuple[SigningKey, Line]:
@@ -338,6 +329,15 @@ def _require_chip(report: Report, leaf: Leaf, line: Line) -> None:
             seen=(leaf.hardware_id or b"").hex(),
             wanted=f"{report.chip_id[:size].hex()}, the report's CHIP_ID",
         )
+
+
+def _endorsement(evidence: Evidence, signed: SignedReport) -> UvmEndorsement | None:
+    """The endorsement of exactly this launch; that there is one is for policy to want."""
+    if evidence.uvm_endorsement is None:
+        return None
+    endorsement = uvm.read(evidence.uvm_endorsement)
+    endorsement.require_of(signed.report.measurement, simulated=signed.platform == "simulated")
+    return endorsement
 
 
 def _require_binding(report: Report, claims: bytes) -> None:

@@ -1,66 +1,63 @@
-"""How fast is plaintext sealed, and the tree over it built?
+"""How fast is plaintext sealed, and the tree over it built, into a file?
 
-Ours does both while a piece is in the cache, and writes. The peers encrypt with OpenSSL as
-pyca/cryptography ships it, and hash with hashlib, 16 KiB and 4 KiB at a time, into memory.
+Ours does both while a piece is in the cache, and writes; so does the same structure on OpenSSL (our
+own code with both kernels set to libcrypto, in another process, into the same file). The library's
+own Cobblestone and one hash over all of it stay in memory: less work.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import ssl
 import tempfile
 
 from cryptography.cobblestone import Cobblestone256Encryptor
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from support.side_by_side import MIB, Way, compare, memory_read
+from support.native import one_core
+from support.options import MIB, options
+from support.process import OPENSSL, OURS, Worker
+from support.report import begin
+from support.turns import Way
 
-from sealserve.native.cobblestone import Message
-from sealserve.native.sealing import UNIT_PLAIN_BYTES, pages_of, seal_unit
+from sealserve.native.sealing import UNIT_PLAIN_BYTES
 
-SIZE = 256 * MIB
-KEY, CONTEXT = os.urandom(32), b"benchmark"
-UNIT_BYTES = pages_of(UNIT_PLAIN_BYTES, last=False) * 4096
-
-
-def ours(plain: memoryview, fd: int) -> None:
-    message = Message.new(KEY, CONTEXT)
-    digests = bytearray(UNIT_BYTES // 4096 * 32)
-    for unit, start in enumerate(range(0, SIZE, UNIT_PLAIN_BYTES)):
-        part = plain[start : start + UNIT_PLAIN_BYTES]
-        seal_unit(fd, unit * UNIT_BYTES, message, unit * 256, part, digests, last=False)
+QUESTION = "How fast is plaintext sealed, and its tree built?"
 
 
-def cobblestone(plain: memoryview, out: memoryview) -> None:
-    """The library's own, then a hash of all of it in one call: less work than a tree."""
-    encryptor = Cobblestone256Encryptor(KEY, CONTEXT)
-    written = encryptor.update_into(plain, out)
-    encryptor.finalize()
-    hashlib.sha256(out[:written])
+def cobblestone(size: int) -> Way:
+    """Its chunks take 16 bytes more each."""
+    plain, out = os.urandom(size), memoryview(bytearray(size + size // 512 + MIB))
 
+    def run() -> None:
+        encryptor = Cobblestone256Encryptor(bytes(32), b"benchmark")
+        written = encryptor.update_into(plain, out)
+        encryptor.finalize()
+        hashlib.sha256(out[:written]).digest()
 
-def one_text(plain: memoryview, out: memoryview, aead: AESGCM) -> None:
-    """One nonce for everything: less work than chunks."""
-    aead.encrypt_into(bytes(12), plain, None, out[: SIZE + 16])
-    hashlib.sha256(out[: SIZE + 16])
+    return Way("cryptography Cobblestone + hashlib, one call", size, run)
 
 
 def main() -> None:
-    plain = memoryview(os.urandom(SIZE))
-    out = memoryview(bytearray(SIZE + SIZE // 512 + MIB))
-    aead = AESGCM(KEY)
-    with tempfile.TemporaryFile() as file:
-        compare(
-            "How fast is plaintext sealed and its tree built, on one thread?",
-            SIZE,
-            ssl.OPENSSL_VERSION,
+    unit = UNIT_PLAIN_BYTES
+    wanted = options(QUESTION, size=64 * unit, quick_size=unit, multiple=unit, repeats=9)
+    report = begin("seal", QUESTION, wanted)
+    size = wanted.size
+    with (
+        one_core(),
+        tempfile.NamedTemporaryFile() as file,
+        Worker(OURS, "seal", file.name, size) as mine,
+        Worker(OPENSSL, "seal", file.name, size) as openssl,
+    ):
+        speeds = report.compare(
+            "Sealed into a file with its tree, one thread",
+            [ours := mine.way("seal_unit and tree_of", size, "seal")],
             [
-                Way("seal_unit, into a file", SIZE, lambda: ours(plain, file.fileno())),
-                Way("Cobblestone256Encryptor + sha256", SIZE, lambda: cobblestone(plain, out)),
-                Way("AESGCM.encrypt_into + sha256", SIZE, lambda: one_text(plain, out, aead)),
-                memory_read(bytes(plain)),
+                same := openssl.way("the same structure on OpenSSL", size, "seal"),
+                library := cobblestone(size),
             ],
         )
+    report.ratio("against OpenSSL", speeds[ours.name], speeds[same.name], at_least=2.0)
+    report.ratio("against cryptography and hashlib", speeds[ours.name], speeds[library.name])
+    report.finish()
 
 
 main()

@@ -62,6 +62,11 @@ class EvidenceError(SealserveError):
         self.code = code
         self.seen = seen
         self.wanted = wanted
+        self._what = message
+
+    def counted_as(self, code: str) -> EvidenceError:
+        """The same failure under the code of the document it was found in."""
+        return EvidenceError(code, self._what, seen=self.seen, wanted=self.wanted, hint=self.hint)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ cdef extern from "<pthread.h>" nogil:
 cdef enum:
     UNIT_CHUNKS = 256
     UNIT = UNIT_CHUNKS * SEALED_CHUNK  # exactly 1025 pages
-    TICK_NANOSECONDS = 50_000_000
+    TICK_NANOSECONDS = 200_000_000
 
 
 # What a thread is handed: its walker, and what all of them count in.
@@ -109,7 +109,7 @@ def load(
     page of the message, and what `tree` covers. message: made of the header at payload_offset.
     destinations: may leave gaps, which are verified and discarded, and may overlap.
     progress(done_bytes, data_bytes) and cancelled() are called in this thread, before the first
-    byte, about every 50 ms, and after the last one.
+    byte, about five times a second, and after the last one.
 
     Raises, before anything is read, ValueError for arguments that do not fit and FormatError for a
     payload_bytes that no message has. Later FormatError for padding that is not zero;

@@ -146,7 +146,7 @@ cdef class TrustedTree:
 
     @staticmethod
     def load(area, data_bytes, root):
-        """Copy the area, then verify it top down.
+        """Copy the area unless it is `bytes`, which nobody changes, then verify it top down.
 
         root: 32 bytes. Raises IntegrityError for whatever is not the tree of that root over this
         much data: length, superblock, a block of hashes, or what fills up the last of a level.
@@ -159,7 +159,7 @@ cdef class TrustedTree:
             raise ValueError(f"root has {wanted.size} bytes; {SHA256_BYTES} are needed")
         cdef View source = readable(area)
         _check_superblock(source, shape, IntegrityError)
-        tree.area = (<char*> source.data)[: source.size]
+        tree.area = area if type(area) is bytes else (<char*> source.data)[: source.size]
         tree.root = (<char*> wanted.data)[:SHA256_BYTES]
         tree.data_bytes = shape.data_blocks * BLOCK
         _verify(tree.area, shape, tree.root)

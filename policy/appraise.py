@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from sealserve.attestation.verify import Claims
 from sealserve.native.errors import PolicyViolation
-from sealserve.policy import guest_checks, machine_checks
+from sealserve.policy import firmware_checks, guest_checks, machine_checks
 from sealserve.policy.outcome import Case
 from sealserve.policy.trust import Trust
 from sealserve.policy.verdict import Verdict
@@ -26,7 +26,8 @@ def appraise(claims: Claims, trust: Trust, *, now: datetime) -> Verdict:
     if now.tzinfo is None:
         raise ValueError("now has no time zone")
     case = Case(claims, trust, now.astimezone(UTC))
-    outcomes = [check(case) for check in (*machine_checks.CHECKS, *guest_checks.CHECKS)]
+    checks = (*machine_checks.CHECKS, *firmware_checks.CHECKS, *guest_checks.CHECKS)
+    outcomes = [check(case) for check in checks]
     findings = [finding for outcome in outcomes for finding in outcome.findings]
     if findings:
         raise PolicyViolation(
@@ -43,8 +44,8 @@ def appraise(claims: Claims, trust: Trust, *, now: datetime) -> Verdict:
         measurement=claims.report.measurement.hex(),
         chip_id=claims.chip_id.hex(),
         tcb=claims.reported_tcb,
-        checked=tuple(outcome.sentence for outcome in outcomes if not outcome.remark),
-        remarks=tuple(outcome.sentence for outcome in outcomes if outcome.remark),
+        checked=tuple(told.sentence for told in outcomes if told.sentence and not told.remark),
+        remarks=tuple(told.sentence for told in outcomes if told.remark),
         dangers=trust.danger.sentences(),
         at=now,
     )

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sealserve.attestation.report import HOST_VMPL
+from sealserve.attestation.uvm import UvmEndorsement
+from sealserve.native.errors import Finding
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.known import permissive_name
-from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, remark, short
+from sealserve.policy.outcome import (
+    NOT_ASKED,
+    Case,
+    Check,
+    Outcome,
+    bits,
+    judge,
+    refuse,
+    remark,
+    short,
+)
 
 
 def _debug(case: Case) -> Outcome:
@@ -33,12 +47,16 @@ def _migration(case: Case) -> Outcome:
 def _cxl(case: Case) -> Outcome:
     cxl = case.claims.report.policy.cxl
     return judge(
-        "CXL memory is not allowed",
-        not cxl,
+        f"CXL memory is {_allowed(cxl)}{_danger(case.trust.danger.allow_cxl)}",
+        not cxl or case.trust.danger.allow_cxl,
         "policy_cxl",
         "CXL memory and devices allowed",
         "not allowed",
     )
+
+
+def _guest_policy(case: Case) -> Outcome:
+    return bits("policy", case.claims.report.policy, case.trust.guest.policy)
 
 
 def _vmpl(case: Case) -> Outcome:
@@ -67,6 +85,31 @@ def _alias_check(case: Case) -> Outcome:
     )
 
 
+def _id_key(case: Case) -> Outcome:
+    return _signed_by(
+        "id_key", "ID block", case.trust.guest.id_keys, case.claims.report.id_key_digest
+    )
+
+
+def _author_key(case: Case) -> Outcome:
+    """Without AUTHOR_KEY_EN the field means nothing, whatever stands in it."""
+    report = case.claims.report
+    seen = report.author_key_digest if report.author_key_enabled else b""
+    return _signed_by("author_key", "ID key", case.trust.guest.author_keys, seen)
+
+
+def _signed_by(code: str, signed: str, keys: tuple[bytes, ...], seen: bytes) -> Outcome:
+    if not keys:
+        return NOT_ASKED
+    return judge(
+        f"the {signed} is signed by a listed key, {short(seen)}",
+        seen in keys,
+        code,
+        seen.hex() if any(seen) else f"no key that signed the {signed}",
+        " or ".join(key.hex() for key in keys),
+    )
+
+
 def _launch(case: Case) -> Outcome:
     launch = case.trust.launch
     if isinstance(launch, MeasuredLaunch):
@@ -78,7 +121,7 @@ def _measured(case: Case, launch: MeasuredLaunch) -> Outcome:
     seen = case.claims.report.measurement
     note = next((known.note for known in launch.measurements if known.digest == seen), "")
     return judge(
-        f"measurement {short(seen)} is listed{_noted(note)}",
+        f"measurement {short(seen)} is listed{_noted(note)}{_unasked(case.claims.endorsement)}",
         any(known.digest == seen for known in launch.measurements),
         "measurement",
         seen.hex(),
@@ -87,26 +130,53 @@ def _measured(case: Case, launch: MeasuredLaunch) -> Outcome:
     )
 
 
+def _unasked(endorsement: UvmEndorsement | None) -> str:
+    """A listed measurement needs nobody's word, and nobody's word replaces it."""
+    if endorsement is None:
+        return ""
+    return f"; that {_endorsed_by(endorsement)} endorses it was not asked for"
+
+
 def _endorsed(case: Case, launch: UvmLaunch) -> Outcome:
     endorsement = case.claims.endorsement
-    wanted = f"version {launch.minimum_svn} or later of {launch.feed} by {launch.issuer}"
     if endorsement is None:
-        return refuse("uvm_missing", "no endorsement of the launch", wanted)
+        return refuse(
+            "uvm_missing",
+            "no endorsement of the launch",
+            f"version {launch.minimum_svn} or later of {launch.feed} by {launch.issuer}",
+            "does the server hand on what its platform gives it?",
+        )
     if endorsement.measurement != case.claims.report.measurement:
         return refuse(
             "uvm_measurement",
             f"an endorsement of {endorsement.measurement.hex()}",
             f"one of the measurement {case.claims.report.measurement.hex()}",
         )
-    seen = f"version {endorsement.svn} of {endorsement.feed} by {endorsement.issuer}"
-    return judge(
-        f"measurement {short(endorsement.measurement)} is {seen}, at least {launch.minimum_svn}",
-        (endorsement.issuer, endorsement.feed) == (launch.issuer, launch.feed)
-        and endorsement.svn >= launch.minimum_svn,
-        "uvm_untrusted_issuer_or_svn",
-        seen,
-        wanted,
+    return Outcome(
+        f"measurement {short(endorsement.measurement)} is version {endorsement.svn} of "
+        f"{endorsement.feed}, at least {launch.minimum_svn}, by {endorsement.issuer}",
+        tuple(_differences(endorsement, launch)),
     )
+
+
+def _differences(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[Finding]:
+    """Byte for byte, and whole: the parts of an issuer's name mean nothing by themselves."""
+    if endorsement.issuer != launch.issuer:
+        yield Finding(
+            "uvm_issuer",
+            _foreign(endorsement.issuer),
+            launch.issuer,
+            "its signature is good; whether its issuer deserves trust, nothing here can tell",
+        )
+    if endorsement.feed != launch.feed:
+        yield Finding("uvm_feed", _foreign(endorsement.feed), launch.feed)
+    if endorsement.svn < launch.minimum_svn:
+        yield Finding(
+            "uvm_minimum_svn",
+            f"version {endorsement.svn}, signed {endorsement.signed_at.date()}",
+            f"version {launch.minimum_svn} or later",
+            "the host runs an old utility VM; its operator has to update it",
+        )
 
 
 def _software(case: Case) -> Outcome:
@@ -140,11 +210,23 @@ CHECKS: tuple[Check, ...] = (
     _debug,
     _migration,
     _cxl,
+    _guest_policy,
     _vmpl,
     _alias_check,
+    _id_key,
+    _author_key,
     _launch,
     _software,
 )
+
+
+def _endorsed_by(endorsement: UvmEndorsement) -> str:
+    return f"{_foreign(endorsement.issuer)} in {_foreign(endorsement.feed)}"
+
+
+def _foreign(text: str) -> str:
+    """What a stranger signed, cut short and without what a terminal would obey."""
+    return ascii(text)[1:-1][:200]
 
 
 def _policy(known: Noted) -> str:

@@ -1,12 +1,22 @@
-"""Checks on the machine: the file's date, platform, line, keys, chip, firmware, revocation."""
+"""Checks on the machine: the file's date, platform, line, keys, chip, report, revocation."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
-from sealserve.attestation.tcb import Tcb
+from sealserve.attestation.report import ACCEPTED_VERSIONS
 from sealserve.policy.expectations import days
-from sealserve.policy.outcome import Case, Check, Outcome, judge, refuse, remark, short
+from sealserve.policy.outcome import (
+    NOT_ASKED,
+    Case,
+    Check,
+    Outcome,
+    bits,
+    judge,
+    refuse,
+    remark,
+    short,
+)
 
 
 def _expiry(case: Case) -> Outcome:
@@ -74,30 +84,38 @@ def _chip(case: Case) -> Outcome:
     )
 
 
-def _reported_tcb(case: Case) -> Outcome:
-    return _floor(case, "reported", case.claims.reported_tcb)
-
-
-def _committed_tcb(case: Case) -> Outcome:
-    return _floor(case, "committed", case.claims.committed_tcb)
-
-
-def _floor(case: Case, which: str, tcb: Tcb) -> Outcome:
-    """Component by component: as one number a high microcode would hide a low firmware."""
-    hardware, line = case.trust.hardware, case.claims.line
-    if line not in hardware.lines:
-        return Outcome("")  # the line was refused already, and has no floor
-    table, floor = hardware.floor(line, case.claims.report.cpuid)
-    wanted = floor.components()
-    low = [name for name, level in tcb.components().items() if level < wanted[name]]
+def _denied_chip(case: Case) -> Outcome:
+    """AMD's lists cannot revoke a chip: its certificates all have the serial number 0."""
+    denied = case.trust.hardware.denied_chips
+    if not denied:
+        return NOT_ASKED
+    seen = case.claims.report.chip_id
     return judge(
-        f"{which} firmware {tcb} is at least hardware.tcb.{table}",
-        not low,
-        f"tcb_{which}_floor",
-        ", ".join(f"{name} {tcb.components()[name]}" for name in low),
-        ", ".join(f"{name} at least {wanted[name]}" for name in low) + f" (hardware.tcb.{table})",
-        "the machine's firmware is older than this trust file accepts",
+        f"the chip is none of the {len(denied)} denied",
+        any(seen) and seen not in denied,
+        "chip_denied",
+        f"{short(case.claims.chip_id)}, denied" if any(seen) else "a masked chip",
+        "a chip that shows itself and is not in hardware.denied_chips",
     )
+
+
+def _report_version(case: Case) -> Outcome:
+    least = case.trust.hardware.minimum_report_version
+    if least == ACCEPTED_VERSIONS[0]:
+        return NOT_ASKED
+    return judge(
+        f"the report has version {case.claims.report.version}, at least {least}",
+        case.claims.report.version >= least,
+        "report_version_floor",
+        f"version {case.claims.report.version}",
+        f"at least {least}",
+        "older reports leave out what a trust file may want to know",
+    )
+
+
+def _platform_info(case: Case) -> Outcome:
+    """Bits nobody asked for are information: newer firmware has more of them."""
+    return bits("platform", case.claims.report.platform_info, case.trust.hardware.platform_info)
 
 
 def _revocation(case: Case) -> Outcome:
@@ -127,7 +145,8 @@ CHECKS: tuple[Check, ...] = (
     _line,
     _signing_key,
     _chip,
-    _reported_tcb,
-    _committed_tcb,
+    _denied_chip,
+    _report_version,
+    _platform_info,
     _revocation,
 )

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from sealserve.attestation.verify import Claims
 from sealserve.native.errors import Finding
+from sealserve.policy.expectations import Bits
 from sealserve.policy.trust import Trust
 
 
@@ -24,7 +25,7 @@ class Case:
 class Outcome:
     """What a check compared, as a sentence for the verdict, and what it found amiss.
 
-    remark: nothing was compared, and the sentence says why.
+    remark: nothing was compared, and the sentence says why; without a sentence nobody asked.
     """
 
     sentence: str
@@ -33,6 +34,7 @@ class Outcome:
 
 
 Check = Callable[[Case], Outcome]
+NOT_ASKED = Outcome("")
 
 
 def judge(sentence: str, met: bool, code: str, seen: str, wanted: str, hint: str = "") -> Outcome:
@@ -48,6 +50,24 @@ def remark(sentence: str) -> Outcome:
 def refuse(code: str, seen: str, wanted: str, hint: str = "") -> Outcome:
     """The outcome where there was nothing to compare with."""
     return Outcome("", (Finding(code, seen, wanted, hint),))
+
+
+def bits(name: str, seen: object, wanted: Bits) -> Outcome:
+    """The outcome for bits of a report, which are attributes of `seen` by the names in `wanted`."""
+    if not wanted.set and not wanted.clear:
+        return NOT_ASKED
+    states = {**dict.fromkeys(wanted.set, True), **dict.fromkeys(wanted.clear, False)}
+    told = [f"{bit} {_state(state)}" for bit, state in states.items()]
+    findings = [
+        Finding(f"{name}_{bit}", f"{bit} {_state(not state)}", f"{bit} {_state(state)}")
+        for bit, state in states.items()
+        if getattr(seen, bit) != state
+    ]
+    return Outcome(f"{name}: {', '.join(told)}", tuple(findings))
+
+
+def _state(on: bool) -> str:
+    return "set" if on else "clear"
 
 
 def short(digest: bytes) -> str:

@@ -19,6 +19,7 @@ from sealserve.native.errors import ConfigError, Finding, PolicyViolation
 from sealserve.policy import toml_table, trust_schema
 from sealserve.policy.expectations import (
     Danger,
+    Guest,
     Hardware,
     Kind,
     MeasuredLaunch,
@@ -41,6 +42,7 @@ class Trust:
     simulated_root_sha256: bytes | None
     hardware: Hardware
     launch: UvmLaunch | MeasuredLaunch
+    guest: Guest
     policies: tuple[Noted, ...]
     models: Mapping[str, tuple[bytes, ...]]
     danger: Danger
@@ -74,6 +76,7 @@ class Trust:
             simulated_root_sha256=root,
             hardware=trust_schema.hardware(top["hardware"].table()),
             launch=trust_schema.launch(top["launch"].table(), kind),
+            guest=trust_schema.guest(top["launch"].table()),
             policies=trust_schema.software(top["software"].table(), kind),
             models=trust_schema.models(top["models"].table()),
             danger=trust_schema.danger(top["danger"].table()) if "danger" in top else Danger(),

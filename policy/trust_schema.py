@@ -7,14 +7,19 @@ stand in [danger] alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from typing import TypeVar, cast
 
+from sealserve.attestation.report import ACCEPTED_VERSIONS, Firmware
 from sealserve.attestation.roots import ARK_SHA256
 from sealserve.attestation.tcb import CHIP_ID_BYTES, LINES, Line, Tcb, line_of
 from sealserve.policy.expectations import (
+    GUEST_POLICY_BITS,
     NO_POLICY,
+    PLATFORM_INFO_BITS,
+    Bits,
     Danger,
+    Guest,
     Hardware,
     Kind,
     MeasuredLaunch,
@@ -27,13 +32,30 @@ from sealserve.policy.toml_table import Table, Value, shown
 VERSION = 1
 KINDS = ("aci", "snp", "simulated")
 MAX_CRL_AGE_DAYS = 3660  # ten years: whoever writes more means "never", which is not offered
+MAX_MITIGATIONS = 2**63 - 1  # a mitigation vector has 64 bits, a TOML integer holds 63 of them
 MAX_SVN = 2**31 - 1  # svn of an endorsement, a number that every writer can hold
+
+T = TypeVar("T")
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # models/SPEC.md, section 1
 _OVERRIDE = re.compile(r"([a-z]+)-([0-9a-f]{2})")
 _FAMILY: Mapping[Line, int] = {"milan": 0x19, "genoa": 0x19, "turin": 0x1A}
+_REPORT_VERSIONS = (ACCEPTED_VERSIONS[0], ACCEPTED_VERSIONS[-1])
 _CHIP_BYTES = max(CHIP_ID_BYTES.values())
 _UVM_KEYS = ("uvm_issuer", "uvm_feed", "uvm_minimum_svn")
+_GUEST_KEYS = ("guest_policy_set", "guest_policy_clear", "id_keys", "author_keys")
+_HARDWARE_KEYS = (
+    "chips",
+    "denied_chips",
+    "vlek_providers",
+    "floor_at_launch",
+    "minimum_firmware",
+    "minimum_report_version",
+    "mitigations",
+    "platform_info_set",
+    "platform_info_clear",
+)
+_DANGER_KEYS = ("allow_debug", "allow_migration", "allow_cxl", "allow_vmpl", "without_nonce")
 
 
 def check_top(top: Table) -> None:
@@ -74,23 +96,33 @@ def platform(section: Table) -> tuple[Kind, bytes | None]:
 
 
 def hardware(section: Table) -> Hardware:
-    """Lines, TCB floors, age of revocation lists; optionally chips and VLEK providers."""
-    section.expect(("lines", "max_crl_age_days", "tcb"), ("chips", "vlek_providers"))
+    """Lines, TCB floors, age of revocation lists; the rest is asked for only where it stands."""
+    section.expect(("lines", "max_crl_age_days", "tcb"), _HARDWARE_KEYS)
     lines = section["lines"].distinct(_line)
+    chips, denied = _chips(section, "chips", lines), _chips(section, "denied_chips", lines)
+    for chip in chips:
+        if chip in denied:
+            section.fail("denied_chips", f"{chip.hex()[:16]}… also stands in chips")
     return Hardware(
         lines=lines,
         floors=_floors(section["tcb"].table(), lines),
         max_crl_age_days=section["max_crl_age_days"].integer(1, MAX_CRL_AGE_DAYS),
-        chips=_chips(section, lines),
-        vlek_providers=(
-            section["vlek_providers"].distinct(Value.words) if "vlek_providers" in section else ()
+        chips=chips,
+        denied_chips=denied,
+        vlek_providers=_listed(section, "vlek_providers", Value.words),
+        floor_at_launch=_flag(section, "floor_at_launch"),
+        minimum_firmware=(
+            _firmware(section["minimum_firmware"]) if "minimum_firmware" in section else None
         ),
+        minimum_report_version=_number(section, "minimum_report_version", *_REPORT_VERSIONS),
+        mitigations=_number(section, "mitigations", 0, MAX_MITIGATIONS),
+        platform_info=_bits(section, "platform_info", PLATFORM_INFO_BITS),
     )
 
 
 def launch(section: Table, kind: Kind) -> UvmLaunch | MeasuredLaunch:
     """Exactly one of an endorsement's issuer, feed and SVN, or pinned measurements."""
-    section.expect((), (*_UVM_KEYS, "measurements"))
+    section.expect((), (*_UVM_KEYS, "measurements", *_GUEST_KEYS))
     endorsed = any(key in section for key in _UVM_KEYS)
     if endorsed and "measurements" in section:
         section.fail("measurements", "uvm_* and measurements exclude each other")
@@ -109,12 +141,21 @@ def launch(section: Table, kind: Kind) -> UvmLaunch | MeasuredLaunch:
                 "platform: name the endorsement with uvm_issuer, uvm_feed, uvm_minimum_svn",
             )
         return MeasuredLaunch(section["measurements"].distinct(lambda v: _noted(v, "sha384", 48)))
-    section.expect(_UVM_KEYS)
+    section.expect(_UVM_KEYS, _GUEST_KEYS)
     issuer = section["uvm_issuer"].words()
     if not issuer.startswith("did:x509:0:"):
         section.fail("uvm_issuer", f"seen {issuer[:40]!r}; expected a did:x509")
     return UvmLaunch(
         issuer, section["uvm_feed"].words(), section["uvm_minimum_svn"].integer(0, MAX_SVN)
+    )
+
+
+def guest(section: Table) -> Guest:
+    """What a launch has to look like beside its measurement, as far as the file says."""
+    return Guest(
+        policy=_bits(section, "guest_policy", GUEST_POLICY_BITS),
+        id_keys=_listed(section, "id_keys", _key_digest),
+        author_keys=_listed(section, "author_keys", _key_digest),
     )
 
 
@@ -148,21 +189,56 @@ def models(section: Table) -> Mapping[str, tuple[bytes, ...]]:
 
 def danger(section: Table) -> Danger:
     """The checks a person has switched off."""
-    section.expect((), ("allow_debug", "allow_migration", "allow_vmpl", "without_nonce"))
+    section.expect((), _DANGER_KEYS)
     return Danger(
         allow_debug=_flag(section, "allow_debug"),
         allow_migration=_flag(section, "allow_migration"),
-        allow_vmpl=(
-            section["allow_vmpl"].distinct(lambda value: value.integer(1, 3))
-            if "allow_vmpl" in section
-            else ()
-        ),
+        allow_cxl=_flag(section, "allow_cxl"),
+        allow_vmpl=_listed(section, "allow_vmpl", lambda value: value.integer(1, 3)),
         without_nonce=_flag(section, "without_nonce"),
     )
 
 
 def _flag(section: Table, key: str) -> bool:
     return key in section and section[key].boolean()
+
+
+def _number(section: Table, key: str, low: int, high: int) -> int:
+    """`low` is what asks for nothing."""
+    return section[key].integer(low, high) if key in section else low
+
+
+def _listed(section: Table, key: str, convert: Callable[[Value], T]) -> tuple[T, ...]:
+    return section[key].distinct(convert) if key in section else ()
+
+
+def _bits(section: Table, name: str, known: tuple[str, ...]) -> Bits:
+    """The keys NAME_set and NAME_clear; a bit cannot be asked to be both."""
+    wanted = Bits(
+        *(
+            _listed(section, f"{name}_{state}", lambda v: v.choice(known))
+            for state in ("set", "clear")
+        )
+    )
+    for bit in wanted.set:
+        if bit in wanted.clear:
+            section.fail(f"{name}_clear", f"{bit} also stands in {name}_set")
+    return wanted
+
+
+def _firmware(value: Value) -> Firmware:
+    text = value.words()
+    try:
+        return Firmware.of(text)
+    except ValueError:
+        value.fail(f"seen {shown(text)}; expected MAJOR.MINOR.BUILD, each at most 255")
+
+
+def _key_digest(value: Value) -> bytes:
+    digest = value.digest(48)
+    if not any(digest):
+        value.fail("all zero is what a launch without an ID block shows, not a key")
+    return digest
 
 
 def _line(value: Value) -> Line:
@@ -191,11 +267,9 @@ def _tcb(section: Table, line: Line | None) -> Tcb:
     return Tcb(**{name: section[name].integer(0, 255) for name in components})
 
 
-def _chips(section: Table, lines: tuple[Line, ...]) -> tuple[bytes, ...]:
-    if "chips" not in section:
-        return ()
+def _chips(section: Table, key: str, lines: tuple[Line, ...]) -> tuple[bytes, ...]:
     sizes = sorted({CHIP_ID_BYTES[line] for line in lines}, reverse=True)
-    return section["chips"].distinct(lambda value: _chip(value, sizes))
+    return _listed(section, key, lambda value: _chip(value, sizes))
 
 
 def _chip(value: Value, sizes: list[int]) -> bytes:

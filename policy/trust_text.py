@@ -9,7 +9,8 @@ from sealserve.attestation.tcb import Line
 from sealserve.policy import floors
 from sealserve.policy.expectations import Kind, MeasuredLaunch, Noted, UvmLaunch
 
-MAX_CRL_AGE_DAYS = 45  # AMD publishes a list at least once a month
+MAX_CRL_AGE_DAYS = 45
+_APPROVED = "# What we expect of a server. Every line was somebody's decision: no defaults."
 
 
 def trust_text(
@@ -22,14 +23,18 @@ def trust_text(
     policies: Sequence[Noted],
     models: Mapping[str, Sequence[str]],
     expires: datetime.date | None = None,
+    vlek_providers: Sequence[str] = (),
+    remarks: Sequence[str] = (),
+    head: Sequence[str] = (_APPROVED,),
 ) -> str:
     """The text of a trust file that `Trust.parse` reads.
 
     simulated_root_sha256: for kind "simulated" alone. policies: none at all is written as "none".
-    models: roots (hex) by name. Nothing is checked here: parse what comes back.
+    models: roots (hex) by name. remarks: one line each, on the hardware. head: the first lines.
+    Nothing is checked here: parse what comes back.
     """
     parts = [
-        "# What we expect of a server. Every line was somebody's decision; there are no defaults.",
+        *head,
         "version = 1",
         f"name = {_quoted(name)}",
     ]
@@ -39,23 +44,29 @@ def trust_text(
     if kind == "simulated":
         parts.append("# A simulated root: whoever holds it can sign anything. Proves no hardware.")
         parts.append(f"simulated_root_sha256 = {_quoted(simulated_root_sha256)}")
-    parts += _hardware(lines) + _launch(launch) + _software(policies) + _models(models)
+    parts += (
+        _hardware(lines, vlek_providers, remarks)
+        + _launch(launch)
+        + _software(policies)
+        + _models(models)
+    )
     return "\n".join(parts) + "\n"
 
 
-def _hardware(lines: Sequence[Line]) -> list[str]:
-    parts = [
+def _hardware(
+    lines: Sequence[Line], vlek_providers: Sequence[str], remarks: Sequence[str]
+) -> list[str]:
+    providers = [f"vlek_providers = [{_list(vlek_providers)}]"] if vlek_providers else []
+    return [
         "",
         "[hardware]",
-        f"lines = [{', '.join(_quoted(line) for line in lines)}]",
+        f"lines = [{_list(lines)}]",
+        *providers,
+        *(f"# {remark}" for remark in remarks),
         f"max_crl_age_days = {MAX_CRL_AGE_DAYS}  # AMD's revocation list",
-        f"# Least firmware, as recommended on {floors.DATE}.",
+        "minimum_report_version = 3  # older reports tell neither model nor alias check",
+        *floors.toml(lines),
     ]
-    for line in lines:
-        for table, tcb in floors.RECOMMENDED[line].items():
-            parts.append(f"[hardware.tcb.{table}]")
-            parts += [f"{component} = {level}" for component, level in tcb.components().items()]
-    return parts
 
 
 def _launch(launch: UvmLaunch | MeasuredLaunch) -> list[str]:
@@ -80,8 +91,7 @@ def _software(policies: Sequence[Noted]) -> list[str]:
 def _models(models: Mapping[str, Sequence[str]]) -> list[str]:
     parts = []
     for name, roots in models.items():
-        listed = ", ".join(_quoted(root) for root in roots)
-        parts += ["", f"[models.{_quoted(name)}]", f"roots = [{listed}]"]
+        parts += ["", f"[models.{_quoted(name)}]", f"roots = [{_list(roots)}]"]
     return parts
 
 
@@ -92,6 +102,10 @@ def _digests(entries: Sequence[Noted], key: str) -> list[str]:
         + " },"
         for entry in entries
     ]
+
+
+def _list(texts: Sequence[str]) -> str:
+    return ", ".join(_quoted(text) for text in texts)
 
 
 def _quoted(text: str) -> str:

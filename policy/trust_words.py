@@ -6,8 +6,11 @@ import datetime
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from sealserve.attestation.report import ACCEPTED_VERSIONS
 from sealserve.policy.expectations import (
     NO_POLICY,
+    Bits,
+    Guest,
     Hardware,
     Kind,
     MeasuredLaunch,
@@ -31,10 +34,11 @@ def explain(trust: Trust) -> str:
         *([f"  root       {root.hex()}"] if root is not None else []),
         *_hardware(trust.hardware),
         *_launch(trust.launch),
+        *_guest(trust.guest),
         *_policies(trust.policies),
         *_models(trust.models),
-        "  always     an unbroken signature chain, no CXL memory, memory checked for aliases;",
-        "             no debug, no migration agent, VMPL 0, a fresh nonce, unless said below",
+        "  always     an unbroken signature chain, memory checked for aliases; no debug,",
+        "             no migration, no CXL, VMPL 0, a fresh nonce, unless said below",
         *(f"  DANGER     {sentence}" for sentence in trust.danger.sentences()),
     ]
     return "\n".join(lines)
@@ -53,13 +57,48 @@ def _expiry(expires: datetime.date | None) -> str:
 
 def _hardware(hardware: Hardware) -> list[str]:
     chips = f"one of {len(hardware.chips)} listed" if hardware.chips else "any"
+    chips += f" but {len(hardware.denied_chips)} denied" if hardware.denied_chips else ""
     providers = "; or a provider's key (VLEK) of " + ", ".join(hardware.vlek_providers)
     return [
         f"  hardware   {' or '.join(hardware.lines)}; chip: {chips}; signed by the chip's own key "
         f"(VCEK){providers if hardware.vlek_providers else ''}",
         *(f"  firmware   {name}: at least {floor}" for name, floor in hardware.floors.items()),
+        *_firmware(hardware),
+        *_bits("platform", "PLATFORM_INFO", hardware.platform_info),
         f"  revocation a list at most {days(hardware.max_crl_age_days)} old",
     ]
+
+
+def _firmware(hardware: Hardware) -> list[str]:
+    told = (
+        (hardware.floor_at_launch, "as much was running when the guest was launched"),
+        (
+            hardware.minimum_firmware is not None,
+            f"SEV firmware {hardware.minimum_firmware} or later, and no way back before it",
+        ),
+        (
+            hardware.mitigations > 0,
+            f"mitigations 0x{hardware.mitigations:x} on, now and at launch",
+        ),
+        (
+            hardware.minimum_report_version > ACCEPTED_VERSIONS[0],
+            f"reports of version {hardware.minimum_report_version} or later",
+        ),
+    )
+    return [f"  firmware   {sentence}" for applies, sentence in told if applies]
+
+
+def _guest(guest: Guest) -> list[str]:
+    return [
+        *_bits("guest", "POLICY", guest.policy),
+        *(f"  launch     ID block signed by key {key.hex()}" for key in guest.id_keys),
+        *(f"  launch     ID key signed by author {key.hex()}" for key in guest.author_keys),
+    ]
+
+
+def _bits(what: str, field: str, bits: Bits) -> list[str]:
+    told = [f"{bit} set" for bit in bits.set] + [f"{bit} clear" for bit in bits.clear]
+    return [f"  {what:<10} {', '.join(told)} ({field})"] if told else []
 
 
 def _launch(launch: UvmLaunch | MeasuredLaunch) -> list[str]:

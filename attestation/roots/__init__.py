@@ -7,15 +7,14 @@ loaded, so a changed file is noticed before it is believed.
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from sealserve.attestation import pem
 from sealserve.attestation.certs import Certificate, Name, require_signature
 from sealserve.attestation.report import SigningKey
 from sealserve.attestation.tcb import LINES, Line
@@ -42,10 +41,6 @@ ASVK_SHA256: Final[Mapping[Line, str]] = {
     "genoa": "197e610743a917d6b9bb982a5a9226ccc0a15b611be0619e626aca9151457372",
     "turin": "104e10a8bd060a3c20a434261a57d0588fd65a88915b4f65b08bdecaf8df1a3c",
 }
-
-_PEM: Final = re.compile(
-    rb"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)-----END CERTIFICATE-----\n?"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +135,10 @@ def _amd() -> Roots:
 
 @functools.cache
 def _shipped(file: str, sha256: str) -> bytes:
-    pem = _PEM.fullmatch((Path(__file__).parent / file).read_bytes())
-    data = base64.b64decode(pem[1]) if pem else b""
+    try:
+        (data,) = pem.read((Path(__file__).parent / file).read_bytes(), "CERTIFICATE")
+    except EvidenceError:
+        data = b""
     if hashlib.sha256(data).hexdigest() != sha256:
         raise IntegrityError(
             f"{file} of this installation is not AMD's certificate", hint="install sealserve again"

@@ -35,7 +35,7 @@ from sealserve.inference.client.served import (
 )
 from sealserve.inference.client.status import another_root, no_evidence, nobody_answered
 from sealserve.inference.client.uses import Process, Uses
-from sealserve.inference.client.verification import Verification, Verified
+from sealserve.inference.client.verification import Steps, Verification, Verified
 from sealserve.inference.wire import names
 from sealserve.inference.wire.address import parse_address
 from sealserve.inference.wire.spec import ModelMetadata
@@ -296,15 +296,22 @@ def _open(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
 def _attest(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
     """The whole verification; grpc.RpcError if the challenge was not answered."""
     verification = Verification(trust)
-    certificate = fetch_certificate(host, port, deadline)
-    verification.read_certificate(certificate, now())
-    with _pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
-        asked_at = elapsed()
-        ask = opened.unary_unary(names.GET_EVIDENCE)
-        answer = ask(verification.challenge(), timeout=deadline.left())
+    answer, asked_at = challenged(verification, host, port, deadline)
     verified = verification.accept(answer, now())
     pinned = _pinned(host, port, channel.ANSWER_BYTES, *verified.certificates)
     return Session(pinned, verified, asked_at)
+
+
+def challenged(
+    steps: Steps[_Result], host: str, port: int, deadline: Deadline
+) -> tuple[bytes, float]:
+    """Steps 1 and 2: the answer to the challenge, and when that was made."""
+    certificate = fetch_certificate(host, port, deadline)
+    steps.read_certificate(certificate, now())
+    with _pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
+        asked_at = elapsed()
+        ask = opened.unary_unary(names.GET_EVIDENCE)
+        return ask(steps.challenge(), timeout=deadline.left()), asked_at
 
 
 def _pinned(host: str, port: int, answer_bytes: int, *certificates: bytes) -> grpc.Channel:

@@ -5,7 +5,8 @@
     3 answer        fresh evidence that names the nonce, the same key, the roots that are served and
                     the certificate that comes next, which has to pass step 1 too
 
-A step out of order is a RuntimeError. There is no way to `Verified` but through all three.
+A step out of order is a RuntimeError. There is no way to `Verified` but through all three. Whoever
+has no trust file yet goes the same way to `Introduced`, which says what is genuine and no more.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import dataclasses
 import hashlib
 import hmac
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -25,6 +28,7 @@ from sealserve.attestation import (
     ChallengeClaims,
     Claims,
     Evidence,
+    Roots,
     ServerCertificate,
     TlsClaims,
     decode,
@@ -59,13 +63,32 @@ class Verified:
         return {name: roots for name, roots in served.items() if roots}
 
 
-class Verification:
-    """One server against one trust file. random: makes the nonce."""
+@dataclass(frozen=True, slots=True)
+class Introduced:
+    """A server that is genuine and answered our challenge; nobody says that it is acceptable.
 
-    def __init__(self, trust: Trust, random: Callable[[int], bytes] = os.urandom) -> None:
-        _require_trust(trust)
-        self._trust = trust
-        self._roots = trust.roots()
+    claims: of that answer. roots: of the models it serves.
+    """
+
+    claims: Claims
+    roots: frozenset[bytes]
+
+
+_Judged = TypeVar("_Judged")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered(Generic[_Judged]):
+    judged: _Judged
+    certificates: tuple[bytes, bytes]
+    said: ChallengeClaims
+
+
+class Steps(ABC, Generic[_Judged]):
+    """The steps for one server. roots: of genuine evidence. random: makes the nonce."""
+
+    def __init__(self, roots: Roots, random: Callable[[int], bytes]) -> None:
+        self._roots = roots
         self._random = random
         self._certificate: ServerCertificate | None = None
         self._nonce: bytes | None = None
@@ -83,42 +106,37 @@ class Verification:
         self._nonce = self._random(NONCE_BYTES)
         return GetEvidenceRequest(nonce=self._nonce).SerializeToString()
 
-    def accept(self, message: bytes, now: datetime) -> Verified:
-        """Step 3: the answer as it came. Raises EvidenceError, PolicyViolation."""
+    @abstractmethod
+    def _judge(self, claims: Claims, now: datetime) -> _Judged:
+        """What is made of claims that are genuine; raises where that is not enough."""
+
+    def _answered(self, message: bytes, now: datetime) -> _Answered[_Judged]:
+        """Step 3, as far as it is the same for everybody."""
         if self._certificate is None or self._nonce is None:
             raise RuntimeError("an answer follows a challenge")
         nonce, self._nonce = self._nonce, None
         answer = _parsed(message)
         next_certificate = answer.next_certificate
-        claims, verdict = self._acceptable(decode(answer.evidence), now)
+        claims, judged = self._judged(decode(answer.evidence), now)
         said = ChallengeClaims.parse(claims.runtime)
         self._require_nonce(said, nonce)
         _require_key(said.spki, self._certificate.spki_sha256, "challenge_key")
         self._require_next(said, next_certificate, now)
-        verified = Verified(
-            verdict=dataclasses.replace(
-                verdict, checked=(*verdict.checked, *self._channel_checks())
-            ),
-            certificates=(self._certificate.der, next_certificate),
-            roots=frozenset(said.roots),
-            config=said.config,
-        )
-        self._require_a_model(verified)
-        return verified
+        return _Answered(judged, (self._certificate.der, next_certificate), said)
 
     def _certified(self, der: bytes, now: datetime) -> ServerCertificate:
         certificate = read_certificate(der, now)
-        claims, _ = self._acceptable(certificate.evidence, now)
+        claims, _ = self._judged(certificate.evidence, now)
         said = TlsClaims.parse(claims.runtime)
         _require_key(said.spki, certificate.spki_sha256, "certificate_binding")
         return certificate
 
-    def _acceptable(self, evidence: Evidence, now: datetime) -> tuple[Claims, Verdict]:
+    def _judged(self, evidence: Evidence, now: datetime) -> tuple[Claims, _Judged]:
         claims = verify(evidence, self._roots, now)
-        return claims, appraise(claims, self._trust, now=now)
+        return claims, self._judge(claims, now)
 
     def _require_nonce(self, said: ChallengeClaims, nonce: bytes) -> None:
-        if nonce in said.nonces or self._trust.danger.without_nonce:
+        if nonce in said.nonces:
             return
         raise EvidenceError(
             "challenge_nonce",
@@ -126,16 +144,6 @@ class Verification:
             seen=f"{len(said.nonces)} other nonces",
             wanted=nonce.hex(),
             hint="somebody may be replaying old evidence",
-        )
-
-    def _channel_checks(self) -> tuple[str, ...]:
-        fresh = "the evidence answers our nonce"
-        if self._trust.danger.without_nonce:
-            fresh = "the evidence may be old ([danger] requires no nonce)"
-        return (
-            fresh,
-            "it speaks for the TLS key of this channel",
-            "the certificate that comes next carries the same key and evidence of its own",
         )
 
     def _require_next(self, said: ChallengeClaims, der: bytes, now: datetime) -> None:
@@ -150,6 +158,62 @@ class Verification:
             )
         following = self._certified(der, now)
         _require_key(following.spki_sha256, self._certificate.spki_sha256, "challenge_next_key")
+
+
+class Introduction(Steps[Claims]):
+    """One server of which nothing is expected but that it is genuine, and who made its machine."""
+
+    def __init__(self, roots: Roots, random: Callable[[int], bytes] = os.urandom) -> None:
+        super().__init__(roots, random)
+
+    def accept(self, message: bytes, now: datetime) -> Introduced:
+        """Step 3: the answer as it came. Raises EvidenceError."""
+        answered = self._answered(message, now)
+        return Introduced(answered.judged, frozenset(answered.said.roots))
+
+    def _judge(self, claims: Claims, now: datetime) -> Claims:
+        return claims
+
+
+class Verification(Steps[Verdict]):
+    """One server against one trust file. random: makes the nonce."""
+
+    def __init__(self, trust: Trust, random: Callable[[int], bytes] = os.urandom) -> None:
+        _require_trust(trust)
+        super().__init__(trust.roots(), random)
+        self._trust = trust
+
+    def accept(self, message: bytes, now: datetime) -> Verified:
+        """Step 3: the answer as it came. Raises EvidenceError, PolicyViolation."""
+        answered = self._answered(message, now)
+        verdict = answered.judged
+        verified = Verified(
+            verdict=dataclasses.replace(
+                verdict, checked=(*verdict.checked, *self._channel_checks())
+            ),
+            certificates=answered.certificates,
+            roots=frozenset(answered.said.roots),
+            config=answered.said.config,
+        )
+        self._require_a_model(verified)
+        return verified
+
+    def _judge(self, claims: Claims, now: datetime) -> Verdict:
+        return appraise(claims, self._trust, now=now)
+
+    def _require_nonce(self, said: ChallengeClaims, nonce: bytes) -> None:
+        if not self._trust.danger.without_nonce:
+            super()._require_nonce(said, nonce)
+
+    def _channel_checks(self) -> tuple[str, ...]:
+        fresh = "the evidence answers our nonce"
+        if self._trust.danger.without_nonce:
+            fresh = "the evidence may be old ([danger] requires no nonce)"
+        return (
+            fresh,
+            "it speaks for the TLS key of this channel",
+            "the certificate that comes next carries the same key and evidence of its own",
+        )
 
     def _require_a_model(self, verified: Verified) -> None:
         if verified.accepted(self._trust):

@@ -15,11 +15,11 @@ from sealserve.attestation.simulated import MEASUREMENT
 from sealserve.keys.connection import SIMULATED
 from sealserve.native.errors import PolicyViolation
 from sealserve.policy import Trust, appraise
-from sealserve.policy.expectations import Danger, Hardware, MeasuredLaunch, Noted
+from sealserve.policy.expectations import Danger, Guest, Hardware, MeasuredLaunch, Noted
 from sealserve.policy.floors import RECOMMENDED
 from sealserve.policy.release import SIMULATED_COMPLIANT
+from sealserve.policy.trust_text import MAX_CRL_AGE_DAYS
 
-MAX_CRL_AGE_DAYS = 45  # AMD renews its lists monthly; as trust files have it
 _NOT = "not-compliant"
 _FLOORS = {name: tcb for tables in RECOMMENDED.values() for name, tcb in tables.items()}
 
@@ -48,10 +48,9 @@ def _expected(claims: Claims) -> Trust:
             lines=LINES,
             floors=_FLOORS,
             max_crl_age_days=MAX_CRL_AGE_DAYS,
-            chips=(),
-            vlek_providers=(),
         ),
         launch=MeasuredLaunch((Noted(MEASUREMENT, "simulated platform"),)),
+        guest=Guest(),
         policies=(Noted(claims.report.host_data, ""),),
         models={},
         danger=Danger(allow_debug=True, allow_vmpl=(1, 2, 3)),

@@ -348,8 +348,8 @@ SPELLINGS: Respelled = {
         ).encode(),
     ),
     "an escape": ("claims_canonical", lambda claims: claims.replace(b"purpose", b"purp\\u006fse")),
-    "the number 1.0": ("claims_malformed", lambda claims: claims.replace(b":1}", b":1.0}")),
-    "the number 1e0": ("claims_malformed", lambda claims: claims.replace(b":1}", b":1e0}")),
+    "the number 1.0": ("claims_canonical", lambda claims: claims.replace(b":1}", b":1.0}")),
+    "the number 1e0": ("claims_canonical", lambda claims: claims.replace(b":1}", b":1e0}")),
     "not a number": ("claims_malformed", lambda claims: claims.replace(b":1}", b":NaN}")),
     "minus infinity": ("claims_malformed", lambda claims: claims.replace(b":1}", b":-Infinity}")),
     "a name twice": (

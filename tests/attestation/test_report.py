@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import fields
 from functools import partial
@@ -109,10 +110,35 @@ def test_the_abi_of_the_policy() -> None:
     assert (policy.abi_major, policy.abi_minor, policy.smt) == (2, 0x1F, True)
 
 
-@pytest.mark.parametrize(("name", "bit"), [("smt", 0), ("tsme", 1), ("alias_check_complete", 5)])
+PLATFORM_BITS = {
+    "smt": 0,
+    "tsme": 1,
+    "ecc": 2,
+    "rapl_disabled": 3,
+    "ciphertext_hiding": 4,
+    "alias_check_complete": 5,
+    "tio": 7,
+}
+
+
+@pytest.mark.parametrize(("name", "bit"), PLATFORM_BITS.items())
 def test_a_bit_of_the_platform(name: str, bit: int) -> None:
     assert getattr(PlatformInfo(1 << bit), name) is True
     assert getattr(PlatformInfo(~(1 << bit) & (1 << 64) - 1), name) is False
+
+
+@pytest.mark.parametrize("text", ["1.55.29", "0.0.0", "255.255.255"])
+def test_firmware_is_read_as_it_is_written(text: str) -> None:
+    assert str(Firmware.of(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1", "1.55", "1.55.29.0", "1.55.", "1.055.0", "1.256.0", "-1.0.0", "1.5 .0", "1.५.0"],
+)
+def test_what_is_no_firmware_version_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(text))):
+        Firmware.of(text)
 
 
 def test_versions_before_3_and_5_have_fewer_fields() -> None:

@@ -88,15 +88,6 @@ def test_a_simulated_chain_without_its_root(
         assert refusal.value.code == "untrusted_root"
 
 
-def test_an_endorsement_is_never_passed_over(
-    simulated_root: SimulatedRoot, simulated_roots: Roots
-) -> None:
-    evidence = replace(evidence_of(simulated_root), uvm_endorsement=b"\xd2\x84")
-    with pytest.raises(EvidenceError) as refusal:
-        verify(evidence, simulated_roots, NOW)
-    assert refusal.value.code == "uvm_unsupported"
-
-
 def test_without_a_list_the_claims_say_so(
     simulated_root: SimulatedRoot, simulated_roots: Roots
 ) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from sealserve.attestation.roots import ARK_SHA256
+from sealserve.attestation.tcb import LINES
 from sealserve.cli.main import run
-from sealserve.policy import Trust
+from sealserve.policy import Trust, floors
 from sealserve.policy.execution import generate_process
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, UvmLaunch
 from sealserve.policy.floors import RECOMMENDED
+from sealserve.policy.known import PERMISSIVE
+from support import policy_case as case
 from support.models_cli import Ran
 from support.policy_case import FEED, ISSUER
 
@@ -87,6 +91,7 @@ def owner(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Owner:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(floors, "DATE", datetime.now(UTC).date())  # it ages, these tests do not
     return Owner(tmp_path, capsys)
 
 
@@ -322,6 +327,136 @@ def test_the_same_model_root_twice(owner: Owner) -> None:
     assert "stands in the list twice" in ran.err
 
 
+# ---- floors
+
+
+def test_prints_floors_as_a_trust_file_has_them(owner: Owner) -> None:
+    ran = owner.run("trust", "floors")
+    assert (ran.status, ran.err) == (0, "")
+    assert f"recommended on {floors.DATE}." in ran.out
+    assert "has to review it" in " ".join(ran.out.split())
+    read = tomllib.loads(ran.out)["hardware"]["tcb"]
+    assert read == {
+        table: tcb.components() for line in LINES for table, tcb in RECOMMENDED[line].items()
+    }
+
+
+def test_prints_floors_of_the_lines_asked_for(owner: Owner) -> None:
+    ran = owner.run("trust", "floors", "--line", "genoa", "--line", "milan", "--line", "genoa")
+    assert [*tomllib.loads(ran.out)["hardware"]["tcb"]] == ["genoa", "genoa-a0", "milan"]
+
+
+def test_the_floors_that_are_printed_load(owner: Owner) -> None:
+    owner.new({**REAL, "--line": "genoa"})
+    text = owner.file.read_text()
+    printed = owner.run("trust", "floors", "--line", "genoa").out
+    assert printed in text
+    assert Trust.parse(text.replace(printed, "").replace("[launch]", f"{printed}[launch]").encode())
+
+
+def test_prints_floors_for_programs(owner: Owner) -> None:
+    ran = owner.run("trust", "floors", "--line", "turin", "--json")
+    turin = {"fmc": 1, "bootloader": 1, "tee": 1, "snp": 4, "microcode": 81}
+    date = floors.DATE.isoformat()
+    assert ran.json == {"date": date, "compared_with_amd": False, "tcb": {"turin": turin}}
+
+
+@pytest.mark.parametrize("verb", ["floors", "new"])
+def test_floors_older_than_a_year_are_told(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    def told() -> str:
+        owner.file.unlink(missing_ok=True)
+        ran = owner.new() if verb == "new" else owner.run("trust", "floors")
+        assert ran.status == 0
+        return ran.err
+
+    today = datetime.now(UTC).date()
+    monkeypatch.setattr(floors, "DATE", today - timedelta(days=365))
+    assert told() == ""
+    monkeypatch.setattr(floors, "DATE", today - timedelta(days=366))
+    assert told().startswith(f"warning: the recommended firmware is of {floors.DATE}")
+
+
+# ---- diff and lint
+
+
+def given(owner: Owner, name: str, *changes: tuple[str, str], text: str = case.TRUST) -> str:
+    (owner.folder / name).write_bytes(case.edit(*changes, text=text))
+    return name
+
+
+def test_files_that_accept_the_same(owner: Owner) -> None:
+    one = given(owner, "a.toml")
+    other = given(owner, "b.toml", ("sealserve 0.1", "another note"))
+    ran = owner.run("trust", "diff", one, other)
+    assert (ran.status, ran.out, ran.err) == (0, "a.toml and b.toml accept the same\n", "")
+    assert owner.run("trust", "diff", one, other, "--json").json == {"only_a": [], "only_b": []}
+
+
+def test_files_that_differ_both_ways(owner: Owner) -> None:
+    one = given(owner, "a.toml", ("microcode = 25", "microcode = 26"))
+    other = given(owner, "b.toml", (case.ROOT.hex(), "ab" * 32))
+    ran = owner.run("trust", "diff", one, other)
+    assert (ran.status, ran.err) == (1, "")
+    assert ran.out.splitlines() == [
+        "accepted by a.toml, not by b.toml:",
+        f"  models.breast-cancer.roots: {case.ROOT.hex()}",
+        "accepted by b.toml, not by a.toml:",
+        "  hardware.tcb.genoa-a0: microcode 25; wanted at least 26",
+        f"  models.breast-cancer.roots: {'ab' * 32}",
+    ]
+    told = owner.run("trust", "diff", one, other, "--json")
+    assert told.status == 1
+    key = "models.breast-cancer.roots"
+    assert told.json["only_a"] == [{"key": key, "accepted": case.ROOT.hex(), "wanted": ""}]
+    assert [found["key"] for found in told.json["only_b"]] == ["hardware.tcb.genoa-a0", key]
+
+
+def test_a_file_that_is_none_cannot_be_compared(owner: Owner) -> None:
+    one, other = given(owner, "a.toml"), given(owner, "b.toml", ("version = 1", "version = 2"))
+    for files in ((one, other), (other, one), (one, "missing.toml")):
+        ran = owner.run("trust", "diff", *files)
+        assert (ran.status, ran.out) == (8, "")
+
+
+def test_remarks_are_ranked(owner: Owner) -> None:
+    every = given(owner, "a.toml", ("2027-03-31", "2199-01-01"), text=case.EVERY_KEY)
+    ran = owner.run("trust", "lint", every)
+    assert (ran.status, ran.err) == (1, "")
+    assert ran.out.startswith("  DANGER  danger.allow_debug: debug machines are accepted")
+    assert "\n          hint: " in ran.out
+    assert "\n  note    hardware.lines: milan: a paper" in ran.out
+    told = owner.run("trust", "lint", every, "--json")
+    assert told.status == 1
+    assert {remark["rank"] for remark in told.json["remarks"]} == {"danger", "note"}
+    assert told.json["remarks"][0].keys() == {"rank", "key", "what", "hint"}
+
+
+@pytest.mark.parametrize("verb", ["lint", "explain"])
+@pytest.mark.parametrize("sha256", PERMISSIVE)
+def test_a_policy_that_allows_everything_is_refused_by_name(
+    owner: Owner, verb: str, sha256: bytes
+) -> None:
+    given(owner, "a.toml", (case.POLICY.hex(), sha256.hex()))
+    ran = owner.run("trust", verb, "a.toml")
+    assert (ran.status, ran.out) == (8, "")
+    assert f"key software.policies[0]: this is {PERMISSIVE[sha256]}\n" in ran.err
+
+
+def test_notes_alone_are_no_failure(owner: Owner) -> None:
+    options = {**REAL, **ENDORSED, "--line": "genoa", "--expires": "2199-01-01"}
+    owner.new(options)
+    ran = owner.run("trust", "lint", "trust.toml")
+    assert (ran.status, ran.out, ran.err) == (0, "nothing to remark on\n", "")
+    owner.file.unlink()
+    owner.new(options, "--policy", "ab" * 32)
+    ran = owner.run("trust", "lint", "trust.toml")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.startswith("  note    software.policies: 2 are accepted")
+    assert owner.run("trust", "lint", "missing.toml").status == 8
+
+
 # ---- explain
 
 
@@ -358,7 +493,9 @@ def test_a_file_that_is_none_cannot_be_explained(owner: Owner, text: str | None)
     assert ran.err.startswith("sealserve: trust.toml")
 
 
-@pytest.mark.parametrize("arguments", [[], ["explain"], ["explain", "."], ["write"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["explain"], ["explain", "."], ["diff", "a.toml"], ["lint"], ["write"]]
+)
 def test_usage(owner: Owner, arguments: list[str]) -> None:
     ran = owner.run("trust", *arguments)
     assert ran.status == 2

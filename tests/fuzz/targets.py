@@ -44,14 +44,21 @@ from sealserve.attestation import (
     asn1,
     decode,
     der,
+    did_x509,
     encode,
     new_certificate,
     read_certificate,
     verify,
+    x509_path,
 )
+from sealserve.attestation.certificate_table import CRL, VLEK, CertificateTable
 from sealserve.attestation.certs import Certificate, Leaf
+from sealserve.attestation.cose import Sign1
 from sealserve.attestation.crl import Crl
+from sealserve.attestation.thim import HostCertificate
 from sealserve.attestation.token import TokenKeys, verify_token
+from sealserve.attestation.uvm import Statement as UvmStatement
+from sealserve.attestation.uvm import read as read_uvm
 from sealserve.keys import jws, keyfile
 from sealserve.keys.answer import ReleasedKey
 from sealserve.keys.connection import Connection
@@ -75,7 +82,12 @@ from sealserve.policy.execution import text as policy_text
 from sealserve.policy.execution.process import ExecutionPolicy, generate_process
 from sealserve.policy.release import ReleasePolicy
 from sealserve.policy.trust import Trust
+from sealserve.policy.trust_diff import beyond
+from sealserve.policy.trust_lint import lint
+from support.attestation_table import table
+from support.attestation_uvm import good as uvm_issuer
 from support.attestation_vectors import Vector, vector, vectors
+from support.attestation_x509 import AT as PATH_TIME
 from support.fuzz_mutations import Target
 from support.keys_tls import Ca, Issued
 from support.keys_vault import b64url, json_bytes, rsa_key, uint, x5c
@@ -90,7 +102,7 @@ from support.models_sealed import (
     header_for,
     honest_contents,
 )
-from support.policy_case import ACI, ENDORSED, MEASURED, SIMULATED, SNP, TRUST
+from support.policy_case import ACI, ENDORSED, EVERY_KEY, MEASURED, SIMULATED, SNP, TRUST
 
 VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -290,6 +302,83 @@ def authority() -> Target:
 def crl() -> Target:
     paths = (VECTORS / "evidence/crl").rglob("*.crl")
     return Target(Crl.parse, [path.read_bytes() for path in sorted(paths)], (EvidenceError,))
+
+
+def host_certificate() -> Target:
+    seeds = [row.read("host_amd_cert.json") for row in snp("host_amd_cert.json")]
+    tokens = (b'"tcbm":"F",', b"\\n-----END CERTIFICATE-----", b"\\r\\n", b"\\u0000")
+    return Target(HostCertificate.parse, seeds, (EvidenceError,), tokens)
+
+
+def certificate_table() -> Target:
+    real = [row.read("auxblob.bin") for row in snp("auxblob.bin")]
+    seeds = [*real, table({VLEK: b"leaf", CRL: b"list"})]
+    return Target(CertificateTable.parse, seeds, (EvidenceError,), (VLEK.bytes, CRL.bytes))
+
+
+def cose() -> Target:
+    seeds = [*real_endorsements(), uvm_issuer().form_a(), uvm_issuer().form_b()]
+    return Target(Sign1.parse, seeds, (EvidenceError,), (b"\xd2\x84", b"\xc1\x1a", b"\xd8\x23"))
+
+
+def did() -> Target:
+    """Names to be resolved against the path they belong to."""
+    (row,) = vectors("did")
+    known = [each["input"] for each in json.loads(row.read("test-vectors.json"))]
+    texts = known[-1]["chain"]
+    chain = [base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) for text in texts]
+    dids = [each["did"] for each in known if each["chain"] == texts]
+
+    def run(data: bytes) -> object:
+        return did_x509.resolve(data.decode("utf-8", "replace"), chain, row.at)
+
+    tokens = (b"::", b"%C3", b"san:uri:", b"subject:", b"eku:", b"#0", b"/", b"?")
+    return Target(run, [name.encode() for name in dids], (EvidenceError,), tokens)
+
+
+def path_certificate() -> Target:
+    """One certificate of a path; the first byte says which."""
+    chain = list(uvm_issuer().chain)
+
+    def run(data: bytes) -> None:
+        index = data[0] % 3 if data else 0
+        x509_path.require_valid(
+            x509_path.read([*chain[:index], data[1:], *chain[index + 1 :]]), PATH_TIME
+        )
+
+    seeds = [bytes([index]) + der for index, der in enumerate(chain)]
+    return Target(run, seeds, (EvidenceError,))
+
+
+def uvm() -> Target:
+    return Target(read_uvm, real_endorsements(), (EvidenceError,))
+
+
+def uvm_header() -> Target:
+    """The protected header of either form, signed again; the first byte says which form."""
+    issuer = uvm_issuer()
+    forms = [Sign1.parse(message) for message in (issuer.form_a(), issuer.form_b())]
+
+    def run(data: bytes) -> object:
+        form = forms[data[0] % 2 if data else 0]
+        return read_uvm(issuer.signed(data[1:], form.payload))
+
+    seeds = [bytes([index]) + form.signed_header for index, form in enumerate(forms)]
+    return Target(run, seeds, (EvidenceError,), (b"\x0f\xa4", b"\xc1\x1a", b"csvn", b"diss"))
+
+
+def uvm_payload() -> Target:
+    def run(payload: bytes) -> object:
+        return UvmStatement("did:x509:0:x", "feed", NOW, False, None, payload).endorsement()
+
+    seeds = [Sign1.parse(message).payload for message in real_endorsements()]
+    return Target(run, [seed for seed in seeds if seed[:1] == b"{"], (EvidenceError,))
+
+
+def real_endorsements() -> list[bytes]:
+    rows = [*vectors("snp"), *vectors("uvm")]
+    files = [(row, name) for row in rows for name in row.files if name.endswith(".cose")]
+    return sorted({row.read(name) for row, name in files if row.verdict != "policy-reject"})
 
 
 def elements() -> Target:
@@ -601,10 +690,13 @@ def key_request() -> Target:
 
 def trust() -> Target:
     def run(data: bytes) -> None:
-        Trust.parse(data, file="trust.toml").explain()
+        read = Trust.parse(data, file="trust.toml")
+        read.explain()
+        lint(read, NOW.date())
+        assert beyond(read, read) == ()
 
     forms = [(SNP, SIMULATED), (f"{SNP}\n", f"{ACI}\n")]
-    texts = [TRUST, *(TRUST.replace(*form) for form in forms)]
+    texts = [TRUST, *(TRUST.replace(*form) for form in forms), EVERY_KEY]
     texts[2] = texts[2].replace(MEASURED, ENDORSED)
     return Target(run, [text.encode() for text in texts], (ConfigError,))
 
@@ -654,7 +746,20 @@ TARGETS: dict[str, Callable[[], Target]] = {
     target.__name__: target
     for target in (
         *(header, header_text, slots, slots_text, directory, inner_archive, sealed_file, model),
-        *(report, leaf, authority, crl, elements, envelope, evidence, server_certificate, claims),
+        *(
+            report,
+            leaf,
+            authority,
+            crl,
+            host_certificate,
+            certificate_table,
+            *(cose, did, path_certificate, uvm, uvm_header, uvm_payload),
+            elements,
+            envelope,
+            evidence,
+            server_certificate,
+            claims,
+        ),
         *(token, token_head, token_claims, token_keys, answer, answer_header, answer_certificate),
         released_key,
         *(key_reference, key_file, connection, body, attestation_request, attestation_report),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -13,12 +14,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from sealserve.attestation import Evidence, Roots, verify
+from sealserve.attestation import Evidence, Roots, uvm, verify
+from sealserve.attestation.roots import SIMULATED_ORGANIZATION
 from sealserve.keys import jws
 from sealserve.keys.answer import ENC, ReleasedKey
 from sealserve.keys.attest import request_body
 from sealserve.keys.opener import azure_roots
 from sealserve.native.errors import EvidenceError, ReleaseError
+from support.attestation_uvm import issuer_of
 from support.keys_vault import b64url, der_chain, json_bytes, pkcs8, unb64url, wrap_key
 
 DIRECTORY = Path(__file__).parent.parent / "vectors" / "azure"
@@ -130,6 +133,30 @@ def test_a_real_report_speaks_for_the_published_key():
     assert claims.report.report_data == hashlib.sha256(CLAIMS).digest() + bytes(32)
     with pytest.raises(EvidenceError):
         verify(without_endorsement(CLAIMS + b" "), Roots.amd(), EVIDENCE_TIME)
+
+
+def test_a_real_machine_whole():
+    """Report, chain, key and endorsement of one machine, and every check of `verify`."""
+    whole = dataclasses.replace(evidence(), root=None)
+    claims = verify(whole, Roots.amd(), EVIDENCE_TIME)
+    assert claims.endorsement == uvm.read(whole.uvm_endorsement)
+    assert (claims.endorsement.feed, claims.endorsement.svn) == ("ContainerPlat-AMD-UVM", 103)
+    assert claims.endorsement.measurement == claims.report.measurement
+
+
+@pytest.mark.parametrize("simulated", [True, False])
+def test_a_real_machine_with_an_endorsement_of_our_own(simulated):
+    """A stranger's is genuine until policy asks by whom; a simulated one never is."""
+    organization = SIMULATED_ORGANIZATION if simulated else "Example"
+    measurement = verify(without_endorsement(), Roots.amd(), EVIDENCE_TIME).report.measurement
+    message = issuer_of(*[organization] * 3).form_b(payload=measurement)
+    ours = dataclasses.replace(without_endorsement(), uvm_endorsement=message)
+    if simulated:
+        with pytest.raises(EvidenceError) as refusal:
+            verify(ours, Roots.amd(), EVIDENCE_TIME)
+        assert refusal.value.code == "uvm_authority"
+    else:
+        assert not verify(ours, Roots.amd(), EVIDENCE_TIME).endorsement.simulated
 
 
 def test_a_key_wrapped_to_the_published_key_comes_out():

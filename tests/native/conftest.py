@@ -19,9 +19,9 @@ settings.load_profile("untimed")
 
 @pytest.fixture
 def slow() -> Iterator[list[Destination]]:
-    """So many writes of the first byte that they last for several ticks of 50 ms."""
+    """So many writes of the first eight chunks that they last for several ticks."""
     with memory_file() as fd:
-        yield [Destination(0, 1, fd=fd)] * 300_000
+        yield [Destination(0, 8 * 16384, fd=fd)] * 100_000
 
 
 @pytest.fixture(params=sorted(BACKENDS))

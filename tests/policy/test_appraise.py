@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from sealserve.attestation.endorsement import UvmEndorsement
-from sealserve.attestation.report import GuestPolicy, PlatformInfo
+from sealserve.attestation.report import Firmware, GuestPolicy, PlatformInfo
 from sealserve.attestation.tcb import Line
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.native.errors import Finding, PolicyViolation
-from sealserve.policy import guest_checks, machine_checks
+from sealserve.policy import firmware_checks, guest_checks, machine_checks
 from sealserve.policy.appraise import appraise
+from sealserve.policy.expectations import GUEST_POLICY_BITS, PLATFORM_INFO_BITS
 from sealserve.policy.known import PERMISSIVE
 from sealserve.policy.outcome import Case, Check
 from sealserve.policy.trust import Trust
@@ -24,11 +25,34 @@ from support.policy_case import CHIP, MEASUREMENT, NOW, POLICY, TCB, claims, tru
 GUEST = GuestPolicy.of(0x3001F)
 DEBUG = dataclasses.replace(GUEST, debug=True)
 MIGRATION = dataclasses.replace(GUEST, migrate_ma=True)
+CXL = dataclasses.replace(GUEST, cxl=True)
+GUEST_BITS = 0b11_1101_0001 << 16  # all bits of POLICY that a file may ask for
 REPORTED, COMMITTED = "tcb_reported_floor", "tcb_committed_floor"
 TOO_OLD = NOW - timedelta(days=45, seconds=1)
 ENDORSED = (case.MEASURED, case.ENDORSED)
 CHIPS = ("max_crl_age_days", f'chips = ["{"dd" * 64}"]\nmax_crl_age_days')
 VLEK = ("max_crl_age_days", 'vlek_providers = ["CN=cloud.example"]\nmax_crl_age_days')
+
+
+GENOA_A0 = "[hardware.tcb.genoa-a0]\nbootloader = 10"
+KEY, OTHER_KEY = bytes([0x1D] * 48), bytes([0x2E] * 48)
+
+
+def hardware(line: str) -> tuple[str, str]:
+    return ("max_crl_age_days", f"{line}\nmax_crl_age_days")
+
+
+def launch(line: str) -> tuple[str, str]:
+    return ("[launch]\n", f"[launch]\n{line}\n")
+
+
+ID_KEYS = launch(f'id_keys = ["{KEY.hex()}"]')
+AUTHOR_KEYS = launch(f'author_keys = ["{KEY.hex()}"]')
+FIRMWARE = hardware('minimum_firmware = "1.55.29"')
+MITIGATIONS = hardware("mitigations = 0b101")
+FIRMWARES = {"current_firmware": Firmware(1, 55, 30), "committed_firmware": Firmware(1, 55, 29)}
+VECTORS = {"version": 5, "launch_mitigations": 0b101, "current_mitigations": 0b1101}
+DENIED = hardware(f'denied_chips = ["{CHIP.hex()}"]')
 
 
 def findings(tested: Trust, at: datetime = NOW, **fields: Any) -> list[Finding]:
@@ -38,7 +62,7 @@ def findings(tested: Trust, at: datetime = NOW, **fields: Any) -> list[Finding]:
 
 
 def endorsement(**fields: Any) -> UvmEndorsement:
-    good = UvmEndorsement(case.ISSUER, case.FEED, 104, MEASUREMENT)
+    good = UvmEndorsement(case.ISSUER, case.FEED, 104, MEASUREMENT, NOW, simulated=False)
     return dataclasses.replace(good, **fields)
 
 
@@ -62,8 +86,57 @@ def test_a_machine_as_expected_is_accepted(line: Line) -> None:
     assert verdict.chip_id == (CHIP[:8] if line == "turin" else CHIP).hex()
     assert verdict.dangers == ()
     assert verdict.remarks == ("any chip is accepted",)
-    assert len(verdict.checked) == len(machine_checks.CHECKS) + len(guest_checks.CHECKS) - 1
     assert all(verdict.checked)
+
+
+# What stands in every verdict of a file that asks for nothing but what it has to.
+ALWAYS = [
+    "the trust file may be used until 2027-03-31",
+    "the platform is snp",
+    "the product line is milan",
+    "the report is signed by the chip's own key (VCEK)",
+    "the revocation list is 10 days old, at most 45",
+    "reported firmware bootloader 4 tee 0 snp 24 microcode 219 is at least hardware.tcb.milan",
+    "committed firmware bootloader 4 tee 0 snp 24 microcode 219 is at least hardware.tcb.milan",
+    "debug is off",
+    "a migration agent is not allowed",
+    "CXL memory is not allowed",
+    "the report was asked for at VMPL 0",
+    "memory was checked for aliases",
+    f"measurement {MEASUREMENT.hex()[:16]}… is listed (image 1)",
+    f"execution policy {POLICY.hex()[:16]}… is listed (sealserve 0.1)",
+]
+
+
+def test_the_verdict_tells_each_check_and_none_that_nobody_asked_for() -> None:
+    assert list(appraise(claims(endorsement=None), trust(), now=NOW).checked) == ALWAYS
+
+
+def test_the_verdict_tells_each_check_that_was_asked_for() -> None:
+    asked = trust(
+        hardware(f'denied_chips = ["{"ee" * 64}", "{"dd" * 64}"]\nminimum_report_version = 3'),
+        hardware('floor_at_launch = true\nplatform_info_set = ["ecc"]'),
+        hardware('platform_info_clear = ["tsme"]'),
+        FIRMWARE,
+        MITIGATIONS,
+        launch('guest_policy_clear = ["single_socket"]'),
+        ID_KEYS,
+        AUTHOR_KEYS,
+    )
+    fields = {**FIRMWARES, **VECTORS, "id_key_digest": KEY, "author_key_digest": KEY}
+    fields |= {"author_key_enabled": True, "endorsement": None}
+    verdict = appraise(claims(**fields), asked, now=NOW)
+    assert [told for told in verdict.checked if told not in ALWAYS] == [
+        "the chip is none of the 2 denied",
+        "the report has version 5, at least 3",
+        "platform: ecc set, tsme clear",
+        "launch firmware bootloader 4 tee 0 snp 24 microcode 219 is at least hardware.tcb.milan",
+        "SEV firmware 1.55.30, committed 1.55.29, is at least 1.55.29",
+        "mitigations 0x5 are on, and were at launch",
+        "policy: single_socket clear",
+        f"the ID block is signed by a listed key, {'1d' * 8}…",
+        f"the ID key is signed by a listed key, {'1d' * 8}…",
+    ]
 
 
 REMARKS = {
@@ -156,6 +229,82 @@ ONE_WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, Any], str]] = {
         {"line": "genoa", "reported_tcb": changed("genoa", microcode=25)},
         REPORTED,
     ),
+    "a report that hides its model, and a floor for some model": (
+        [(GENOA_A0, GENOA_A0.replace("10", "11"))],
+        {
+            "line": "genoa",
+            "version": 2,
+            "cpuid": None,
+            "committed_tcb": changed("genoa", bootloader=11),
+        },
+        REPORTED,
+    ),
+    "old firmware at launch": (
+        [hardware("floor_at_launch = true")],
+        {"launch_tcb": changed("milan", snp=23)},
+        "tcb_launch_floor",
+    ),
+    "an old version of the firmware": (
+        [FIRMWARE],
+        {**FIRMWARES, "current_firmware": Firmware(1, 54, 99)},
+        "firmware_current",
+    ),
+    "firmware that may fall back to an old version": (
+        [FIRMWARE],
+        {**FIRMWARES, "committed_firmware": Firmware(1, 55, 28)},
+        "firmware_committed",
+    ),
+    "a mitigation that is off": (
+        [MITIGATIONS],
+        {**VECTORS, "current_mitigations": 0b11011},
+        "mitigations_current",
+    ),
+    "a mitigation that was off at launch": (
+        [MITIGATIONS],
+        {**VECTORS, "launch_mitigations": 0b1},
+        "mitigations_launch",
+    ),
+    "a denied chip": ([DENIED], {}, "chip_denied"),
+    "a masked chip that may be the denied one": (
+        [VLEK, DENIED],
+        {"signing_key": "vlek", "csp_id": "CN=cloud.example", "chip_id": bytes(64)},
+        "chip_denied",
+    ),
+    "an old report": (
+        [hardware("minimum_report_version = 4")],
+        {"version": 3},
+        "report_version_floor",
+    ),
+    **{
+        f"{bit} is {'clear' if state == 'set' else 'set'}": (
+            [hardware(f'platform_info_{state} = ["{bit}"]')],
+            {"platform_info": PlatformInfo(raw)},
+            f"platform_{bit}",
+        )
+        for position, bit in zip((0, 1, 2, 3, 4, 7), PLATFORM_INFO_BITS, strict=True)
+        for state, raw in (("set", 0xFF ^ 1 << position), ("clear", 0x20 | 1 << position))
+    },
+    **{
+        f"POLICY has {bit} {'clear' if state == 'set' else 'set'}": (
+            [launch(f'guest_policy_{state} = ["{bit}"]')],
+            {"policy": GuestPolicy.of(1 << 17 | (GUEST_BITS ^ raw if state == "set" else raw))},
+            f"policy_{bit}",
+        )
+        for position, bit in zip((16, 20, 22, 23, 24, 25), GUEST_POLICY_BITS, strict=True)
+        for state, raw in (("set", 1 << position), ("clear", 1 << position))
+    },
+    "no ID block": ([ID_KEYS], {}, "id_key"),
+    "an ID block of another key": ([ID_KEYS], {"id_key_digest": OTHER_KEY}, "id_key"),
+    "an ID key nobody signed": (
+        [AUTHOR_KEYS],
+        {"author_key_digest": KEY, "author_key_enabled": False},
+        "author_key",
+    ),
+    "an ID key of another author": (
+        [AUTHOR_KEYS],
+        {"author_key_digest": OTHER_KEY, "author_key_enabled": True},
+        "author_key",
+    ),
     "no revocation list": ([], {"crl_this_update": None}, "crl_missing"),
     "an old revocation list": (
         [],
@@ -164,7 +313,7 @@ ONE_WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, Any], str]] = {
     ),
     "debug": ([], {"policy": DEBUG}, "policy_debug"),
     "migration": ([], {"policy": MIGRATION}, "policy_migrate_ma"),
-    "CXL": ([], {"policy": dataclasses.replace(GUEST, cxl=True)}, "policy_cxl"),
+    "CXL": ([], {"policy": CXL}, "policy_cxl"),
     "VMPL 1": ([], {"vmpl": 1}, "vmpl_1"),
     "a report the host asked for": ([], {"vmpl": 0xFFFFFFFF}, "vmpl_4294967295"),
     "memory not checked for aliases": ([], {"platform_info": PlatformInfo(0x05)}, "alias_check"),
@@ -178,17 +327,35 @@ ONE_WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, Any], str]] = {
     "another issuer": (
         [ENDORSED],
         {"endorsement": endorsement(issuer=case.ISSUER[:-1] + "3")},
-        "uvm_untrusted_issuer_or_svn",
+        "uvm_issuer",
+    ),
+    "an issuer in another case": (
+        [ENDORSED],
+        {"endorsement": endorsement(issuer=case.ISSUER.upper())},
+        "uvm_issuer",
+    ),
+    "more than the issuer": (
+        [ENDORSED],
+        {"endorsement": endorsement(issuer=case.ISSUER + "::subject:C:US")},
+        "uvm_issuer",
     ),
     "another feed": (
         [ENDORSED],
         {"endorsement": endorsement(feed="ContainerPlat-AMD-UVM ")},
-        "uvm_untrusted_issuer_or_svn",
+        "uvm_feed",
     ),
     "an old endorsement": (
         [ENDORSED],
         {"endorsement": endorsement(svn=103)},
-        "uvm_untrusted_issuer_or_svn",
+        "uvm_minimum_svn",
+    ),
+    "an endorsed measurement that is not listed": (
+        [],
+        {
+            "measurement": bytes([0xAA] * 48),
+            "endorsement": endorsement(measurement=bytes([0xAA] * 48)),
+        },
+        "measurement",
     ),
     "another policy": ([], {"host_data": bytes([0xAA] * 32)}, "host_data"),
     "no policy": ([], {"host_data": bytes(32)}, "host_data"),
@@ -213,7 +380,9 @@ def test_one_expectation_alone_refuses(name: str) -> None:
     assert finding.wanted
 
 
-@pytest.mark.parametrize("check", [*machine_checks.CHECKS, *guest_checks.CHECKS])
+@pytest.mark.parametrize(
+    "check", [*machine_checks.CHECKS, *firmware_checks.CHECKS, *guest_checks.CHECKS]
+)
 def test_every_check_has_a_case_in_which_only_it_fails(check: Check) -> None:
     cases = [
         Case(claims(**fields), trust(*changes), NOW) for changes, fields, _ in ONE_WRONG.values()
@@ -238,6 +407,35 @@ ACCEPTED: dict[str, tuple[list[tuple[str, str]], dict[str, Any]]] = {
             "cpuid": (0x19, 0xA0, 2),
             "reported_tcb": changed("genoa", microcode=25),
             "committed_tcb": changed("genoa", microcode=25),
+        },
+    ),
+    "one mitigation more, and its bit above it": ([MITIGATIONS], VECTORS),
+    "the oldest firmware that will do": (
+        [FIRMWARE],
+        {**FIRMWARES, "current_firmware": Firmware(1, 55, 29)},
+    ),
+    "old firmware at launch, which nobody asked about": (
+        [],
+        {"launch_tcb": changed("milan", snp=23)},
+    ),
+    "old firmware at launch, which nobody asked about any more": (
+        [hardware("floor_at_launch = false")],
+        {"launch_tcb": changed("milan", snp=23)},
+    ),
+    "a chip that is not denied": ([DENIED], {"chip_id": bytes([7] * 64)}),
+    "a masked chip": ([VLEK], {"signing_key": "vlek", "csp_id": "CN=cloud.example"}),
+    "the oldest report that will do": ([hardware("minimum_report_version = 3")], {}),
+    "a signed ID block": ([ID_KEYS], {"id_key_digest": KEY}),
+    "an ID block nobody asked for": ([], {"id_key_digest": OTHER_KEY}),
+    "a signed ID key": ([AUTHOR_KEYS], {"author_key_digest": KEY, "author_key_enabled": True}),
+    "a report that hides its model, and meets every floor": (
+        [(GENOA_A0, GENOA_A0.replace("10", "11"))],
+        {
+            "line": "genoa",
+            "version": 2,
+            "cpuid": None,
+            "reported_tcb": changed("genoa", bootloader=11),
+            "committed_tcb": changed("genoa", bootloader=11),
         },
     ),
     "a listed chip": ([(*CHIPS[:1], CHIPS[1].replace("dd" * 64, CHIP.hex()))], {}),
@@ -270,6 +468,25 @@ def test_what_the_file_allows_is_accepted(name: str) -> None:
     verdict = appraise(claims(**fields), trust(*changes), now=NOW)
     assert all(verdict.checked)
     assert verdict.explain()
+
+
+def test_an_endorsement_nobody_asked_for_is_not_kept_quiet() -> None:
+    def told(stated: UvmEndorsement | None) -> str:
+        verdict = appraise(claims(endorsement=stated), trust(), now=NOW)
+        (sentence,) = [each for each in verdict.checked if each.startswith("measurement")]
+        return sentence
+
+    assert told(endorsement(feed="\x1b[2J")) == (
+        told(None) + f"; that {case.ISSUER} in \\x1b[2J endorses it was not asked for"
+    )
+
+
+def test_every_difference_of_an_endorsement_is_shown() -> None:
+    seen = findings(
+        trust(ENDORSED), endorsement=endorsement(issuer="did:x509:0:x", feed="other", svn=1)
+    )
+    assert [finding.code for finding in seen] == ["uvm_issuer", "uvm_feed", "uvm_minimum_svn"]
+    assert [finding.wanted for finding in seen] == [case.ISSUER, case.FEED, "version 104 or later"]
 
 
 def test_a_model_without_an_override_has_the_floor_of_its_line() -> None:
@@ -311,6 +528,7 @@ DANGERS: dict[str, tuple[str, dict[str, Any]]] = {
         "migration",
         {"policy": MIGRATION},
     ),
+    "allow_cxl = true": ("CXL", {"policy": CXL}),
     "allow_vmpl = [1, 2]": ("VMPL 1 and 2", {"vmpl": 2}),
     "without_nonce = true": ("nonce", {}),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -10,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealserve.attestation.report import Firmware
 from sealserve.attestation.roots import ARK_SHA256, Roots
 from sealserve.native.errors import ConfigError, PolicyViolation
-from sealserve.policy.expectations import MeasuredLaunch, UvmLaunch
+from sealserve.policy.expectations import Bits, Danger, Guest, MeasuredLaunch, UvmLaunch
 from sealserve.policy.known import PERMISSIVE
 from sealserve.policy.toml_table import MAX_FILE_BYTES
 from sealserve.policy.trust import Trust
@@ -22,6 +25,7 @@ from support.policy_case import POLICY, ROOT, SIMULATED_ROOT, TRUST, edit, trust
 ENDORSED = (case.MEASURED, case.ENDORSED)
 NOTED = f'{{ sha256 = "{POLICY.hex()}", note = "sealserve 0.1" }}'
 CHIP = "dd" * 64
+KEY = "1d" * 48
 CRL = "max_crl_age_days = 45"
 
 
@@ -46,6 +50,29 @@ def test_every_field_is_read() -> None:
     assert len(read.danger.sentences()) == 4
 
 
+def test_every_field_that_may_be_left_out_is_read() -> None:
+    read = trust(text=case.EVERY_KEY)
+    hardware, guest = read.hardware, read.guest
+    assert hardware.denied_chips == (b"\xdd" * 64,)
+    assert hardware.floor_at_launch
+    assert hardware.minimum_firmware == Firmware(1, 55, 29)
+    assert (hardware.minimum_report_version, hardware.mitigations) == (3, 0x21)
+    assert hardware.platform_info == Bits(set=("ecc",), clear=("tsme", "tio"))
+    assert guest.policy == Bits(set=("aes_256_xts",), clear=("smt",))
+    assert guest.id_keys == (b"\x1d" * 48,)
+    assert guest.author_keys == (b"\x1d" * 48, b"\x2e" * 48)
+    assert read.danger == Danger(True, True, True, (1, 2), True)
+
+
+def test_what_is_left_out_asks_for_nothing() -> None:
+    read = trust()
+    assert read.guest == Guest()
+    assert not read.hardware.floor_at_launch
+    assert read.hardware.minimum_firmware is None
+    assert (read.hardware.minimum_report_version, read.hardware.mitigations) == (2, 0)
+    assert read.hardware.platform_info == Bits()
+
+
 def test_the_roots_follow_the_platform() -> None:
     assert trust().roots() == Roots.amd()
     assert trust((case.SNP, case.SIMULATED)).roots() == Roots.simulated(SIMULATED_ROOT)
@@ -63,6 +90,12 @@ ALLOWED: dict[str, list[tuple[str, str]]] = {
     "an endorsed machine": [ENDORSED],
     "a simulated machine, measured": [(case.SNP, case.SIMULATED)],
     "a simulated machine, endorsed": [(case.SNP, case.SIMULATED), ENDORSED],
+    "an endorsed machine with an ID key": [
+        ENDORSED,
+        ("[launch]\n", f'[launch]\nid_keys = ["{KEY}"]\n'),
+    ],
+    "mitigations, but none": [(CRL, f"{CRL}\nmitigations = 0")],
+    "a floor at launch that is off": [(CRL, f"{CRL}\nfloor_at_launch = false")],
     "no review date": [("expires = 2027-03-31\n", "")],
     "no policy": [(f"[{NOTED}]", '"none"')],
     "two policies": [(NOTED, f'{NOTED}, {{ sha256 = "{"ab" * 32}" }}')],
@@ -92,6 +125,10 @@ def _danger(line: str) -> list[tuple[str, str]]:
 
 def _hardware(line: str) -> list[tuple[str, str]]:
     return [(CRL, f"{CRL}\n{line}")]
+
+
+def _launch(line: str) -> list[tuple[str, str]]:
+    return [("[launch]\n", f"[launch]\n{line}\n")]
 
 
 TURIN_ALONE = [
@@ -173,6 +210,82 @@ REFUSED: dict[str, tuple[list[tuple[str, str]], str]] = {
     "a Milan chip with Turin alone": (
         [*TURIN_ALONE, *_hardware(f'chips = ["{CHIP}"]')],
         "hardware.chips[0]",
+    ),
+    "denied chips empty": (_hardware("denied_chips = []"), "hardware.denied_chips"),
+    "a denied chip of another length": (
+        _hardware(f'denied_chips = ["{"dd" * 32}"]'),
+        "hardware.denied_chips[0]",
+    ),
+    "a masked chip denied": (
+        _hardware(f'denied_chips = ["{"00" * 64}"]'),
+        "hardware.denied_chips[0]",
+    ),
+    "a chip listed and denied": (
+        _hardware(f'chips = ["{CHIP}"]\ndenied_chips = ["{CHIP}"]'),
+        "hardware.denied_chips",
+    ),
+    "a floor at launch as text": (
+        _hardware('floor_at_launch = "yes"'),
+        "hardware.floor_at_launch",
+    ),
+    "firmware of two numbers": (
+        _hardware('minimum_firmware = "1.55"'),
+        "hardware.minimum_firmware",
+    ),
+    "firmware as a number": (_hardware("minimum_firmware = 1.55"), "hardware.minimum_firmware"),
+    "firmware beyond a byte": (
+        _hardware('minimum_firmware = "1.256.0"'),
+        "hardware.minimum_firmware",
+    ),
+    "firmware with zeros in front": (
+        _hardware('minimum_firmware = "1.055.0"'),
+        "hardware.minimum_firmware",
+    ),
+    "a report version nobody reads": (
+        _hardware("minimum_report_version = 1"),
+        "hardware.minimum_report_version",
+    ),
+    "a report version to come": (
+        _hardware("minimum_report_version = 6"),
+        "hardware.minimum_report_version",
+    ),
+    "mitigations below zero": (_hardware("mitigations = -1"), "hardware.mitigations"),
+    "mitigations as a list": (_hardware("mitigations = [1]"), "hardware.mitigations"),
+    "mitigations beyond the vector": (
+        _hardware("mitigations = 0x8000_0000_0000_0000"),
+        "hardware.mitigations",
+    ),
+    "platform bits empty": (_hardware("platform_info_set = []"), "hardware.platform_info_set"),
+    "an unknown platform bit": (
+        _hardware('platform_info_set = ["bit6"]'),
+        "hardware.platform_info_set[0]",
+    ),
+    "a platform bit that is fixed": (
+        _hardware('platform_info_clear = ["alias_check_complete"]'),
+        "hardware.platform_info_clear[0]",
+    ),
+    "a platform bit both ways": (
+        _hardware('platform_info_set = ["smt"]\nplatform_info_clear = ["smt"]'),
+        "hardware.platform_info_clear",
+    ),
+    "a bit of the guest's policy that is fixed": (
+        _launch('guest_policy_set = ["debug"]'),
+        "launch.guest_policy_set[0]",
+    ),
+    "a bit of the guest's policy both ways": (
+        _launch('guest_policy_set = ["smt"]\nguest_policy_clear = ["smt"]'),
+        "launch.guest_policy_clear",
+    ),
+    "ID keys empty": (_launch("id_keys = []"), "launch.id_keys"),
+    "an ID key of another length": (_launch(f'id_keys = ["{"1d" * 32}"]'), "launch.id_keys[0]"),
+    "an ID key of zeros": (_launch(f'id_keys = ["{"00" * 48}"]'), "launch.id_keys[0]"),
+    "an author key of zeros": (
+        _launch(f'author_keys = ["{"00" * 48}"]'),
+        "launch.author_keys[0]",
+    ),
+    "an ID key where an endorsement has one": (
+        [ENDORSED, *_launch("id_key = 1")],
+        "launch.id_key",
     ),
     "providers empty": (_hardware("vlek_providers = []"), "hardware.vlek_providers"),
     "an empty provider": (_hardware('vlek_providers = [""]'), "hardware.vlek_providers[0]"),
@@ -320,6 +433,7 @@ REFUSED: dict[str, tuple[list[tuple[str, str]], str]] = {
     "VMPL of the host": (_danger("allow_vmpl = [4294967295]"), "danger.allow_vmpl[0]"),
     "VMPL twice": (_danger("allow_vmpl = [1, 1]"), "danger.allow_vmpl[1]"),
     "VMPL a number": (_danger("allow_vmpl = 1"), "danger.allow_vmpl"),
+    "CXL as text": (_danger('allow_cxl = "yes"'), "danger.allow_cxl"),
     "a nonce as text": (_danger('without_nonce = "yes"'), "danger.without_nonce"),
 }
 
@@ -467,3 +581,21 @@ def test_any_text_is_read_or_refused_as_documented(words: list[str], at: int) ->
 def test_any_bytes_are_read_or_refused_as_documented(data: bytes) -> None:
     with suppress(ConfigError):
         Trust.parse(data)
+
+
+def test_the_table_in_docs_has_every_key_and_no_other() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/trust-file.md").read_text()
+    first = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    documented = {key for cell in first for key in re.findall("`([^`]+)`", cell)}
+    named = {"hardware.tcb.LINE", "hardware.tcb.LINE-MODEL", "models.NAME.roots"}
+    used = _keys(case.EVERY_KEY) | _keys(edit((case.SNP, case.SIMULATED), ENDORSED).decode())
+    plain = {key for key in used if not key.startswith(("hardware.tcb", "models."))}
+    assert documented == plain | named | {"claimed_not_approved"}
+
+
+def _keys(text: str) -> set[str]:
+    return {
+        f"{top}.{key}" if key else top
+        for top, value in tomllib.loads(text).items()
+        for key in (value if isinstance(value, dict) else [""])
+    }

@@ -6,9 +6,9 @@ import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sealserve.attestation.endorsement import UvmEndorsement
 from sealserve.attestation.report import Report
 from sealserve.attestation.tcb import Line
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.attestation.verify import Claims
 from sealserve.policy.trust import Trust
 
@@ -70,6 +70,39 @@ policies = [{{ sha256 = "{POLICY.hex()}", note = "sealserve 0.1" }}]
 roots = ["{ROOT.hex()}"]
 """
 
+# Every key that may be left out, beside those that may not.
+EVERY_KEY = (
+    TRUST.replace(
+        "max_crl_age_days = 45\n",
+        f"""max_crl_age_days = 45
+chips = ["{CHIP.hex()}"]
+denied_chips = ["{"dd" * 64}"]
+vlek_providers = ["CN=cloud.example"]
+floor_at_launch = true
+minimum_firmware = "1.55.29"
+minimum_report_version = 3
+mitigations = 0x21
+platform_info_set = ["ecc"]
+platform_info_clear = ["tsme", "tio"]
+""",
+    ).replace(
+        "[launch]\n",
+        f"""[launch]
+guest_policy_set = ["aes_256_xts"]
+guest_policy_clear = ["smt"]
+id_keys = ["{"1d" * 48}"]
+author_keys = ["{"1d" * 48}", "{"2e" * 48}"]
+""",
+    )
+    + """[danger]
+allow_debug = true
+allow_migration = true
+allow_cxl = true
+allow_vmpl = [1, 2]
+without_nonce = true
+"""
+)
+
 _CPUID: dict[Line, tuple[int, int, int]] = {
     "milan": (0x19, 0x01, 1),
     "genoa": (0x19, 0x11, 1),
@@ -107,7 +140,7 @@ def claims(line: Line = "milan", **fields: object) -> Claims:
         signing_key="vcek",
         csp_id=None,
         crl_this_update=NOW - timedelta(days=10),
-        endorsement=UvmEndorsement(ISSUER, FEED, 104, MEASUREMENT),
+        endorsement=UvmEndorsement(ISSUER, FEED, 104, MEASUREMENT, NOW, simulated=False),
         runtime=b"{}",
     )
     others = fields.keys() & Claims.__dataclass_fields__.keys()

@@ -1,0 +1,253 @@
+"""Certification paths that come with a message, leaf first (RFC 5280, section 6).
+
+For certificates of ordinary authorities; AMD's have a reader of their own (`certs`). A library
+reads the certificates, the checks of the path are ours. The last certificate is taken as the trust
+anchor: whether it deserves trust is for whoever compares its fingerprint.
+
+Stricter than RFC 5280: version 3 and a positive serial number everywhere, signatures with SHA-2 or
+Ed25519, RSA keys of 2048 to 8192 bits, curves P-256, P-384 and P-521, CAs that state their key
+usage. Policies are not evaluated, so a path that requires explicit ones is refused.
+Raises EvidenceError and nothing else: x509_unparseable, x509_path, x509_time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final, TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from sealserve.attestation import der, x509_names
+from sealserve.attestation.certs import MAX_CERTIFICATE_BYTES
+from sealserve.attestation.x509_names import AlternativeName
+from sealserve.native.errors import EvidenceError
+
+MAX_PATH: Final = 8  # real ones have three certificates
+RSA_BITS: Final = range(2048, 8192 + 1)  # below: too weak (RFC 8230, section 2); above: slow
+
+_CURVES: Final = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_DIGESTS: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+# did:x509 method specification, DID Resolution, step 2: all that may be marked critical.
+_MAY_BE_CRITICAL: Final = frozenset(
+    {
+        "2.5.29.15",  # keyUsage
+        "2.5.29.17",  # subjectAltName
+        "2.5.29.19",  # basicConstraints
+        "2.5.29.30",  # nameConstraints
+        "2.5.29.32",  # certificatePolicies
+        "2.5.29.33",  # policyMappings
+        "2.5.29.36",  # policyConstraints
+        "2.5.29.37",  # extKeyUsage
+        "2.5.29.54",  # inhibitAnyPolicy
+    }
+)
+# Whatever the library may raise for bytes that are no certificate it reads. It warns of names
+# longer than RFC 5280 has them and the like; a process that makes warnings errors refuses those.
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UserWarning,
+)
+
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+@dataclass(frozen=True, slots=True)
+class PathCertificate:
+    """A certificate that was read, with its extensions and a key of a kind we use.
+
+    der: the bytes whose digest is its fingerprint.
+    """
+
+    der: bytes
+    certificate: x509.Certificate
+    extensions: x509.Extensions
+    key: PublicKey
+    alternative_names: tuple[AlternativeName, ...]
+
+    @property
+    def subject(self) -> x509.Name:
+        """The name of whoever holds the key."""
+        return self.certificate.subject
+
+    @property
+    def organization(self) -> str:
+        """What the subject says its organization is, empty if it says none."""
+        return ", ".join(
+            str(part.value)
+            for part in self.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+        )
+
+    @property
+    def self_issued(self) -> bool:
+        """Issuer and subject are one name (RFC 5280, section 6.1)."""
+        return self.certificate.issuer == self.certificate.subject
+
+    def extension(self, kind: type[_Extension]) -> _Extension | None:
+        """The extension of this kind, None if there is none."""
+        try:
+            return self.extensions.get_extension_for_class(kind).value
+        except x509.ExtensionNotFound:
+            return None
+
+
+def read(chain: Sequence[bytes]) -> tuple[PathCertificate, ...]:
+    """Read a chain of DER certificates. Raises EvidenceError (x509_unparseable, x509_path)."""
+    if not 2 <= len(chain) <= MAX_PATH:
+        raise _path("number of certificates", str(len(chain)), f"2 to {MAX_PATH}")
+    return tuple(_read(data) for data in chain)
+
+
+def require_valid(chain: Sequence[PathCertificate], at: datetime) -> None:
+    """Each certificate must be signed by the next, and allowed to be, at this time.
+
+    at: with a time zone. An anchor that names itself as its issuer must have signed itself.
+    Raises EvidenceError (x509_path, x509_time).
+    """
+    if at.tzinfo is None:
+        raise ValueError("the time has no time zone")
+    for certificate in chain:
+        _require_window(certificate, at)
+        _require_known(certificate)
+    for below, issuer in pairwise(chain):
+        _require_signed(below.der, issuer.der)
+    if chain[-1].self_issued:
+        _require_signed(chain[-1].der, chain[-1].der)
+    for depth, issuer in enumerate(chain[1:], 1):
+        _require_authority(issuer, [below for below in chain[1:depth] if not below.self_issued])
+        _require_names(issuer, chain[:depth])
+
+
+@lru_cache(maxsize=64)  # the authorities of a chain are the same ones for years
+def _read(data: bytes) -> PathCertificate:
+    if len(data) > MAX_CERTIFICATE_BYTES:
+        raise _unparseable(f"{len(data)} bytes; at most {MAX_CERTIFICATE_BYTES}")
+    _require_serial(data)
+    try:
+        certificate = x509.load_der_x509_certificate(data)
+        extensions, key = certificate.extensions, certificate.public_key()
+        names = (*certificate.subject, *certificate.issuer)
+    except _UNREADABLE as error:
+        raise _unparseable(ascii(str(error))[1:81]) from error
+    if any(type(attribute.value) is not str for attribute in names):
+        raise _unparseable("a name that holds no text")
+    read = PathCertificate(data, certificate, extensions, _usable(key), ())
+    alternatives = x509_names.alternative_names(read.extension(x509.SubjectAlternativeName))
+    return replace(read, alternative_names=alternatives)
+
+
+def _require_serial(data: bytes) -> None:
+    """Version 3 and a positive serial number; the library has announced to refuse others."""
+    try:
+        tbs = der.document(data).sequence()
+        version, serial = der.whole_integer(tbs.element(0xA0)), tbs.integer()
+    except EvidenceError as error:
+        raise _unparseable("not strict DER") from error
+    if version != 2 or serial == 0:
+        raise _unparseable("not of version 3, or with serial number 0")
+
+
+def _usable(key: object) -> PublicKey:
+    match key:
+        case rsa.RSAPublicKey() if key.key_size in RSA_BITS:
+            return key
+        case ec.EllipticCurvePublicKey() if isinstance(key.curve, _CURVES):
+            return key
+        case ed25519.Ed25519PublicKey():
+            return key
+    raise _unparseable("a key of a kind or size that we do not use")
+
+
+def _require_window(certificate: PathCertificate, at: datetime) -> None:
+    start = certificate.certificate.not_valid_before_utc
+    end = certificate.certificate.not_valid_after_utc
+    if not start <= at <= end:
+        raise EvidenceError(
+            "x509_time",
+            f"time at which {_name(certificate)} is judged",
+            seen=at.isoformat(),
+            wanted=f"{start.isoformat()} to {end.isoformat()}",
+        )
+
+
+def _require_known(certificate: PathCertificate) -> None:
+    """RFC 5280, section 4.2: what is critical and unknown refuses the certificate."""
+    for extension in certificate.extensions:
+        oid = extension.oid.dotted_string
+        if extension.critical and oid not in _MAY_BE_CRITICAL:
+            raise _path(f"critical extension of {_name(certificate)}", oid, "none we do not know")
+    policies = certificate.extension(x509.PolicyConstraints)
+    if policies is not None and policies.require_explicit_policy is not None:
+        raise _path(
+            f"policy constraints of {_name(certificate)}", "explicit policies required", "none"
+        )
+
+
+@lru_cache(maxsize=64)
+def _require_signed(below: bytes, issuer: bytes) -> None:
+    """Names chain, and the signature is by the issuer's key."""
+    child, parent = _read(below), _read(issuer)
+    try:
+        digest = child.certificate.signature_hash_algorithm
+        child.certificate.verify_directly_issued_by(parent.certificate)
+    except InvalidSignature as error:
+        raise _path(f"signature of {_name(child)}", "another", "one by the next's key") from error
+    except _UNREADABLE as error:
+        raise _path(
+            f"issuer of {_name(child)}",
+            ascii(child.certificate.issuer.rfc4514_string())[:80],
+            f"{_name(parent)} and a key that fits",
+        ) from error
+    if digest is not None and not isinstance(digest, _DIGESTS):
+        raise _path(f"digest in the signature of {_name(child)}", digest.name, "SHA-2")
+
+
+def _require_authority(issuer: PathCertificate, below: Sequence[PathCertificate]) -> None:
+    """It is a CA that may sign certificates, this far from the leaf (RFC 5280, 6.1.4 k to n).
+
+    below: the CAs between it and the leaf that count for the path length.
+    """
+    constraints = issuer.extension(x509.BasicConstraints)
+    usage = issuer.extension(x509.KeyUsage)
+    if constraints is None or not constraints.ca:
+        raise _path(f"basic constraints of {_name(issuer)}", "no CA", "a CA")
+    if usage is None or not usage.key_cert_sign:
+        raise _path(f"key usage of {_name(issuer)}", "no keyCertSign", "keyCertSign")
+    if constraints.path_length is not None and len(below) > constraints.path_length:
+        raise _path(
+            f"CAs below {_name(issuer)}", str(len(below)), f"at most {constraints.path_length}"
+        )
+
+
+def _require_names(issuer: PathCertificate, below: Sequence[PathCertificate]) -> None:
+    """Whatever names stand below are those that the issuer may vouch for."""
+    constraints = issuer.extension(x509.NameConstraints)
+    if constraints is not None:
+        for certificate in below:
+            x509_names.require_within(
+                constraints, certificate.subject, certificate.alternative_names
+            )
+
+
+def _name(certificate: PathCertificate) -> str:
+    return ascii(certificate.subject.rfc4514_string())[1:-1][:80] or "a certificate without name"
+
+
+def _path(what: str, seen: str, wanted: str) -> EvidenceError:
+    return EvidenceError("x509_path", what, seen=seen, wanted=wanted)
+
+
+def _unparseable(why: str) -> EvidenceError:
+    return EvidenceError("x509_unparseable", f"a certificate of the chain cannot be read: {why}")

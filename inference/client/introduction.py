@@ -1,0 +1,28 @@
+"""Meets a server nobody has expectations of yet: genuine and fresh, and what it claims to be."""
+
+from __future__ import annotations
+
+import grpc
+
+from sealserve.attestation import Roots
+from sealserve.inference.client.clock import Deadline, now
+from sealserve.inference.client.status import no_evidence
+from sealserve.inference.client.synchronous import challenged
+from sealserve.inference.client.verification import Introduced, Introduction
+from sealserve.inference.wire import names
+from sealserve.inference.wire.address import parse_address
+
+
+def introduce(target: str, roots: Roots, *, timeout_seconds: float = 10.0) -> Introduced:
+    """The claims of the server at `HOST` or `HOST:PORT`, with which nothing was compared.
+
+    They are for a person to judge; no data can be sent with them. Raises EvidenceError (not
+    genuine), UnavailableError, ConfigError (an address that is none).
+    """
+    host, port = parse_address(target, default_port=names.DEFAULT_PORT)
+    introduction = Introduction(roots)
+    try:
+        answer, _ = challenged(introduction, host, port, Deadline(timeout_seconds))
+    except grpc.RpcError as error:
+        raise no_evidence(error) from error
+    return introduction.accept(answer, now())
