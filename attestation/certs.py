@@ -141,15 +141,24 @@ class Leaf:
 
     @classmethod
     def parse(cls, data: bytes) -> Leaf:
-        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, leaf_kind, leaf_extension,
-        leaf_key."""
+        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, `leaf_kind`, `leaf_key` and
+        `Leaf.of`."""
         certificate = Certificate.parse(data)
+        leaf_kind(certificate)
+        return cls.of(certificate, leaf_key(certificate))
+
+    @classmethod
+    def of(cls, certificate: Certificate, key: ec.EllipticCurvePublicKey) -> Leaf:
+        """What this certificate, whose key this is, says of itself.
+
+        Raises EvidenceError: leaf_kind, leaf_extension, certificate_unparseable.
+        """
         extensions = certificate.extensions
-        kind = _kind(certificate)
+        kind = leaf_kind(certificate)
         return cls(
             certificate=certificate,
             kind=kind,
-            key=_p384_key(certificate.spki),
+            key=key,
             struct_version=der.whole_integer(_required(extensions, _STRUCT_VERSION)),
             product_name=der.whole_ia5(_required(extensions, _PRODUCT_NAME)),
             levels=_levels(extensions),
@@ -200,12 +209,19 @@ def require_signature(issuer_spki: bytes, signature: bytes, signed: bytes, code:
     """`signed` must carry a PSS signature by this RSA key. EvidenceError with this code if not."""
     key = _public_key(issuer_spki)
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 4096:
-        raise EvidenceError(code, "the issuer's key is not RSA with 4096 bits")
+        raise EvidenceError(
+            code, "key of the issuer", seen="another key", wanted="an RSA key of 4096 bits"
+        )
     scheme = padding.PSS(mgf=padding.MGF1(hashes.SHA384()), salt_length=48)
     try:
         key.verify(signature, signed, scheme, hashes.SHA384())
     except InvalidSignature as error:
-        raise EvidenceError(code, "the signature is not by the key of the issuer") from error
+        raise EvidenceError(
+            code,
+            "the signature is not by the key of the issuer",
+            seen="a signature by another key, or over other bytes",
+            wanted="one by the key of the issuer",
+        ) from error
 
 
 def _require_size(data: bytes) -> None:
@@ -255,7 +271,8 @@ def _may_sign_certificates(extensions: Mapping[str, bytes]) -> bool:
     return len(usage) >= 2 and bool(usage[1] & _KEY_CERT_SIGN)
 
 
-def _kind(certificate: Certificate) -> Literal["vcek", "vlek"]:
+def leaf_kind(certificate: Certificate) -> Literal["vcek", "vlek"]:
+    """Which leaf it says it is. Raises EvidenceError (leaf_kind)."""
     match certificate.subject.common_name:
         case "SEV-VCEK":
             return "vcek"
@@ -295,10 +312,13 @@ def _required(extensions: Mapping[str, bytes], oid: str) -> bytes:
     return extensions[oid]
 
 
-def _p384_key(spki: bytes) -> ec.EllipticCurvePublicKey:
-    key = _public_key(spki)
+def leaf_key(certificate: Certificate) -> ec.EllipticCurvePublicKey:
+    """The key on P-384 that signs reports. EvidenceError: leaf_key, certificate_unparseable."""
+    key = _public_key(certificate.spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        raise EvidenceError("leaf_key", "the key of the leaf is not on curve P-384")
+        raise EvidenceError(
+            "leaf_key", "key of the leaf", seen="another key", wanted="a key on the curve P-384"
+        )
     return key
 
 

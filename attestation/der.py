@@ -172,7 +172,10 @@ def object_identifier(content: bytes) -> str:
 def refused(why: str) -> EvidenceError:
     """The one error of this reader."""
     return EvidenceError(
-        "certificate_unparseable", f"a certificate or list is not strict DER: {why}"
+        "certificate_unparseable",
+        "a certificate or list cannot be read",
+        seen=why,
+        wanted="strict DER of AMD's form",
     )
 
 

@@ -26,7 +26,7 @@ Raises EvidenceError with one of these codes, and nothing else:
     uvm_authority    a simulated issuer speaks for real hardware, or the other way round
     uvm_measurement  it is of another measurement than the report's
 
-The last two take a report: `UvmEndorsement.require_of`.
+The last two take a report: `checks.py` asks them.
 """
 
 from __future__ import annotations
@@ -107,31 +107,6 @@ class UvmEndorsement:
     measurement: bytes
     signed_at: datetime
     simulated: bool
-
-    def require_of(self, measurement: bytes, *, simulated: bool) -> None:
-        """It must be of this measurement, and its issuer of the same world as the platform.
-
-        A simulated issuer can say anything of real hardware, and a simulated machine can show any
-        measurement that a real issuer endorsed: neither may speak for the other.
-        Raises EvidenceError (uvm_authority, uvm_measurement).
-        """
-        if self.simulated != simulated:
-            worlds = {True: "simulated", False: "not simulated"}
-            raise EvidenceError(
-                "uvm_authority",
-                "issuer of the endorsement",
-                seen=worlds[self.simulated],
-                wanted=f"{worlds[simulated]}, as the platform",
-                hint="simulated and real never mix",
-            )
-        if self.measurement != measurement:
-            raise EvidenceError(
-                "uvm_measurement",
-                "endorsed measurement",
-                seen=self.measurement.hex(),
-                wanted=f"{measurement.hex()}, the report's MEASUREMENT",
-                hint="an endorsement from before an update of the utility VM?",
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ VERBS = {
     "trustd": "The self-hosted trust service: attestation service and key vault in one.",
     "tee": "Run a command in the simulated platform; show what platform this is.",
     "check": "Verify a server and say what was checked.",
+    "evidence": "Judge evidence kept in files; keep a server's evidence in files.",
     "predict": "Verify a server, then send it data.",
 }
 INTERRUPTED = 130

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 from sealserve.attestation import pem
 from sealserve.attestation.certs import Certificate, Name, require_signature
@@ -73,43 +73,34 @@ class Roots:
         return cls("simulated", SIMULATED_ORGANIZATION, frozenset({sha256}), {})
 
     def anchor(self, issuer: Name, carried: bytes | None) -> Certificate:
-        """The accepted root with this name, self-signature checked.
+        """The accepted root with this name. Raises as `require_trusted` and `root`."""
+        self.require_trusted(issuer, carried)
+        return self.root(issuer, carried)
+
+    def require_trusted(self, issuer: Name, carried: bytes | None) -> None:
+        """The root with this name is one we accept. Raises EvidenceError (untrusted_root).
 
         carried: the root that came with the evidence, believed only for its digest.
-        Raises EvidenceError: untrusted_root, root_signature, chain_names, or what parsing raises.
         """
-        if carried is not None:
-            return self._by_digest(issuer, carried)
-        root = self.shipped.get(issuer.der)
-        if root is None:
-            raise EvidenceError(
-                "untrusted_root",
-                "root of the chain",
-                seen=f"{issuer.common_name}, {issuer.organization}",
-                wanted=self._wanted(),
-                hint=self._hint(),
-            )
-        return root
-
-    def _by_digest(self, issuer: Name, carried: bytes) -> Certificate:
+        if carried is None:
+            if issuer.der not in self.shipped:
+                self._refuse("root of the chain", f"{issuer.common_name}, {issuer.organization}")
+            return
         digest = hashlib.sha256(carried).digest()
         if digest not in self.digests:
-            raise EvidenceError(
-                "untrusted_root",
-                "SHA-256 of the root certificate",
-                seen=digest.hex(),
-                wanted=self._wanted(),
-                hint=self._hint(),
-            )
-        root = _self_signed(carried)
-        if root.subject.der != issuer.der:
-            raise EvidenceError(
-                "chain_names",
-                "issuer of the intermediate certificate",
-                seen=issuer.common_name,
-                wanted=root.subject.common_name,
-            )
-        return root
+            self._refuse("SHA-256 of the root certificate", digest.hex())
+
+    def root(self, issuer: Name, carried: bytes | None) -> Certificate:
+        """The trusted root, once `require_trusted` accepted the same; signed by its own key.
+
+        Raises EvidenceError: chain_names, root_signature, or what parsing raises.
+        """
+        return self.shipped[issuer.der] if carried is None else _self_signed(carried)
+
+    def _refuse(self, what: str, seen: str) -> NoReturn:
+        raise EvidenceError(
+            "untrusted_root", what, seen=seen, wanted=self._wanted(), hint=self._hint()
+        )
 
     def _wanted(self) -> str:
         return " or ".join(sorted(digest.hex() for digest in self.digests))

@@ -315,12 +315,12 @@ def test_a_salt_of_another_length_does_not_verify(simulated_root: SimulatedRoot)
 def leaf(
     root: SimulatedRoot,
     *extensions: bytes,
-    subject: str = issue.VCEK_NAME,
+    subject: str = issue.LEAF_NAME["vcek"],
     key: issue.PublicKey = KEY,
 ) -> bytes:
     return issue.certificate(
         serial=0,
-        issuer=issue.name(issue.ASK_NAME),
+        issuer=issue.name(issue.intermediate_name("milan", "vcek")),
         subject=issue.name(subject),
         window=(NOW, NOW + timedelta(days=1)),
         key=key,
