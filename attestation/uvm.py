@@ -37,6 +37,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import cbor2
@@ -146,6 +147,13 @@ def read(data: bytes, algorithms: Collection[cose.Algorithm] = (cose.PS384,)) ->
 
     algorithms: those a signer may use. Raises EvidenceError with a code of the module's list.
     """
+    return _read(data, tuple(algorithms))
+
+
+# Nothing of it depends on today: the chain is judged at the signing time. One document speaks for
+# every machine of a release, for months.
+@lru_cache(maxsize=16)
+def _read(data: bytes, algorithms: tuple[cose.Algorithm, ...]) -> UvmEndorsement:
     return statement(data, algorithms).endorsement()
 
 

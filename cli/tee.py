@@ -13,7 +13,7 @@ from sealserve.attestation.devices import security_context
 from sealserve.attestation.report import SigningKey
 from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
-from sealserve.native.errors import ConfigError, unwritten
+from sealserve.native.errors import ConfigError, UnavailableError, unwritten
 from sealserve.policy.execution import ExecutionPolicy
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
@@ -140,14 +140,18 @@ def info(root_dir: Path | None, model: str, as_json: bool) -> None:
     """Show what platform this is, how that was found out, and what a trust file has to say.
 
     That is, of a simulated machine: the digest of its root, its measurement, who endorses it.
+    On hardware it also shows what a report says of the machine, and whose policy it runs under.
     """
     directory = root_dir or _default_root_dir(os.environ)
     detection = devices.look(os.environ)
+    report = _report(detection)
     root = simulated.SimulatedRoot.load_or_create(directory, simulated.MODELS[model].line)
     endorser = simulated.SimulatedEndorser.load_or_create(directory)
     result = {
         "platform": detection.source.platform if detection.source else None,
         "looked": [{"where": look.where, "found": look.found} for look in detection.looked],
+        "why": detection.why,
+        "report": report,
         "simulated_root_dir": str(directory),
         "simulated_root_sha256": root.ark_sha256.hex(),
         "measurement": simulated.MEASUREMENT.hex(),
@@ -160,6 +164,38 @@ def info(root_dir: Path | None, model: str, as_json: bool) -> None:
     emit(result, _text(detection, result), as_json=as_json)
 
 
+def _report(detection: devices.Detection) -> dict[str, str] | None:
+    """What hardware says of itself, not verified for anybody; None where there is none."""
+    if not isinstance(detection.source, devices.HardwareSource):
+        return None
+    try:
+        standing = detection.source.standing()
+    except UnavailableError as error:
+        return {"unavailable": error.message}
+    report, context = standing.report, detection.context
+    told = {
+        "version": str(report.version),
+        "chip_id": report.chip_id.hex(),
+        "measurement": report.measurement.hex(),
+        "host_data": report.host_data.hex(),
+        "vmpl": str(report.vmpl),
+        "reported_tcb": report.reported_tcb.hex(),
+    }
+    if standing.endorsed is not None:
+        told["line"] = standing.endorsed.signed.line
+        told["certificate_from"] = standing.endorsed.candidate.origin
+    if context is not None and context.policy_sha256 is not None:
+        told["policy_sha256"] = context.policy_sha256.hex()
+    return told
+
+
+def _report_lines(report: object) -> list[str]:
+    """One line for each part, and an empty one."""
+    if not isinstance(report, dict):
+        return []
+    return [*(f"{name + ':':22} {value}" for name, value in report.items()), ""]
+
+
 def _text(detection: devices.Detection, result: Mapping[str, object]) -> str:
     names = simulated.FAULTS
     width = max(len(name) for name in names)
@@ -167,6 +203,7 @@ def _text(detection: devices.Detection, result: Mapping[str, object]) -> str:
         [
             detection.explain(),
             "",
+            *_report_lines(result["report"]),
             f"simulated root:        {result['simulated_root_dir']}",
             f"simulated_root_sha256: {result['simulated_root_sha256']}",
             f"measurement (sha384):  {result['measurement']}",

@@ -64,12 +64,9 @@ class Cache:
 
 
 def directory_of(environ: Mapping[str, str]) -> Path:
-    """Where this user keeps it (XDG base directory specification), the system's without a HOME."""
-    for variable, below in (("XDG_CACHE_HOME", ""), ("HOME", ".cache")):
-        base = Path(environ.get(variable, ""))
-        if base.is_absolute():
-            return base / below / "sealserve" / "amd"
-    return _SYSTEM
+    """Below HOME, the only variable for it that a server's environment keeps; or the system's."""
+    home = Path(environ.get("HOME", ""))
+    return home / ".cache" / "sealserve" / "amd" if home.is_absolute() else _SYSTEM
 
 
 def leaf_name(report: Report, line: Line) -> str:

@@ -41,6 +41,7 @@ from sealserve.native.errors import ConfigError, UnavailableError
 
 FOUND: Final = "there"
 ABSENT: Final = "not there"
+NOT_SET: Final = "not set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def look(
     be read.
     """
     announced = simulated.source(environ)
-    words = f"announces descriptor {environ[SOCKET_VARIABLE]}" if announced else "not set"
+    words = f"announces descriptor {environ[SOCKET_VARIABLE]}" if announced else NOT_SET
     looked = [Look(SOCKET_VARIABLE, words)]
     devices = [_try(place, root, tree) for place in _PLACES]
     looked += [tried.look for tried in devices]

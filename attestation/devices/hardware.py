@@ -7,10 +7,12 @@ before a firmware update is noticed by the server and not by its clients.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from sealserve.attestation.binding import report_data
 from sealserve.attestation.certificate_table import CertificateTable
+from sealserve.attestation.crl import Crl
 from sealserve.attestation.devices.ioctl import DeviceReport, ReportDevice
 from sealserve.attestation.devices.keeper import Keeper
 from sealserve.attestation.devices.leaves import Endorsed, Leaves
@@ -21,6 +23,18 @@ from sealserve.native.errors import EvidenceError, UnavailableError
 
 Kind = Literal["snp", "aci"]
 _RETRY_SECONDS = 10.0  # about as often as AMD's service answers
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How well this machine can prove itself now, from what is at hand.
+
+    report: not verified if `endorsed` is None. revocation_list: the one at hand.
+    """
+
+    report: Report
+    endorsed: Endorsed | None
+    revocation_list: Crl | None
 
 
 class HardwareSource:
@@ -66,6 +80,17 @@ class HardwareSource:
         self._offer_list(table, endorsed)
         self._keeper = Keeper(self._leaves, self._lists, endorsed, tell)
         self._keeper.start()
+
+    def standing(self) -> Standing:
+        """What evidence would have now. UnavailableError if the device gives no report."""
+        raw, table = self._report(b"")
+        report = Report.parse(raw)
+        endorsed = self._leaves.at_hand(raw, table)
+        if endorsed is None:
+            return Standing(report, None, None)
+        self._offer_list(table, endorsed)
+        held = self._lists.current(endorsed)
+        return Standing(report, endorsed, Crl.parse(held) if held else None)
 
     def close(self) -> None:
         """Keep nothing current any more."""

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Final
 
 from sealserve.attestation.devices.leaves import Endorsed, Leaves
-from sealserve.attestation.devices.lists import Lists
+from sealserve.attestation.devices.lists import FETCH_SECONDS, Lists
 from sealserve.native.errors import UnavailableError
 
 RENEW_SECONDS: Final = 12 * 3600.0  # lists live for months
 FIRST_PAUSE_SECONDS: Final = 30.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
-START_SECONDS: Final = 15.0  # how long a start may wait for its first list
+START_SECONDS: Final = FETCH_SECONDS + 10.0  # for a first list: certificates made now carry it
 
 
 class Keeper:
@@ -52,7 +52,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="sealserve-keeper", daemon=True)
 
     def start(self) -> None:
-        """Begin; waits a little for a first list where none is at hand."""
+        """Begin; where no list is at hand, wait for the first attempt at one."""
         have = self._lists.current(self._endorsed) is not None
         self._thread.start()
         if not have:

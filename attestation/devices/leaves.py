@@ -85,12 +85,12 @@ class Leaves:
 
         raw: as a device gave it, readable as a report. table: the host's, beside it.
         """
-        return self._first(raw, self._near(raw, table))
+        return self._first(raw, self._near(raw, table), [])
 
     def fetch(self, raw: bytes) -> Endorsed:
-        """The same from places that are away. UnavailableError, saying what each answered."""
+        """The same from places that are away. UnavailableError, saying what was wrong with each."""
         troubles: list[str] = []
-        found = self._first(raw, self._far(raw, troubles))
+        found = self._first(raw, self._far(raw, troubles), troubles)
         if found is None:
             raise UnavailableError(
                 "no certificate for this chip is to be had: " + "; ".join(troubles),
@@ -101,12 +101,16 @@ class Leaves:
             self._cache.put(leaf_name(report, found.signed.line), found.candidate.leaf)
         return found
 
-    def _first(self, raw: bytes, candidates: Iterator[Candidate]) -> Endorsed | None:
+    def _first(
+        self, raw: bytes, candidates: Iterator[Candidate], troubles: list[str]
+    ) -> Endorsed | None:
+        """The first candidate that verifies; what was wrong with the others joins `troubles`."""
         for candidate in candidates:
             evidence = Evidence(raw, candidate.leaf, candidate.intermediate, b"")
             try:
                 signed = signed_report(evidence, self._roots, self._clock())
-            except EvidenceError:
+            except EvidenceError as error:
+                troubles.append(f"{candidate.origin}: {error.message}")
                 continue
             with self._lock:
                 self._last = candidate
@@ -129,24 +133,23 @@ class Leaves:
                 yield from _with_shipped("disk", leaf)
 
     def _far(self, raw: bytes, troubles: list[str]) -> Iterator[Candidate]:
-        """Candidates of each service; what was wrong with it is noted before it is tried."""
-        report = Report.parse(raw)
-        if self._host is not None:
-            try:
-                found = list(_of_host("host", self._host.certificate(), report))
-            except UnavailableError as error:
-                troubles.append(error.message)
-            else:
-                troubles.append(f"{self._host.url} has a certificate of another chip or TCB")
-                yield from found
-        if self._service is not None:
-            try:
-                leaf = self._service.vcek(report, self._known_line(report), seconds=FETCH_SECONDS)
-            except (UnavailableError, EvidenceError) as error:  # a TCB no line can have
-                troubles.append(error.message)
-            else:
-                troubles.append(f"{self._service.url} has a certificate that did not sign this")
-                yield from _with_shipped("AMD's service", leaf)
+        """Candidates of each service; one that has none joins `troubles`."""
+        report, host, service = Report.parse(raw), self._host, self._service
+        if host is not None:
+            yield from _tried(
+                host.url,
+                troubles,
+                lambda: _of_host("the host's service", host.certificate(), report),
+            )
+        if service is not None:
+            yield from _tried(
+                service.url,
+                troubles,
+                lambda: _with_shipped("AMD's service", self._asked(service, report)),
+            )
+
+    def _asked(self, service: Kds, report: Report) -> bytes:
+        return service.vcek(report, self._known_line(report), seconds=FETCH_SECONDS)
 
     def _known_line(self, report: Report) -> Line:
         line = self._line(report)
@@ -159,6 +162,19 @@ class Leaves:
         if report.cpuid is not None:
             return tcb.line_of(report.cpuid[0], report.cpuid[1])
         return line_of_processor(Path(self._cpuinfo))
+
+
+def _tried(
+    name: str, troubles: list[str], ask: Callable[[], Iterator[Candidate]]
+) -> Iterator[Candidate]:
+    try:
+        found = list(ask())
+    except (UnavailableError, EvidenceError) as error:  # EvidenceError: a TCB no line can have
+        troubles.append(error.message)
+        return
+    if not found:
+        troubles.append(f"{name} has no certificate for this TCB")
+    yield from found
 
 
 def line_of_processor(cpuinfo: Path) -> Line | None:

@@ -47,13 +47,13 @@ ASVK_SHA256: Final[Mapping[Line, str]] = {
 class Roots:
     """The root certificates one verifier accepts, and what all subjects under them must say.
 
-    digests: SHA-256 of each accepted ARK. shipped: those we carry ourselves, by subject (DER).
+    digests: SHA-256 of each accepted ARK. shipped: whether we carry them ourselves.
     """
 
     platform: Platform
     organization: str
     digests: frozenset[bytes]
-    shipped: Mapping[bytes, Certificate]
+    shipped: bool
 
     @classmethod
     def amd(cls) -> Roots:
@@ -70,7 +70,7 @@ class Roots:
             raise ValueError(f"the digest has {len(sha256)} bytes; wanted 32")
         if sha256.hex() in ARK_SHA256.values():
             raise ValueError("this digest is a root of AMD's, not a simulated one")
-        return cls("simulated", SIMULATED_ORGANIZATION, frozenset({sha256}), {})
+        return cls("simulated", SIMULATED_ORGANIZATION, frozenset({sha256}), shipped=False)
 
     def anchor(self, issuer: Name, carried: bytes | None) -> Certificate:
         """The accepted root with this name. Raises as `require_trusted` and `root`."""
@@ -83,7 +83,7 @@ class Roots:
         carried: the root that came with the evidence, believed only for its digest.
         """
         if carried is None:
-            if issuer.der not in self.shipped:
+            if self._shipped_root(issuer) is None:
                 self._refuse("root of the chain", f"{issuer.common_name}, {issuer.organization}")
             return
         digest = hashlib.sha256(carried).digest()
@@ -95,7 +95,17 @@ class Roots:
 
         Raises EvidenceError: chain_names, root_signature, or what parsing raises.
         """
-        return self.shipped[issuer.der] if carried is None else _self_signed(carried)
+        if carried is not None:
+            return _self_signed(carried)
+        root = self._shipped_root(issuer)
+        if root is None:
+            raise ValueError("this root was not accepted before")
+        return root
+
+    def _shipped_root(self, issuer: Name) -> Certificate | None:
+        names = {f"ARK-{line.capitalize()}": line for line in LINES} if self.shipped else {}
+        line = names.get(issuer.common_name)
+        return ark(line) if line and ark(line).subject.der == issuer.der else None
 
     def _refuse(self, what: str, seen: str) -> NoReturn:
         raise EvidenceError(
@@ -118,10 +128,15 @@ def intermediate(line: Line, kind: SigningKey) -> bytes:
 
 
 @functools.cache
+def ark(line: Line) -> Certificate:
+    """AMD's root of this line, its own signature checked; read when first asked for."""
+    return _self_signed(_shipped(f"{line}_ark.pem", ARK_SHA256[line]))
+
+
+@functools.cache
 def _amd() -> Roots:
-    roots = [_self_signed(_shipped(f"{line}_ark.pem", ARK_SHA256[line])) for line in LINES]
     digests = frozenset(bytes.fromhex(digest) for digest in ARK_SHA256.values())
-    return Roots("snp", AMD_ORGANIZATION, digests, {root.subject.der: root for root in roots})
+    return Roots("snp", AMD_ORGANIZATION, digests, shipped=True)
 
 
 @functools.cache

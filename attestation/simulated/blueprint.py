@@ -20,6 +20,8 @@ from sealserve.attestation.tcb import CHIP_ID_BYTES, STRUCT_VERSION, Line, Tcb
 # The "image" of the simulated platform. It changes when the simulator's behaviour does.
 MEASUREMENT: Final = hashlib.sha384(b"sealserve simulated platform, release 1").digest()
 
+ID_KEY_DIGEST: Final = hashlib.sha384(b"ID key of the simulated platform").digest()
+
 Curve = Literal["secp384r1", "secp256r1"]  # of the signing key; AMD's is the first
 
 VLEK_SELECTED: Final = 1 << 2  # SIGNING_KEY in KEY_INFO
@@ -55,6 +57,10 @@ class Blueprint:
     reported_tcb: Tcb
     committed_tcb: Tcb
     launch_tcb: Tcb
+    current_firmware: tuple[int, int, int]
+    committed_firmware: tuple[int, int, int]
+    mitigations: int
+    launch_mitigations: int
     # The leaf.
     levels: Mapping[str, int]
     struct_version: int
@@ -71,6 +77,7 @@ class Blueprint:
     vmpl: int = 0
     signature_algorithm: int = 1
     measurement: bytes = MEASUREMENT
+    id_key_digest: bytes = ID_KEY_DIGEST
     signed_patch: Mapping[int, int] = field(default_factory=dict)
     unsigned_patch: Mapping[int, int] = field(default_factory=dict)
     other_claims: bool = False
@@ -84,7 +91,8 @@ class Blueprint:
     leaf_age: timedelta = _DAY
     leaf_lifetime: timedelta | None = None  # None: seven years for a VCEK, one for a VLEK
     leaf_scheme: Scheme = SHA384
-    # The ASK or ASVK; not reissued: the one that was made with the root or the provider.
+    # The ASK or ASVK; not reissued: the one that was made with the root or the provider. A new one
+    # is called as the leaf calls its issuer.
     intermediate_reissued: bool = False
     intermediate_ca: bool = True
     intermediate_age: timedelta = _DAY
@@ -133,6 +141,10 @@ def good(
         reported_tcb=model.tcb,
         committed_tcb=model.tcb,
         launch_tcb=model.tcb,
+        current_firmware=model.firmware,
+        committed_firmware=model.firmware,
+        mitigations=model.mitigations if version >= 5 else 0,
+        launch_mitigations=model.mitigations if version >= 5 else 0,
         levels=levels_of(model.tcb),
         struct_version=STRUCT_VERSION[model.line],
         product_name=model.vlek_product if vlek else model.vcek_product,

@@ -88,7 +88,13 @@ def _intermediate(
         return made
     window = _window(plan, plan.intermediate_age, plan.intermediate_lifetime)
     return issue_intermediate(
-        root.ark_key, key, plan.line, plan.kind, window, ca=plan.intermediate_ca
+        root.ark_key,
+        key,
+        plan.line,
+        plan.kind,
+        window,
+        ca=plan.intermediate_ca,
+        common_name=plan.issuer_name,
     )
 
 

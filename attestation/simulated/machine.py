@@ -30,7 +30,6 @@ from sealserve.attestation.tcb import Line, Tcb
 
 _FAMILY_ID = bytes((1, *bytes(15)))  # as confidential containers on Azure have them
 _IMAGE_ID = bytes((2, *bytes(15)))
-_ID_KEY_DIGEST = hashlib.sha384(b"ID key of the simulated platform").digest()
 
 
 class Machine:
@@ -213,25 +212,23 @@ def _signed(plan: Blueprint, data: bytes, report_id: bytes) -> bytes:
         data,
         plan.measurement,
         plan.host_data,
-        _ID_KEY_DIGEST,
+        plan.id_key_digest,
         bytes(48),  # no author key
         report_id,
         bytes([0xFF] * 32),  # no migration agent
         _raw(plan.reported_tcb, line),
     )
-    firmware = bytes(plan.model.firmware)
     tail = struct.pack(
         "<3s21s64s8s3sx3sx8s",
         bytes(plan.cpuid) if plan.version >= 3 else b"",
         bytes(21),
         plan.chip_id,
         _raw(plan.committed_tcb, line),
-        firmware,
-        firmware,
+        bytes(plan.current_firmware),
+        bytes(plan.committed_firmware),
         _raw(plan.launch_tcb, line),
     )
-    mitigations = plan.model.mitigations if plan.version >= 5 else 0
-    vectors = struct.pack("<QQ", mitigations, mitigations)  # at launch, and now
+    vectors = struct.pack("<QQ", plan.launch_mitigations, plan.mitigations)
     return (head + tail + vectors).ljust(SIGNED_BYTES, b"\0")
 
 

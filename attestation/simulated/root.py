@@ -106,13 +106,17 @@ def issue_intermediate(
     window: tuple[datetime, datetime],
     *,
     ca: bool = True,
+    common_name: str = "",
 ) -> bytes:
-    """An ASK (for VCEKs) or ASVK (for VLEKs) certificate for this key, DER."""
+    """An ASK (for VCEKs) or ASVK (for VLEKs) certificate for this key, DER.
+
+    common_name: "" for the one AMD gives it.
+    """
     ark_id = issue.key_id(ark_key.public_key())
     return issue.certificate(
         serial=issue.intermediate_serial(line, kind),
         issuer=issue.name(issue.ark_name(line)),
-        subject=issue.name(issue.intermediate_name(line, kind)),
+        subject=issue.name(common_name or issue.intermediate_name(line, kind)),
         window=window,
         key=key,
         extensions=issue.intermediate_extensions(key, ark_id, line, kind, is_ca=ca),

@@ -11,7 +11,7 @@ from sealserve.attestation import Report, Roots, tcb, verify
 from sealserve.attestation.certs import Leaf
 from sealserve.attestation.crl import Crl
 from sealserve.attestation.report import SIGNED_BYTES
-from sealserve.attestation.roots import ARK_SHA256
+from sealserve.attestation.roots import ark
 from sealserve.attestation.verify import signed_report
 from sealserve.errors import EvidenceError
 from support.attestation_vectors import Vector, vector, vectors
@@ -119,15 +119,15 @@ def test_a_vcek_without_a_report() -> None:
     assert leaf.certificate.serial == 0
 
 
-@pytest.mark.parametrize("line", ARK_SHA256)
-def test_revocation_lists_of_amd(line: str) -> None:
+@pytest.mark.parametrize("line", tcb.LINES)
+def test_revocation_lists_of_amd(line: tcb.Line) -> None:
     (row,) = vectors("crl")
     crl = Crl.parse(row.read(f"{line}_vcek.crl"))
-    root = next(root for root in Roots.amd().shipped.values() if root.subject.der == crl.issuer.der)
+    root = ark(line)
     crl.require_by(root)
     assert crl.revoked == ({0x20001} if line == "genoa" else set())
     assert (row.at > crl.next_update) == (f"{line}_vcek.crl_stale" in row.failures)
-    for other in Roots.amd().shipped.values():
+    for other in map(ark, tcb.LINES):
         if other is not root:
             with pytest.raises(EvidenceError) as refusal:
                 crl.require_by(other)

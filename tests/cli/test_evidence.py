@@ -138,7 +138,7 @@ def chain(*certificates: bytes) -> bytes:
 
 
 ASK, GENOA = roots.intermediate("milan", "vcek"), roots.intermediate("genoa", "vcek")
-ARK = next(r.der for r in roots.Roots.amd().shipped.values() if "Milan" in r.subject.common_name)
+ARK = roots.ark("milan").der
 
 
 @pytest.mark.parametrize("wrong_way_round", [False, True])

@@ -7,7 +7,6 @@ only differs from AMD's by being handed over.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,28 +102,19 @@ class Place:
         return HardwareSource(self.machine, "snp", self.leaves(), self.lists(), **options)
 
 
-def own_machine(root: SimulatedRoot) -> tuple[Simulator, Callable[[bytes], bytes], Roots]:
-    """A machine that signs for any claims, the call that makes its reports, whom to believe."""
-    simulator = Simulator(root, bytes(32))
+def own_place(root: SimulatedRoot, host_data: bytes = bytes(32)) -> Place:
+    """A machine that signs for any claims, with leaf, intermediate and list in the host's table."""
+    simulator = Simulator(root, host_data)
+    made = simulator.evidence(b"{}")
+    assert made.crl is not None
     ark = Certificate.parse(root.ark)
     believed = Roots(
-        "snp",
-        SIMULATED_ORGANIZATION,
-        frozenset({root.ark_sha256}),
-        {ark.subject.der: ark},
+        "snp", SIMULATED_ORGANIZATION, frozenset({root.ark_sha256}), {ark.subject.der: ark}
     )
 
     def make(data: bytes) -> bytes:
         return simulator.answer(ReportData(data), b"").report
 
-    return simulator, make, believed
-
-
-def own_place(root: SimulatedRoot) -> Place:
-    """A place around such a machine, with its leaf in the host's table."""
-    simulator, make, believed = own_machine(root)
-    made = simulator.evidence(b"{}")
-    assert made.crl is not None
     contents = {VCEK: made.leaf, ASK: made.intermediate, CRL: made.crl}
     return Place(Machine(make, table(contents)), datetime.now(UTC), roots=believed)
 

@@ -11,7 +11,14 @@ from types import MappingProxyType
 from typing import Final
 
 from sealserve.attestation.simulated.blueprint import Blueprint
-from sealserve.attestation.simulated.faults import chain, endorsement, genuine, leaf, report
+from sealserve.attestation.simulated.faults import (
+    chain,
+    endorsement,
+    genuine,
+    leaf,
+    optional,
+    report,
+)
 from sealserve.attestation.simulated.faults.dials import Fault, checked
 
 __all__ = ["FAULTS", "Fault", "apply"]
@@ -19,6 +26,7 @@ __all__ = ["FAULTS", "Fault", "apply"]
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {
         **genuine.FAULTS,
+        **optional.FAULTS,
         **report.FAULTS,
         **leaf.FAULTS,
         **chain.FAULTS,

@@ -26,8 +26,9 @@ class Fault:
     """One thing that is wrong with a machine.
 
     what: one sentence for people. code: of the verifier's EvidenceError, "" if the machine is
-    genuine. findings: the codes a client's trust reports then, where it expects the good machine.
-    only: the machines that can have this fault, None for all.
+    genuine. findings: the codes a client's trust reports then, where it expects the good machine;
+    optional: and asks for more than it has to. only: the machines that can have this fault, None
+    for all.
     """
 
     what: str
@@ -35,6 +36,7 @@ class Fault:
     change: Change
     findings: tuple[str, ...] = ()
     only: Only | None = None
+    optional: bool = False
 
 
 KNOWS_CPU: Final = Only("reports of version 3 and later", lambda plan: plan.version >= 3)
@@ -47,6 +49,10 @@ SHORT_CHIP_ID: Final = Only(
 )
 ENDORSED: Final = Only("machines with an endorsement", lambda plan: plan.statement is not None)
 UNENDORSED: Final = Only("machines without an endorsement", lambda plan: plan.statement is None)
+MITIGATED: Final = Only(
+    "machines whose reports tell mitigations: genoa-a0 and turin, in version 5",
+    lambda plan: plan.version >= 5 and plan.model.mitigations != 0,
+)
 BEFORE_TURIN: Final = Only("machines of the lines milan and genoa", lambda p: p.line != "turin")
 
 

@@ -68,8 +68,8 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "the host asked for the report, no guest", fields(vmpl=0xFFFFFFFF), "vmpl_4294967295"
     ),
     "old-tcb": _trust(
-        "the platform runs, reports and certifies an old TCB",
-        certified(_old, "current_tcb", "committed_tcb", "launch_tcb"),
+        "the platform fell back to an old TCB, after the launch",
+        certified(_old, "current_tcb", "committed_tcb"),
         "tcb_reported_floor",
         "tcb_committed_floor",
     ),

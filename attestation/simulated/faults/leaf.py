@@ -58,7 +58,9 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "CPUID says Venice", "line_mismatch", fields(cpuid=(0x1A, 0x50, 0x00)), only=KNOWS_CPU
     ),
     "issuer-line": Fault(
-        "the leaf's issuer is no line", "line_unknown", fields(issuer_name="SEV-X")
+        "the leaf's issuer is no line",
+        "line_unknown",
+        fields(issuer_name="SEV-X", intermediate_reissued=True),
     ),
     "struct-version": Fault("structVersion is another line's", "struct_version", _other_structure),
     "product-name": Fault("productName is another line's", "product_name", _other_product),

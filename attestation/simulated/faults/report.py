@@ -14,7 +14,11 @@ from sealserve.attestation.simulated.faults.dials import (
 
 FAULTS: Final[Mapping[str, Fault]] = {
     "report-length": Fault("the report is a byte short", "report_length", fields(missing_bytes=1)),
-    "report-version-1": Fault("the report is of version 1", "report_version_1", fields(version=1)),
+    "report-version-1": Fault(
+        "the report is of version 1",
+        "report_version_1",
+        fields(version=1, mitigations=0, launch_mitigations=0),  # which it has no place for
+    ),
     "report-version-6": Fault("the report is of version 6", "report_version_6", fields(version=6)),
     "signature-algorithm": Fault(
         "SIGNATURE_ALGO is unknown", "report_signature_algorithm", fields(signature_algorithm=2)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -165,73 +167,71 @@ class Waiting(Service):
 
 
 def keeper(place, told, **pauses):
+    """One that is not started, and its leaves."""
     chain = place.leaves().at_hand(REPORT, table({VCEK: LEAF}))
     leaves = place.leaves()
     return leaves, Keeper(leaves, place.lists(), chain, told.append, **pauses)
 
 
-def test_the_list_is_renewed_again_and_again():
-    place = Place.of(GENOA, service=Waiting(crl=GENOA_LIST))
+@contextmanager
+def ended(keeping):
+    """Inside it works, if it was started; afterwards its thread has ended."""
+    try:
+        yield
+    finally:
+        keeping.stop()
+        keeping._thread.join(SECONDS)
+        assert not keeping._thread.is_alive()
+
+
+def told_until(count, service, **pauses):
+    """What a keeper tells until so many questions were asked."""
     told = []
-    _, keeping = keeper(place, told, renew_seconds=0.01)
-    keeping.start()
-    place.service.until(3)
-    keeping.stop()
-    keeping._thread.join(SECONDS)
-    assert told == []
-    assert set(place.service.asked) == {"list genoa vcek"}
+    _, keeping = keeper(Place.of(GENOA, service=service), told, **pauses)
+    with ended(keeping):
+        keeping.start()
+        service.until(count)
+    return told
+
+
+def test_the_list_is_renewed_again_and_again():
+    service = Waiting(crl=GENOA_LIST)
+    assert told_until(3, service, renew_seconds=0.01) == []
+    assert set(service.asked) == {"list genoa vcek"}
 
 
 def test_what_failed_is_tried_again():
-    place = Place.of(GENOA, service=Waiting())
-    told = []
-    _, keeping = keeper(place, told, first_pause_seconds=0.01)
-    keeping.start()
-    place.service.until(3)
-    keeping.stop()
-    keeping._thread.join(SECONDS)
-    assert set(told) == {"is away"}
+    assert set(told_until(3, Waiting(), first_pause_seconds=0.01)) == {"is away"}
 
 
 def test_a_bug_in_the_background_is_told_and_does_not_end_it():
-    place = Place.of(GENOA, service=Waiting(crl=None))
-    told = []
-    _, keeping = keeper(place, told, first_pause_seconds=0.01)
-    keeping.start()
-    place.service.until(2)
-    keeping.stop()
-    keeping._thread.join(SECONDS)
+    told = told_until(2, Waiting(crl=None), first_pause_seconds=0.01)
     assert set(told) == {"unforeseen TypeError"}
 
 
 def test_a_leaf_that_is_wanted_is_fetched_at_once():
-    place = Place.of(GENOA, service=Waiting(leaf=LEAF, crl=GENOA_LIST))
-    told = []
+    place, told = Place.of(GENOA, service=Waiting(leaf=LEAF, crl=GENOA_LIST)), []
     leaves, keeping = keeper(place, told)
-    keeping.start()
-    place.service.until(1)
-    assert leaves.at_hand(REPORT, b"") is None
-    keeping.want(REPORT)
-    place.service.until(2)
-    keeping.stop()
-    keeping._thread.join(SECONDS)
+    with ended(keeping):
+        keeping.start()
+        place.service.until(1)
+        assert leaves.at_hand(REPORT, b"") is None
+        keeping.want(REPORT)
+        place.service.until(2)
     assert place.service.asked == ["list genoa vcek", "vcek genoa"]
     assert leaves.at_hand(REPORT, b"").candidate.leaf == LEAF
     assert told == []
 
 
 def test_a_service_that_says_when_is_not_asked_before():
-    service = Waiting()
-    service.retry_after_seconds = 3600.0
-    place = Place.of(GENOA, service=service)
-    told = []
-    _, keeping = keeper(place, told, first_pause_seconds=0.01)
-    keeping.start()
-    keeping.want(REPORT)
-    service.until(1)
-    keeping.stop()
-    keeping._thread.join(SECONDS)
-    assert len(service.asked) == 1
+    place = Place.of(GENOA, service=Waiting())
+    place.service.retry_after_seconds = 3600.0
+    _, keeping = keeper(place, [], first_pause_seconds=0.01)
+    with ended(keeping):
+        keeping.start()  # returns when it was tried
+        keeping.want(REPORT)
+        assert keeping._next_at - time.monotonic() > 3000
+    assert len(place.service.asked) == 1
 
 
 def test_the_pause_doubles_up_to_an_hour():
@@ -245,14 +245,12 @@ def test_a_request_for_another_firmware_wakes_the_keeper():
     place = Place.of(GENOA, service=Waiting(leaf=LEAF, crl=GENOA_LIST))
     source = place.source()
     _, keeping = keeper(place, [])
-    source._keeper = keeping
-    keeping._leaves = source._leaves
-    keeping.start()
-    with pytest.raises(UnavailableError) as refusal:
-        source.evidence(REAL_CLAIMS)
-    assert refusal.value.hint == "it is being fetched"
-    place.service.until(2)
-    source.close()
-    keeping._thread.join(SECONDS)
+    source._keeper, keeping._leaves = keeping, source._leaves
+    with ended(keeping):
+        keeping.start()
+        with pytest.raises(UnavailableError) as refusal:
+            source.evidence(REAL_CLAIMS)
+        assert refusal.value.hint == "it is being fetched"
+        place.service.until(2)
     evidence = source.evidence(REAL_CLAIMS)
     assert verify(evidence, Roots.amd(), GENOA.at).report.report_data == report_data(REAL_CLAIMS)

@@ -148,7 +148,7 @@ def test_a_changed_file_on_disk_costs_a_fetch_and_nothing_else(tmp_path, content
 def test_a_wrong_answer_is_not_kept(tmp_path):
     wrong = vector("trustee/genoa-v3").read("leaf.der")
     place = Place.of(GENOA, cache=Cache(tmp_path), service=Service(leaf=wrong))
-    with pytest.raises(UnavailableError, match="a certificate that did not sign this"):
+    with pytest.raises(UnavailableError, match="AMD's service: the report was not signed"):
         place.leaves().fetch(REPORT)
     assert not list(tmp_path.iterdir())
 
@@ -156,7 +156,7 @@ def test_a_wrong_answer_is_not_kept(tmp_path):
 def test_the_host_is_asked_before_amd():
     service = Service()
     place = Place.of(ACI, service=service, places={"host": Host(document(ACI))})
-    assert place.leaves().fetch(ACI.read("report.bin")).candidate.origin == "host"
+    assert place.leaves().fetch(ACI.read("report.bin")).candidate.origin == "the host's service"
     assert service.asked == []
 
 
@@ -174,6 +174,22 @@ def test_every_place_says_why_it_did_not_help():
         place.leaves().fetch(REPORT)
     with pytest.raises(UnavailableError, match="no certificate for this chip"):
         Place.of(GENOA).leaves().fetch(REPORT)
+
+
+@pytest.mark.parametrize("found", [dataclasses.replace(document(ACI), tcb=bytes(8)), document(ACI)])
+def test_a_host_says_what_is_wrong_with_its_certificate(found):
+    place = Place.of(GENOA, places={"host": Host(found)})
+    behind = found.tcb != Report.parse(REPORT).reported_tcb
+    words = "has no certificate for this TCB" if behind else "the host's service: "
+    with pytest.raises(UnavailableError, match=words):
+        place.leaves().fetch(REPORT)
+
+
+def test_a_wrong_clock_is_told():
+    place = Place.of(GENOA, service=Service(leaf=GENOA.read("leaf.der")))
+    place.now = place.now.replace(year=2020)
+    with pytest.raises(UnavailableError, match="SEV-VCEK is not valid yet"):
+        place.leaves().fetch(REPORT)
 
 
 def test_a_report_of_version_2_is_of_the_line_of_its_processor(tmp_path):
