@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import click
 
-from sealserve.cli.output import not_written, say
+from sealserve.cli.output import not_written, say, tell_warnings
 from sealserve.native.errors import ConfigError, SealserveError
 
 VERBS = {
@@ -88,6 +88,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and leave with the exit code of what happened."""
+    tell_warnings()
     status = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         _flushed(stream)

@@ -150,6 +150,10 @@ class UnavailableError(SealserveError):
         self.retry_after_seconds = retry_after_seconds
 
 
+class UnlockedMemoryWarning(UserWarning):
+    """The kernel locks no memory for us, so what is secret may be swapped. Told once a process."""
+
+
 # A place that may take the same file at another time: full, over a quota or a limit, read-only
 # until it is mounted anew, failing, or out of memory and descriptors.
 _NOT_NOW = frozenset(
