@@ -154,10 +154,17 @@ def command(
         require_root=require_root,
         limits=_limits(config_file, config_sha256),
     )
-    source = devices.detect(os.environ)
+    source = devices.detect(os.environ, _collateral_missing)
     if identity:
         say("warning: the key comes from a file and no attestation guards it: simulated use only")
     app.run(config, hardened, source, lambda ready: click.echo(ready.line()))
+
+
+def _collateral_missing(why: str) -> None:
+    """A certificate or a list could not be fetched; evidence goes out with what is at hand."""
+    from sealserve.inference.server.events import Event, log
+
+    log(Event.COLLATERAL_MISSING, why=why)
 
 
 def _limits(file: str, sha256: str) -> Limits:

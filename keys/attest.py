@@ -13,11 +13,9 @@ import ssl
 import time
 from collections.abc import Callable
 
-import httpx
-
 from sealserve.attestation.evidence import Evidence
+from sealserve.attestation.exchange import RETRIED, Answer, BrokenOffError, Exchange, TooLongError
 from sealserve.attestation.token import MAX_JWKS_BYTES, MAX_TOKEN_BYTES, TokenKeys
-from sealserve.keys.deadline import Deadline
 from sealserve.keys.unreachable import Peer
 from sealserve.native.errors import ReleaseError, UnavailableError
 
@@ -26,7 +24,7 @@ DEADLINE_SECONDS = 60.0  # for one call with all its retries
 ATTEMPT_SECONDS = 20.0  # the service answers in about a second; a first call may warm it up
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 8.0
-RETRIED = frozenset({408, 429, 500, 502, 503, 504})
+_OK = 200
 _MAX_ERROR_BYTES = 16 * 1024
 _MAX_TOLD_CHARACTERS = 2000
 
@@ -72,18 +70,11 @@ class AttestationService:
         self._peer = Peer(f"the attestation service {self.url}", ours=tls is not None)
         self._deadline_seconds = deadline_seconds
         self._pause = pause
-        self._client = httpx.Client(
-            verify=tls if tls is not None else True,
-            trust_env=False,
-            follow_redirects=False,
-            limits=httpx.Limits(max_keepalive_connections=0),  # as `Deadline` wants it
-            # nothing to unpack: a limit on bytes is then a limit on memory
-            headers={"User-Agent": "sealserve", "Accept-Encoding": "identity"},
-        )
+        self._exchange = Exchange(tls)
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._exchange.close()
 
     def attest(self, evidence: Evidence, *, ark: bytes | None = None) -> str:
         """A token about this evidence, not verified yet.
@@ -125,41 +116,26 @@ class AttestationService:
     def _attempt(self, method: str, url: str, body: bytes | None, limit: int, ends: float) -> bytes:
         timeout = max(0.1, min(ATTEMPT_SECONDS, ends - time.monotonic()))
         headers = {"Content-Type": "application/json"} if body is not None else {}
-        with Deadline(timeout) as deadline:
-            try:
-                with self._client.stream(
-                    method,
-                    url,
-                    content=body,
-                    headers=headers,
-                    timeout=timeout,
-                    extensions={"trace": deadline.trace},
-                ) as response:
-                    answer = self._read(response, limit)
-            except httpx.TransportError as error:
-                if deadline.passed:
-                    raise self._peer.silent("it did not finish its answer in time") from error
-                raise self._peer.failure(error) from error
-        if response.status_code == httpx.codes.OK:
-            return answer
-        raise self._refusal(response, answer)
+        try:
+            answer = self._exchange.ask(
+                method, url, limit=limit, seconds=timeout, body=body, headers=headers
+            )
+        except BrokenOffError as error:
+            if error.late:
+                raise self._peer.silent("it did not finish its answer in time") from error
+            raise self._peer.failure(error) from error
+        except TooLongError as error:
+            raise ReleaseError(f"{self.url} answered with {error}") from error
+        if answer.status == _OK:
+            return answer.body
+        raise self._refusal(answer)
 
-    def _read(self, response: httpx.Response, limit: int) -> bytes:
-        """The body as it was sent, at most `limit` bytes."""
-        answer = bytearray()
-        for piece in response.iter_raw():
-            answer += piece
-            if len(answer) > limit:
-                raise ReleaseError(f"{self.url} answered with more than {limit} bytes")
-        return bytes(answer)
-
-    def _refusal(self, response: httpx.Response, answer: bytes) -> ReleaseError | UnavailableError:
-        status, told = response.status_code, told_by(answer[:_MAX_ERROR_BYTES])
+    def _refusal(self, answer: Answer) -> ReleaseError | UnavailableError:
+        status, told = answer.status, told_by(answer.body[:_MAX_ERROR_BYTES])
         if status in RETRIED:
-            after = response.headers.get("Retry-After", "")
-            seconds = float(after) if after.isdigit() and len(after) < 6 else 0.0
             return UnavailableError(
-                f"{self.url} answered HTTP {status}: {told}", retry_after_seconds=seconds
+                f"{self.url} answered HTTP {status}: {told}",
+                retry_after_seconds=answer.retry_after_seconds,
             )
         return ReleaseError(
             f"{self.url} refused to attest (HTTP {status}): {told}", denied=f"{self.url}: {told}"

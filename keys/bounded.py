@@ -15,7 +15,7 @@ from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 
-from sealserve.keys.deadline import Deadline
+from sealserve.attestation.deadline import Deadline
 from sealserve.keys.unreachable import Peer
 from sealserve.native.errors import ReleaseError, UnavailableError
 

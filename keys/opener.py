@@ -11,7 +11,9 @@ from typing import Protocol
 from azure.core.credentials import TokenCredential
 from cryptography import x509
 
+from sealserve.attestation.certs import Certificate
 from sealserve.attestation.evidence import Evidence, EvidenceSource
+from sealserve.attestation.roots import Roots
 from sealserve.attestation.token import TokenKeys
 from sealserve.keys.attest import AttestationService
 from sealserve.keys.authority import Authority
@@ -30,8 +32,8 @@ AZURE_ROOTS = Path(__file__).with_name("azure_roots.pem")
 class Attests(Protocol):
     """What the opener needs of an attestation service."""
 
-    def attest(self, evidence: Evidence) -> str:
-        """A token for this evidence."""
+    def attest(self, evidence: Evidence, *, ark: bytes | None = None) -> str:
+        """A token for this evidence; ark: the root of its chain if it has none, DER."""
 
     def close(self) -> None:
         """Close the connections."""
@@ -106,7 +108,8 @@ class VaultOpener:
 
     def _release(self, slot: Slot) -> SecretBuffer:
         session = ReleaseSession(slot, self.config)
-        token = self._service.attest(self._source.evidence(session.claims()))
+        evidence = self._source.evidence(session.claims())
+        token = self._service.attest(evidence, ark=_root_to_show(evidence))
         if not self._keys.knows(token):
             self._keys = self._service.keys(self.config.issuer)
         request = session.accept_token(token, self._keys, now=self._clock())
@@ -127,6 +130,17 @@ class VaultOpener:
             hint="no token was sent anywhere; --vault names the only vault this server asks, "
             "and `sealserve publish` writes a slot for it",
         )
+
+
+def _root_to_show(evidence: Evidence) -> bytes | None:
+    """AMD's root of this chain: Azure's format wants all three, our evidence never has this one.
+
+    None for evidence that brings a simulated root. EvidenceError for an unknown chain.
+    """
+    if evidence.root is not None:
+        return None
+    issuer = Certificate.parse(evidence.intermediate).issuer
+    return Roots.amd().anchor(issuer, None).der
 
 
 def connect_vault(options: VaultOptions, source: EvidenceSource) -> VaultOpener:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import ssl
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sealserve.attestation.exchange import causes_of, words
 from sealserve.native.errors import ReleaseError, UnavailableError
 
 # X509_V_ERR_… of openssl/x509_vfy.h: no issuer found, a signature of another key, self-signed,
@@ -32,11 +30,10 @@ class Peer:
 
         A certificate we refuse is a ReleaseError: asking again would not help.
         """
-        causes = list(_causes(error))
-        for cause in causes:
+        for cause in causes_of(error):
             if isinstance(cause, ssl.SSLCertVerificationError):
                 return self._refused(cause)
-        return self.silent(_words(causes))
+        return self.silent(words(error))
 
     def silent(self, why: str) -> UnavailableError:
         """The error for a peer from which no answer came."""
@@ -60,24 +57,3 @@ class Peer:
             f"{self.name} answered with a certificate of no public authority",
             hint="does something on the way open TLS? no credential was sent",
         )
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, what it was raised from, and so on; innermost last."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _words(causes: list[BaseException]) -> str:
-    for cause in reversed(causes):
-        if isinstance(cause, socket.gaierror):
-            return "its name cannot be resolved"
-        if isinstance(cause, ssl.SSLError):
-            why = (cause.reason or "UNKNOWN").replace("_", " ").lower()
-            return f"no TLS there ({why})"
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return os.strerror(cause.errno).lower()
-        if isinstance(cause, TimeoutError):
-            return "nothing came in time"
-    return f"the exchange broke off ({type(causes[-1]).__name__})"

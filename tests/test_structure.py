@@ -147,7 +147,16 @@ def test_bare_names_do_not_import(folder, tmp_path):
 def test_every_verb_has_its_module_and_no_module_lacks_its_verb():
     from sealserve.cli.main import VERBS
 
-    helpers = {"__init__", "files", "main", "output", "passphrase", "release", "trust_new"}
+    helpers = {
+        "__init__",
+        "files",
+        "main",
+        "output",
+        "passphrase",
+        "prerequisites",
+        "release",
+        "trust_new",
+    }
     modules = {p.stem for p in (ROOT / "cli").glob("*.py")} - helpers
     assert modules == {verb.replace("-", "_") for verb in VERBS}
 

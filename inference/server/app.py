@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable
@@ -32,11 +31,11 @@ from sealserve.inference.server.hardening import Hardened
 from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.server.memory import choose, swap_is_on
 from sealserve.inference.server.opening import Opened, open_all, weights_bytes
+from sealserve.inference.server.port import port_taken, require_free_port
 from sealserve.inference.server.release import opener_for
 from sealserve.inference.server.service import InferenceService
 from sealserve.inference.wire.address import format_address
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
-from sealserve.native.errors import UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +177,7 @@ class Server:
         try:
             port = self._grpc.add_secure_port(address, self._credentials())
         except RuntimeError as error:
-            raise _port_taken(self._config.listen_host, self._config.listen_port) from error
+            raise port_taken(self._config.listen_host, self._config.listen_port) from error
         return int(port)
 
     def _credentials(self) -> grpc.ServerCredentials:
@@ -208,24 +207,6 @@ class Server:
 def _give_up(_number: int, _frame: FrameType | None) -> None:
     """SIGTERM while models are opened: whoever holds something secret wipes it on the way out."""
     raise SystemExit(0)
-
-
-def require_free_port(host: str, port: int) -> None:
-    """UnavailableError if somebody listens there; gRPC itself would share the port silently."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise _port_taken(host, port) from error
-
-
-def _port_taken(host: str, port: int) -> UnavailableError:
-    return UnavailableError(
-        f"cannot listen on {format_address(host, port)}: somebody else does, or it is not ours",
-        hint="stop the other program, or choose another port with --listen HOST:PORT",
-    )
 
 
 async def _until_signalled(server: Server, tell: Callable[[int], None]) -> bool:

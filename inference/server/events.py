@@ -13,6 +13,7 @@ class Event(enum.StrEnum):
 
     HARDENED = "hardened"
     PLATFORM_FOUND = "platform_found"
+    COLLATERAL_MISSING = "collateral_missing"
     IDENTITY_WITHOUT_ATTESTATION = "identity_without_attestation"
     CERTIFICATES_MADE = "certificates_made"
     MODEL_OPENED = "model_opened"
@@ -28,6 +29,7 @@ class Event(enum.StrEnum):
 FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.HARDENED: frozenset({"weights", "why_no_mount"}),
     Event.PLATFORM_FOUND: frozenset({"platform"}),
+    Event.COLLATERAL_MISSING: frozenset({"why"}),
     Event.IDENTITY_WITHOUT_ATTESTATION: frozenset({"platform"}),
     Event.CERTIFICATES_MADE: frozenset({"seconds"}),
     Event.MODEL_OPENED: frozenset({"model", "version", "root", "release_seconds", "open_seconds"}),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
+from sealserve.attestation.roots import ARK_SHA256
 from sealserve.attestation.simulated import Machine
-from sealserve.keys.opener import VaultOptions, connect_vault
+from sealserve.keys.opener import VaultOpener, VaultOptions, connect_vault
+from sealserve.keys.session import ReleaseConfig
 from sealserve.models.slots import Slot
 from sealserve.native.errors import (
     ConfigError,
@@ -18,6 +21,7 @@ from sealserve.native.errors import (
 )
 from sealserve.policy.release import build
 from support.attestation_simulated import HOST_DATA
+from support.attestation_vectors import vector
 from support.keys_server import Reply, serve
 from support.keys_vault import failure
 from support.ports import free_port
@@ -278,3 +282,47 @@ def test_azure_is_named_by_its_host(spelled):
     opened = connect_vault(options, Real())
     assert (opened.config.vault, opened.config.issuer) == ("vault.example", "https://a.example")
     opened.close()
+
+
+class Shown:
+    """An attestation service that keeps what it was shown and gives nothing for it."""
+
+    def __init__(self):
+        self.ark = []
+
+    def attest(self, evidence, *, ark=None):
+        self.ark.append(ark)
+        raise ReleaseError("no token")
+
+    def close(self):
+        pass
+
+
+class Hardware:
+    """A machine of AMD's, by what it would send."""
+
+    platform = "snp"
+
+    def __init__(self, evidence):
+        self._evidence = evidence
+
+    def evidence(self, claims):
+        return self._evidence
+
+
+def ark_shown(source, slot, vault):
+    service = Shown()
+    config = ReleaseConfig(vault=vault.host, issuer="https://a.example", signer_roots=())
+    with pytest.raises(ReleaseError, match="no token"):
+        VaultOpener(config, service, vault, source).unwrap([slot], b"", b"")
+    return service.ark
+
+
+@pytest.mark.parametrize("row", ["trustee/milan-v2", "trustee/genoa-v3", "ms-tav/turin-v5-aci"])
+def test_azure_is_shown_the_whole_chain_of_real_hardware(row, slot, vault):
+    (ark,) = ark_shown(Hardware(vector(row).evidence()), slot, vault)
+    assert hashlib.sha256(ark).hexdigest() in ARK_SHA256.values()
+
+
+def test_a_simulated_root_is_in_the_evidence_already(machine, slot, vault):
+    assert ark_shown(machine, slot, vault) == [None]

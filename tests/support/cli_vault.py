@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sealserve.keys.connection import Connection
+from sealserve.keys.trustd.pages import Page
 from support.keys_trustd import LocalTrustd, random_name
 from support.models_cli import Desk, Ran
 
@@ -51,7 +52,7 @@ class VaultDesk(Desk):
     @property
     def versions(self) -> list[dict[str, Any]]:
         """What the service has under our key's name, oldest first."""
-        answered = self.trustd.service.versions(self.trustd.owner, self.name)
+        answered = self.trustd.service.versions(self.trustd.owner, self.name, Page())
         versions: list[dict[str, Any]] = answered["value"]
         return versions
 

@@ -1,4 +1,4 @@
-"""A local HTTPS server that answers as it is told, well or badly, and writes down each request."""
+"""A local HTTP(S) server that answers as told, well or badly, and writes down each request."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ class LocalServer(ThreadingHTTPServer):
     daemon_threads = False
     block_on_close = True
 
-    def __init__(self, answer: Answer, issued: Issued) -> None:
+    def __init__(self, answer: Answer, issued: Issued | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
         self.connections = 0
         self.requests: list[Request] = []
         self.stopping = threading.Event()
-        self._context = issued.server_context()
+        self._context = issued.server_context() if issued else None
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,))
 
@@ -80,7 +80,7 @@ class LocalServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"https://{self.host}"
+        return f"{'https' if self._context else 'http'}://{self.host}"
 
     def silence(self) -> Raw:
         """An answer that never begins."""
@@ -103,6 +103,9 @@ class LocalServer(ThreadingHTTPServer):
         plain, address = super().get_request()
         self.connections += 1
         plain.settimeout(10)
+        if self._context is None:
+            self._open.add(plain)
+            return plain, address
         encrypted = self._context.wrap_socket(
             plain, server_side=True, do_handshake_on_connect=False
         )
@@ -140,6 +143,11 @@ class LocalServer(ThreadingHTTPServer):
 def serve(answer: Answer, ca: Ca, *names: str) -> LocalServer:
     """A server with a certificate of this CA for 127.0.0.1, or for other names."""
     return LocalServer(answer, ca.issue(*(names or ("127.0.0.1",))))
+
+
+def serve_plainly(answer: Answer) -> LocalServer:
+    """A server without TLS, as the metadata service of a host is."""
+    return LocalServer(answer, None)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -15,8 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from sealserve.attestation import Evidence
 from sealserve.attestation.simulated import Machine, SimulatedRoot
-from sealserve.inference.server.app import require_free_port
 from sealserve.inference.server.config import Limits
+from sealserve.inference.server.port import require_free_port
 from sealserve.inference.wire import names
 from sealserve.native.errors import UnavailableError
 from support.attestation_simulated import machine_of

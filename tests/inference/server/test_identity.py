@@ -8,13 +8,16 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sealserve.attestation import TlsClaims, read_certificate
+from sealserve.attestation import TlsClaims, read_certificate, verify
+from sealserve.attestation.certificate_table import CertificateTable
 from sealserve.attestation.evidence import Evidence
-from sealserve.attestation.simulated import Machine, SimulatedRoot
+from sealserve.attestation.simulated import MEASUREMENT, Machine, SimulatedRoot
 from sealserve.inference.server.config_file import BOUNDS
 from sealserve.inference.server.identity import TlsIdentity
 from sealserve.native.errors import UnavailableError
+from support.attestation_hardware import own_place
 from support.attestation_simulated import machine_of
+from support.attestation_uvm import good
 
 NOW = datetime.now(UTC)
 
@@ -73,6 +76,26 @@ def test_a_silent_platform_leaves_the_certificates_as_they_are(source: Moody) ->
     with pytest.raises(UnavailableError):
         identity.rotate()
     assert identity.certificates == before
+
+
+def test_a_certificate_of_hardware_needs_no_network_but_the_server(
+    simulated_root: SimulatedRoot,
+) -> None:
+    """It brings the chain, the list and the endorsement, and verifies as it stands."""
+    place = own_place(simulated_root)
+    table = CertificateTable.parse(place.machine.table)
+    endorsement = good().form_b(payload=MEASUREMENT)
+    hardware = place.source(endorsement=endorsement)
+    hardware.prepare(lambda _why: None)
+    identity = TlsIdentity(hardware)
+    hardware.close()
+    evidence = read_certificate(identity.certificates.current, NOW).evidence
+    assert (evidence.leaf, evidence.intermediate) == (table.vcek, table.intermediate)
+    assert (evidence.crl, evidence.uvm_endorsement) == (table.crl, endorsement)
+    claims = verify(evidence, place.roots, datetime.now(UTC))
+    assert claims.endorsement is not None
+    assert TlsClaims.parse(claims.runtime).spki == identity.spki_sha256
+    assert claims.crl_this_update is not None
 
 
 def test_two_identities_have_two_keys(source: Moody) -> None:
