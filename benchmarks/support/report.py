@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import median, quantiles
 from typing import Any
 
 from support.machine import Neighbours, Ports, machine
@@ -113,6 +114,31 @@ class Report:
             {"what": what, "value": value, "unit": unit, "at_most": at_most, "reached": reached}
         )
         self.say(f"  {what}: {value:.1f} {unit}, {_verdict(reached)}: at most {at_most:g} {unit}")
+
+    def load(self, question: str, threads: int, each: Sequence[float], seconds: float) -> None:
+        """Events that many threads waited for at once: how long each, how many a second in all.
+
+        each: seconds of every event; the slowest in a hundred is told beside the median.
+        """
+        events, late = sorted(each), each[0] if len(each) < 2 else quantiles(each, n=100)[98]
+        self.say(f"\n{question}: {len(events)} events")
+        self.say(
+            f"  {len(events) / seconds:.1f} a second; each {median(events) * 1e3:.0f} ms,"
+            f" 99 % within {late * 1e3:.0f} ms"
+        )
+        self.ours.append(
+            {
+                "question": question,
+                "name": "under load",
+                "threads": threads,
+                "us": median(events) * 1e6,
+                "best_us": events[0] * 1e6,
+                "spread_us": [events[0] * 1e6, events[-1] * 1e6],
+                "p99_us": late * 1e6,
+                "per_second": len(events) / seconds,
+                "clock_ghz": clock(),
+            }
+        )
 
     def say(self, line: str) -> None:
         print(line, file=sys.stderr if self.options.json else sys.stdout, flush=True)
