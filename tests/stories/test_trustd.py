@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import signal
 import socket
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -27,7 +29,7 @@ from sealserve.keys.wrap import RsaRecipient
 from sealserve.native.errors import ReleaseError, SealserveError
 from sealserve.native.secret import SecretBuffer
 from support.attestation_simulated import HOST_DATA
-from support.keys_trustd_process import Ran, Running, running, sealserve
+from support.keys_trustd_process import RUN, Ran, Running, running, sealserve
 from support.ports import free_port
 from support.server_process import SECONDS
 
@@ -388,3 +390,91 @@ def test_no_secret_lies_in_clear_beside_its_file(
         if any(spelling in content for spelling in spellings(secret))
     }
     assert found == {("owner token", "connection.toml"), ("master key", "master.key")}
+
+
+# ---- what is done beside it
+
+
+def test_the_audit_log_from_outside(
+    vault: Path, owned: OwnedVault, simulated_root: SimulatedRoot, port: int
+) -> None:
+    with running(vault) as service:
+        use(service, owned, simulated_root, port)
+        ran = sealserve(vault.parent, "trustd", "audit", "verify", "vault", "--json")
+        service.stop()
+    told = ran.json
+    assert (ran.status, told["releases"]) == (0, 1)
+    assert "without --head" in ran.err
+    for_people = sealserve(vault.parent, "trustd", "audit", "verify", "vault")
+    assert told["head"] in for_people.out
+    ran = sealserve(vault.parent, "trustd", "audit", "verify", "vault", "--head", told["head"])
+    assert (ran.status, ran.err) == (0, "")
+    ran = sealserve(vault.parent, "trustd", "audit", "verify", "vault", "--head", "ab" * 32)
+    assert (ran.status, ran.out) == (4, "")
+    assert "is not in this audit log" in ran.err
+    assert "replaced by an older copy" in ran.err
+    ran = sealserve(vault.parent, "trustd", "audit", "show", "vault", "--json")
+    rows = [json.loads(line) for line in ran.out.splitlines()]
+    assert [row["number"] for row in rows] == list(range(1, told["rows"] + 1))
+    assert rows[-1]["head"] == told["head"]
+    ran = sealserve(vault.parent, "trustd", "audit", "show", "vault", "--after", "3")
+    assert [line.split()[2].rstrip(":") for line in ran.out.splitlines()] == [
+        "key_created",
+        "attested",
+        "released",
+        "attested",
+        "release_refused",
+    ]
+    public = vault / "audit.pem"
+    (vault / "master.key").unlink()  # an auditor has none
+    ran = sealserve(vault.parent, "trustd", "audit", "verify", "vault", "--key", str(public))
+    assert ran.status == 0
+
+
+def test_tokens_and_a_new_token_key_while_it_runs(vault: Path, port: int) -> None:
+    folder = vault.parent
+    connection = Connection.load(vault / "connection.toml")
+    reader = ("trustd", "token", "add", "vault", "reader", "--role", "read", "-o", "reader.token")
+    with running(vault) as service:
+        ran = sealserve(folder, *reader)
+        token = (folder / "reader.token").read_text().strip()
+        assert (ran.status, token in ran.out + ran.err) == (0, False)
+        with httpx.Client(
+            base_url=f"https://127.0.0.1:{port}",
+            verify=connection.authority().tls(),
+            trust_env=False,
+            headers={"Authorization": f"Bearer {token}"},
+        ) as client:
+            assert client.get("/keys").status_code == 200
+            assert client.put("/keys/model", json={}).status_code == 403
+            (first,) = client.get("/simulated/certs").json()["keys"]
+            ran = sealserve(folder, "trustd", "rotate-token-key", "vault", "--json")
+            both = client.get("/simulated/certs").json()["keys"]
+            assert [key["kid"] for key in both] == [first["kid"], ran.json["kid"]]
+            listed = sealserve(folder, "trustd", "token", "list", "vault", "--json").json["tokens"]
+            assert [(each["name"], each["roles"]) for each in listed] == [
+                ("owner", ["owner"]),
+                ("reader", ["read"]),
+            ]
+            assert sealserve(folder, "trustd", "token", "remove", "vault", "reader").status == 0
+            assert client.get("/keys").status_code == 401
+        assert service.stop()[0] == 0
+    assert sealserve(folder, "trustd", "token", "remove", "vault", "reader").status == 8
+
+
+def test_a_service_behind_a_passphrase(tmp_path: Path, port: int) -> None:
+    words = tmp_path / "words"
+    words.write_text("four words nobody says\n")
+    words.chmod(0o600)
+    told = ("--passphrase-file", "words")
+    listen = ("--listen", f"127.0.0.1:{port}", "--platform", "real")
+    assert sealserve(tmp_path, "trustd", "init", "vault", *listen, *told).status == 0
+    assert not (tmp_path / "vault" / "master.key").exists()
+    with running(tmp_path / "vault", (*RUN, *told)) as service:
+        assert listens(port)
+        assert service.stop()[0] == 0
+    ran = sealserve(tmp_path, "trustd", "run", "vault")
+    assert (ran.status, "--passphrase-file" in ran.err) == (8, True)
+    words.write_text("four words somebody says\n")
+    ran = sealserve(tmp_path, "trustd", "run", "vault", *told)
+    assert (ran.status, "another passphrase" in ran.err) == (4, True)
