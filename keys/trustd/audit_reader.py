@@ -39,7 +39,7 @@ def verify(folder: Folder, key: Path | None, *, head: str = "") -> Checked:
     with ExitStack() as stack:
         database, records, public = _opened(stack, folder, key)
         # one view of both, while the service goes on
-        with database.transaction():
+        with database.snapshot():
             checked = check(verified(rows(database), public), head=head)
             if records is not None:
                 checked.require_told_of(

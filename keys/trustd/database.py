@@ -73,6 +73,16 @@ class Database:
                     self._connection.execute("ROLLBACK")
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Every query inside sees the same moment, while others go on writing."""
+        with self._lock, self._translated():
+            self._connection.execute("BEGIN DEFERRED")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
+
+    @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield

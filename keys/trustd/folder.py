@@ -10,6 +10,7 @@ connection.toml   the owner's way in, mode 0600: move it to the owner's machine
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -77,7 +78,7 @@ def private_file(path: Path, most: int) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            mode = path.stat().st_mode
+            mode = os.fstat(file.fileno()).st_mode
             data = file.read(most + 1)
     except OSError as error:
         raise ConfigError(

@@ -83,11 +83,8 @@ def seal(master_key: bytes, passphrase: bytes) -> bytes:
     return msgspec.json.format(msgspec.json.encode(whole)) + b"\n"
 
 
-def open_sealed(data: bytes, passphrase: bytes, file: str) -> bytes:
-    """The master key.
-
-    Raises ConfigError for a file that is none, IntegrityError for another passphrase.
-    """
+def read(data: bytes, file: str) -> Sealed:
+    """The file, with nothing in it that asks for more than it may. Raises ConfigError."""
     try:
         if len(data) > MAX_FILE_BYTES:
             raise ValueError(f"is longer than {MAX_FILE_BYTES} bytes")
@@ -95,15 +92,23 @@ def open_sealed(data: bytes, passphrase: bytes, file: str) -> bytes:
         whole.argon2id.require_sane()
         if whole.version != VERSION:
             raise ValueError(f"version is {whole.version}; wanted {VERSION}")
-        nonce, sealed = (
-            base64.b64decode(each, validate=True) for each in (whole.nonce, whole.sealed)
-        )
+        for each in (whole.nonce, whole.sealed):
+            base64.b64decode(each, validate=True)
     except (ValueError, msgspec.MsgspecError) as error:
         raise ConfigError(f"is no master key behind a passphrase: {error}", file=file) from None
+    return whole
+
+
+def open_sealed(data: bytes, passphrase: bytes, file: str) -> bytes:
+    """The master key.
+
+    Raises ConfigError for a file that is none, IntegrityError for another passphrase.
+    """
+    whole = read(data, file)
+    nonce, sealed = base64.b64decode(whole.nonce), base64.b64decode(whole.sealed)
+    bound = _bound(whole.argon2id, whole.version)
     try:
-        return whole.argon2id.key(passphrase).decrypt(
-            nonce, sealed, _bound(whole.argon2id, whole.version)
-        )
+        return whole.argon2id.key(passphrase).decrypt(nonce, sealed, bound)
     except (InvalidTag, ValueError):
         raise IntegrityError(
             f"{file} does not open",

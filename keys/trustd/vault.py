@@ -83,12 +83,12 @@ class KeyVault:
 
         Disabling ends its releases; who has the key has it still.
         """
-        found = self._find(name, version)
         with self._audit.transaction():
+            found = self._find(name, version)
             edited = self._records.change(
                 KIND, name, found.version, lambda about: self._edited(about, body)
             )
-            assert edited is not None  # records are never removed
+            assert edited is not None  # found in this transaction
             self._audit.append(Entry.KEY_CHANGED, **_told(edited, by))
         return bundle(self._address, edited)
 

@@ -68,7 +68,7 @@ from sealserve.keys import jws, keyfile
 from sealserve.keys.answer import ReleasedKey
 from sealserve.keys.connection import Connection
 from sealserve.keys.keyid import KeyId
-from sealserve.keys.trustd import material
+from sealserve.keys.trustd import material, passphrase
 from sealserve.keys.trustd.attest import attest
 from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.refused import Refused
@@ -780,7 +780,7 @@ def attestation_request() -> Target:
     request = {"report": b64url(json_bytes(told)), "runtimeData": runtime, "nonce": "7"}
 
     def run(data: bytes) -> None:
-        attest(Body.parse(data), Roots.amd(), row.at)
+        attest(Body.parse(data), Roots.amd(), None, row.at)
 
     return Target(run, [json_bytes(request)], (Refused,))
 
@@ -795,7 +795,7 @@ def attestation_report() -> Target:
 
     def run(data: bytes) -> None:
         request = json_bytes({"report": b64url(data), "runtimeData": runtime})
-        attest(Body.parse(request), Roots.amd(), row.at)
+        attest(Body.parse(request), Roots.amd(), None, row.at)
 
     return Target(run, [json_bytes(told)], (Refused,))
 
@@ -818,8 +818,27 @@ def key_request() -> Target:
     numbers |= {"dp": secret.dmp1, "dq": secret.dmq1, "qi": secret.iqmp}
     brought = {"kty": "RSA", "key_ops": ["wrapKey"], **{k: uint(v) for k, v in numbers.items()}}
     octets = {"kty": "oct-HSM", "k": b64url(bytes(range(32)))}
-    seeds = [json_bytes({"key": brought}), json_bytes({"key": octets})]
+    curve = {"kty": "EC", "crv": "P-256", **ec_numbers()}
+    seeds = [json_bytes({"key": each}) for each in (brought, octets, curve)]
     return Target(run, seeds, (Refused,))
+
+
+def ec_numbers() -> dict[str, str]:
+    """The whole private key with the number 7, on P-256."""
+    own = ec.derive_private_key(7, ec.SECP256R1()).private_numbers()
+    parts = {"x": own.public_numbers.x, "y": own.public_numbers.y, "d": own.private_value}
+    return {name: uint(value) for name, value in parts.items()}
+
+
+def master_sealed() -> Target:
+    """A master key behind a passphrase: nothing is derived before the file was read whole."""
+
+    def run(data: bytes) -> None:
+        sealed = passphrase.read(data, "master.sealed")
+        assert sealed.argon2id.memory_kib <= 1024 * 1024
+
+    seed = passphrase.seal(bytes(32), b"four words nobody says")
+    return Target(run, [seed], (ConfigError,))
 
 
 # ---- policy: files of people
@@ -891,6 +910,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         released_key,
         *(key_reference, key_file, connection, body, attestation_request, attestation_report),
         key_request,
+        master_sealed,
         *(trust, release_policy, execution_policy, process_policy),
     )
 }

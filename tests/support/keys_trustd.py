@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,7 +95,7 @@ def serving(folder: Path, connection: Connection) -> Iterator[LocalTrustd]:
     with local(folder, connection) as trustd:
         listener = server.bound(trustd.service.state.listen)
         running = uvicorn.Server(server.config_of(trustd.service, UNLIMITED))
-        thread = threading.Thread(target=lambda: asyncio.run(running.serve([listener])))
+        thread = threading.Thread(target=lambda: asyncio.run(served(running, listener)))
         thread.start()
         try:
             yield trustd
@@ -102,6 +103,18 @@ def serving(folder: Path, connection: Connection) -> Iterator[LocalTrustd]:
             running.should_exit = True
             thread.join()
             listener.close()
+
+
+async def served(running: uvicorn.Server, listener: socket.socket) -> None:
+    """Serve until it is told to exit, and leave no connection behind.
+
+    One that a client just left may be in the middle of TLS's goodbye when the server ends.
+    """
+    await running.serve([listener])
+    transports: Any = asyncio.get_running_loop()._transports  # type: ignore[attr-defined]
+    for transport in list(transports.values()):
+        transport.abort()
+    await asyncio.sleep(0)  # what was aborted is closed in the next round
 
 
 def body_of(values: Mapping[str, object]) -> Body:

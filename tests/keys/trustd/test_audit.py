@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +399,15 @@ def test_a_key_that_was_disabled_meanwhile_stays(
     with pytest.raises(Refused, match="changed meanwhile"):
         used.release("model", target=token)
     assert [row["entry"] for row in told(used)[-2:]] == ["key_changed", "release_refused"]
+
+
+def test_checking_stops_nobody_from_writing(used: LocalTrustd) -> None:
+    """It looks at one moment of the log and the vault, while the service goes on."""
+    with closing(used.folder.opened()) as beside, beside.snapshot():
+        before = beside.query("SELECT count(*) FROM audit")
+        used.create("third", kty="oct")
+        assert beside.query("SELECT count(*) FROM audit") == before
+    assert verify(used).rows == len(ENTRIES) + 1
 
 
 # ---- options

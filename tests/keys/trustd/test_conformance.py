@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -29,11 +28,10 @@ from sealserve.attestation.binding import ReleaseClaims
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.keys.answer import WRAP_HASHES
 from sealserve.keys.attest import AttestationService
-from sealserve.keys.connection import Connection
 from sealserve.keys.trustd import audit_reader, pkcs8
 from sealserve.policy.release import build
 from support.attestation_simulated import HOST_DATA, NOW
-from support.keys_trustd import LocalTrustd, private_jwk, random_name, serving
+from support.keys_trustd import LocalTrustd, make, private_jwk, random_name, serving
 from support.keys_vault import rsa_key, unb64url
 
 MACHINE_KEY = rsa_key(3072, 3)
@@ -56,8 +54,12 @@ class Static:
 
 
 @pytest.fixture(scope="module")
-def running(made: tuple[Path, Connection]) -> Iterator[LocalTrustd]:
-    with serving(*made) as trustd:
+def running(
+    tmp_path_factory: pytest.TempPathFactory, simulated_root: SimulatedRoot
+) -> Iterator[LocalTrustd]:
+    """A service of this file's own: its audit log is checked."""
+    folder = tmp_path_factory.mktemp("conformance") / "vault"
+    with serving(folder, make(folder, simulated_root)) as trustd:
         yield trustd
 
 

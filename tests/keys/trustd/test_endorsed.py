@@ -58,9 +58,15 @@ def test_an_endorsed_launch_is_compliant_as_azure_spells_it() -> None:
 OLD = Tcb(bootloader=4, tee=0, snp=23, microcode=219)
 AMISS: dict[str, tuple[dict[str, Any], str]] = {
     "no endorsement": ({"endorsement": None}, "uvm_missing"),
-    "another issuer": ({"endorsement": endorsement(issuer=case.ISSUER + "x")}, "uvm_issuer"),
-    "another feed": ({"endorsement": endorsement(feed="ContainerPlat")}, "uvm_feed"),
-    "an old version": ({"endorsement": endorsement(svn=103)}, "uvm_minimum_svn"),
+    "another issuer": (
+        {"endorsement": endorsement(issuer=case.ISSUER + "x")},
+        "uvm_untrusted_issuer_or_svn",
+    ),
+    "another feed": (
+        {"endorsement": endorsement(feed="ContainerPlat")},
+        "uvm_untrusted_issuer_or_svn",
+    ),
+    "an old version": ({"endorsement": endorsement(svn=103)}, "uvm_untrusted_issuer_or_svn"),
     "no revocation list": ({"crl_this_update": None}, "crl_missing"),
     "an old revocation list": ({"crl_this_update": NOW - timedelta(days=46)}, "crl_age"),
 }
