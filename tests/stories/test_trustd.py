@@ -28,6 +28,7 @@ from sealserve.keys.trustd.token_keys import TokenKeyRing
 from sealserve.keys.wrap import RsaRecipient
 from sealserve.native.errors import ReleaseError, SealserveError
 from sealserve.native.secret import SecretBuffer
+from sealserve.policy.expectations import UvmLaunch
 from support.attestation_simulated import HOST_DATA
 from support.keys_trustd_process import RUN, Ran, Running, running, sealserve
 from support.ports import free_port
@@ -86,6 +87,16 @@ def test_init_for_programs(tmp_path: Path, port: int) -> None:
     }
 
 
+def test_init_with_an_issuer_of_endorsements(tmp_path: Path, port: int) -> None:
+    options = ("--listen", f"127.0.0.1:{port}", "--platform", "real")
+    issuer = "did:x509:0:sha256:abc::eku:1.2.3"
+    endorsed = ("--uvm-issuer", issuer, "--uvm-feed", "Feed", "--uvm-minimum-svn", "104")
+    ran = sealserve(tmp_path, "trustd", "init", "vault", *options, *endorsed)
+    assert (ran.status, ran.err) == (0, "")
+    with offline.opened(Folder(tmp_path / "vault")) as service:
+        assert service.state.launch == UvmLaunch(issuer, "Feed", 104)
+
+
 ROOT = ("--simulated-root-sha256", "ab" * 32)
 LISTEN = ("--listen", "127.0.0.1:8443")
 REFUSED_INIT: dict[str, tuple[tuple[str, ...], int, str]] = {
@@ -97,6 +108,11 @@ REFUSED_INIT: dict[str, tuple[tuple[str, ...], int, str]] = {
         ("vault", *LISTEN, *ROOT, "--platform", "real"),
         8,
         "no simulated",
+    ),
+    "half an issuer": (
+        ("vault", *LISTEN, "--platform", "real", "--uvm-feed", "Feed"),
+        8,
+        "--uvm-issuer: is missing",
     ),
     "a folder that is not empty": ((".", *LISTEN, *ROOT), 8, "hint"),
     "a folder in no folder": (("a/b", *LISTEN, *ROOT), 8, "cannot be made"),

@@ -175,6 +175,21 @@ def test_nobody_to_ask(
             folder_of(vault, written(words, mode)).records()
 
 
+def test_a_terminal_is_asked(vault: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    def prompt(text: str, **how: object) -> str:
+        asked.append(how)
+        return WORDS.decode()
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.prompt", prompt)
+    folder_of(vault, None).records().close()
+    assert chosen_passphrase(None, ask=True) == WORDS
+    assert [how["confirmation_prompt"] for how in asked] == [False, True]
+    assert all(how["hide_input"] and how["err"] for how in asked)
+
+
 def test_two_master_keys_are_one_too_many(vault: Path, written: Callable[..., Path]) -> None:
     (vault / "master.key").write_bytes(KEY)
     try:
