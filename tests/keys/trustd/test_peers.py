@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -15,6 +16,8 @@ from uvicorn.server import ServerState
 
 from sealserve.keys.trustd import peers
 from sealserve.keys.trustd.peers import Limited, peer_of
+from sealserve.keys.trustd.server import bound
+from support.ports import free_port
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -134,3 +137,27 @@ def test_one_peer_has_so_many_connections_and_gets_them_back() -> None:
 )
 def test_who_counts_as_one(one: str, other: str, same: bool) -> None:
     assert (peer_of(one) == peer_of(other)) is same
+
+
+def test_an_answer_waits_for_no_acknowledgement() -> None:
+    """A socket of ours is one for which asyncio turns Nagle's algorithm off."""
+
+    async def accepted() -> int:
+        seen: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            own = writer.get_extra_info("socket")
+            seen.set_result(own.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(
+            connected, sock=bound(f"127.0.0.1:{free_port()}")
+        ) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                return await seen
+            finally:
+                await close(writer)
+
+    assert asyncio.run(accepted())
