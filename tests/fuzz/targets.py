@@ -346,7 +346,7 @@ def guest_device() -> Target:
 
     good = bytes(8) + response(report)
     busy, too_long = bytes(4) + b"\2\0\0\0", bytes(4) + b"\1\0\0\0"
-    return Target(run, [good, busy + response(report), too_long + table], (UnavailableError,))
+    return Target(run, [good], (UnavailableError,), (busy + response(report), too_long + table))
 
 
 def configfs_answers() -> Target:
