@@ -65,12 +65,12 @@ from sealserve.attestation.uvm import Statement as UvmStatement
 from sealserve.attestation.uvm import read as read_uvm
 from sealserve.keys import jws, keyfile
 from sealserve.keys.answer import ReleasedKey
+from sealserve.keys.body import Body
 from sealserve.keys.connection import Connection
 from sealserve.keys.keyid import KeyId
+from sealserve.keys.refused import Refused
 from sealserve.keys.trustd import material
 from sealserve.keys.trustd.attest import attest
-from sealserve.keys.trustd.body import Body
-from sealserve.keys.trustd.refused import Refused
 from sealserve.models import RawKey, Slot, archive, inspect, open_model, package, slot_area
 from sealserve.models import format as layout
 from sealserve.native.errors import (
