@@ -633,7 +633,7 @@ def released_key() -> Target:
 
     def run(payload: bytes) -> None:
         found = ReleasedKey.read(jws.json_object(payload, "payload"))
-        found.check(BUNDLE)
+        found.check(KeyId.parse(BUNDLE))
         with suppress(ReleaseError):
             found.unwrap(rsa_key(3072, 0))
             raise AssertionError("zeros were unwrapped")
