@@ -20,7 +20,7 @@ from sealserve.keys import jws
 from sealserve.keys.answer import ENC, ReleasedKey
 from sealserve.keys.attest import request_body
 from sealserve.keys.keyid import KeyId
-from sealserve.keys.opener import azure_roots
+from sealserve.keys.place import azure_roots
 from sealserve.native.errors import EvidenceError, ReleaseError
 from support.attestation_uvm import issuer_of
 from support.keys_vault import b64url, der_chain, json_bytes, pkcs8, unb64url, wrap_key
