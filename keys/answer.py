@@ -125,7 +125,9 @@ class ReleasedKey:
         if member not in self.jwk:
             return
         if int.from_bytes(jws.unb64(self.jwk[member], member), "big") != number:
-            raise jws.wrong_answer(f"another key inside key_hsm than beside it ({member})", "the same")
+            raise jws.wrong_answer(
+                f"another key inside key_hsm than beside it ({member})", "the same"
+            )
 
 
 def asymmetric_key(secret: SecretBuffer) -> PrivateKeyTypes:
