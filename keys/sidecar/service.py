@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -116,8 +117,8 @@ class Sidecar:
         self.log(Event.ATTESTED, what="maa")
         return {"token": token}
 
-    def release(self, body: Body) -> Mapping[str, object]:
-        """The JSON Web Key of a vault key, private part and all."""
+    def release(self, body: Body) -> Mapping[str, str]:
+        """The JSON Web Key of a vault key, private part and all: a text of JSON in JSON."""
         wanted = self.wanted(
             vault=body.text("akv_endpoint"),
             service=body.text("maa_endpoint"),
@@ -126,7 +127,7 @@ class Sidecar:
         )
         released, secret = self.released(wanted)
         with secret, _told():
-            return private_jwk(released, secret)
+            return {"key": json.dumps(private_jwk(released, secret), separators=(",", ":"))}
 
     def wanted(self, *, vault: str, service: str, kid: str, access_token: str = "") -> Wanted:
         """What a request names, if the command line allows it."""
