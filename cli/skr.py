@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import resource
+from functools import partial
 
 import click
 
@@ -112,4 +113,5 @@ def command(
         host, port or environment.port or server.DEFAULT_PORT, provider_port, keys_folder
     )
     options = Options(vaults=vaults, ca_sha256=ca_sha256, services=services, keys=keys)
-    server.run(listen, options, environment, devices.detect(os.environ), click.echo)
+    find = partial(devices.detect, os.environ)
+    server.run(listen, options, environment, find, click.echo)

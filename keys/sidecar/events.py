@@ -15,6 +15,7 @@ class Event(enum.StrEnum):
     RELEASED = "released"
     WRAPPED = "wrapped"
     UNWRAPPED = "unwrapped"
+    COLLATERAL_MISSING = "collateral_missing"
     REFUSED = "refused"
     FAILED = "failed"
 
@@ -24,6 +25,8 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.RELEASED: frozenset({"key", "version", "vault"}),
     Event.WRAPPED: frozenset({"key"}),
     Event.UNWRAPPED: frozenset({"key", "vault"}),
+    # certificates or a revocation list of this machine could not be kept current
+    Event.COLLATERAL_MISSING: frozenset({"why"}),
     # reason: our own words and what a service said, cut short; never a key, a token or a body
     Event.REFUSED: frozenset({"what", "status", "reason"}),
     Event.FAILED: frozenset({"what", "error"}),
@@ -32,7 +35,11 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
 # The levels of Microsoft's sidecar, from the quietest; what it logs at each is its own affair.
 LEVELS: Final = ("panic", "fatal", "error", "warning", "info", "debug", "trace")
 DEFAULT_LEVEL: Final = "warning"
-_LEVEL_OF: Final = {Event.REFUSED: "warning", Event.FAILED: "panic"}  # a failure is never hidden
+_LEVEL_OF: Final = {
+    Event.COLLATERAL_MISSING: "warning",
+    Event.REFUSED: "warning",
+    Event.FAILED: "panic",  # never hidden
+}
 
 
 class Log:

@@ -59,20 +59,23 @@ def run(
     listen: Listen,
     options: Options,
     environment: Environment,
-    source: EvidenceSource,
+    find: Callable[[Callable[[str], None]], EvidenceSource],
     announce: Callable[[str], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT. announce: called once with the ready line.
 
+    find: the source of evidence, told whom to tell what its machine lacks meanwhile.
     Raises ConfigError, and UnavailableError without a platform, a trust service or the port.
     """
-    allowed = Allowed.of(options, source.platform)
     if environment.log_file:
         _log_into(environment.log_file)
+    log = Log(environment.log_level)
+    source = find(lambda why: log(Event.COLLATERAL_MISSING, why=why))
+    allowed = Allowed.of(options, source.platform)
     sidecar = Sidecar(
         source,
         allowed,
-        Log(environment.log_level),
+        log,
         user_agent=environment.user_agent,
         client_id=environment.client_id,
     )
@@ -84,7 +87,7 @@ def run(
         server = serving.Server(
             serving.config_of(routes, drain_seconds=DRAIN_SECONDS),
             announce=lambda: announce(_ready(listen, allowed, source.platform)),
-            failed=lambda error: sidecar.log(Event.FAILED, what="event loop", error=error),
+            failed=lambda error: log(Event.FAILED, what="event loop", error=error),
         )
         with _provider(listen, sidecar):
             asyncio.run(server.serve([listener]))
