@@ -1,7 +1,8 @@
 # make demo    the main job on real input, no cloud, no special hardware
 # make test    every test that takes seconds
-# make check   formatting, types, warnings as errors, the native core under sanitizers
-# make long    soak, big models, slow peers
+# make check   formatting, types, warnings as errors, the native core under sanitizers, short hunts
+# make long    soak, big models, slow peers, long hunts
+# make interop verifiers of other projects, built here, on the evidence of our tests (minutes)
 # make bench   ours beside the best peer and the machine's limit
 # make clean   everything these made
 #
@@ -10,7 +11,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check lint types sanitize long bench clean setup
+.PHONY: demo test check lint types sanitize fuzz fuzz-long long interop bench clean setup
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export ORT_DISABLE_TELEMETRY := 1
@@ -20,7 +21,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PEER := .venv-tritonclient
-BENCHMARKS := aead verity load seal
+TINFOIL := .venv-tinfoil
+BENCHMARKS := aead verity load seal verify connect
 SOURCES := setup.py $(wildcard native/*.pyx native/*.pxd native/src/*.c native/src/*.h)
 NATIVE_TESTS := $(wildcard native/*.py tests/native/*.py tests/native/*.c tests/support/native_*.py)
 STAMPS := build/stamps
@@ -30,10 +32,10 @@ SANITIZED := SEALSERVE_SANITIZE=address,undefined $(PY)
 demo: setup
 	@$(PY) examples/breast_cancer/demo.py
 
-test: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench $(STAMPS)/peer
+test: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench $(STAMPS)/peer $(STAMPS)/tinfoil
 	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
 
-check: lint types sanitize
+check: lint types sanitize fuzz
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -44,8 +46,19 @@ types: setup
 
 sanitize: $(STAMPS)/sanitized
 
-long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)/aarch64
+# Every parser under inputs that coverage guides, two at a time; what was learned is resumed.
+fuzz: setup $(STAMPS)/deps-fuzz
+	$(PY) tests/fuzz/run.py --seconds 10 --brief 2
+
+fuzz-long: setup $(STAMPS)/deps-fuzz
+	$(PY) tests/fuzz/run.py --seconds 1800
+
+long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)/aarch64 fuzz-long
 	$(PY) -m pytest -m long
+
+# Needs go and cargo; says which it could not build and why.
+interop: setup
+	$(PY) tests/interop/run.py build/interop
 
 bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
 	@mkdir -p build/bench
@@ -53,7 +66,7 @@ bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
 	PYTHONPATH=benchmarks $(PY) -m support.draw build/bench docs/bench
 
 clean:
-	rm -rf $(VENV) $(PEER) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEER) $(TINFOIL) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find native -name '*.so' -delete
 
@@ -73,8 +86,8 @@ $(STAMPS)/deps: pyproject.toml | $(VENV)/bin/python
 EXTRA := import sys, tomllib; table = tomllib.load(open('pyproject.toml', 'rb')); \
   print(*table['project']['optional-dependencies'][sys.argv[1]])
 
-$(STAMPS)/deps-bench: $(STAMPS)/deps
-	$(PY) -m pip install -q --disable-pip-version-check $$($(PY) -c "$(EXTRA)" bench)
+$(STAMPS)/deps-%: $(STAMPS)/deps
+	$(PY) -m pip install -q --disable-pip-version-check $$($(PY) -c "$(EXTRA)" $*)
 	touch $@
 
 $(STAMPS)/built: $(STAMPS)/deps $(SOURCES)
@@ -94,6 +107,12 @@ $(STAMPS)/sanitized: $(SANITIZE)/built $(STAMPS)/debian-test $(NATIVE_TESTS)
 $(STAMPS)/peer: | $(VENV)/bin/python
 	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
 	$(PEER)/bin/python -m pip install -q --disable-pip-version-check 'tritonclient[grpc]>=2.50'
+	touch $@
+
+# A verifier of another project, with some forty packages of its own.
+$(STAMPS)/tinfoil: | $(VENV)/bin/python
+	test -x $(TINFOIL)/bin/python || $(PYTHON) -m venv $(TINFOIL)
+	$(TINFOIL)/bin/python -m pip install -q --disable-pip-version-check 'tinfoil>=0.15'
 	touch $@
 
 # OpenSSL for another architecture, unpacked beside what is built here; nothing is installed.

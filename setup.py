@@ -46,7 +46,8 @@ def extension(path):
         f"sealserve.native.{name}",
         [str(path), *C_SOURCES.get(name, [])],
         include_dirs=[f"{NATIVE}/src"],
-        depends=list(map(str, NATIVE.glob("src/*.h"))),
+        # Our own C is compiled apart, but what changed in it has to be linked all the same.
+        depends=[*map(str, NATIVE.glob("src/*.h")), *C_SOURCES.get(name, [])],
         extra_compile_args=COMPILE,
         extra_link_args=LINK,
     )

@@ -145,7 +145,7 @@ class ReleaseClaims:
 
     def public_key(self) -> rsa.RSAPublicKey:
         """The key as an object that can encrypt."""
-        modulus = int.from_bytes(_unb64url(cast(str, self.jwk["n"])), "big")
+        modulus = int.from_bytes(unb64url(cast(str, self.jwk["n"])), "big")
         return rsa.RSAPublicNumbers(65537, modulus).public_key()
 
     def encode(self) -> bytes:
@@ -166,7 +166,7 @@ def b64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
 
-def _unb64url(text: str) -> bytes:
+def unb64url(text: str) -> bytes:
     """The inverse; ValueError for anything but the one canonical spelling."""
     data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     if b64url(data) != text:  # other characters were passed over, or low bits of the last one
@@ -213,7 +213,7 @@ def _require_jwk(jwk: Mapping[str, object]) -> None:
         raise ValueError("kid of the key is not 1 to 128 characters of base64url")
     if not isinstance(modulus, str):
         raise ValueError("n of the key is not a string")
-    number = _unb64url(modulus)
+    number = unb64url(modulus)
     if len(number) != RSA_BYTES or not number[0] & 0x80 or not number[-1] & 1:
         raise ValueError("n of the key is not an odd number of 3072 bits")
     if dict(jwk) != _jwk(modulus, key_id):
@@ -258,7 +258,7 @@ def _digest(members: Mapping[str, object], name: str) -> bytes:
     value = members[name]
     if not isinstance(value, str):
         raise ValueError(f"{name} is not a string")
-    return _unb64url(value)
+    return unb64url(value)
 
 
 def _digests(members: Mapping[str, object], name: str) -> tuple[bytes, ...]:

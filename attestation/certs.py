@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -21,6 +23,8 @@ from sealserve.native.errors import EvidenceError
 
 MAX_CERTIFICATE_BYTES: Final = 8 * 1024  # the largest we hold has 1654
 
+_SHA384: Final = hashes.SHA384()
+_PSS_SHA384: Final = padding.PSS(mgf=padding.MGF1(_SHA384), salt_length=48)
 _RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 _SHA384_NULL: Final = bytes.fromhex("300d06096086480165030402020500")
 _MGF1_SHA384: Final = bytes.fromhex("301a06092a864886f70d010108") + _SHA384_NULL
@@ -86,40 +90,50 @@ class Certificate:
         Raises EvidenceError: certificate_size, certificate_unparseable, signature_parameters.
         """
         _require_size(data)
-        outer = der.document(data)
-        signed = outer.whole(der.SEQUENCE)
-        algorithm = outer.whole(der.SEQUENCE)
-        signature = outer.bits()
-        outer.end()
-        tbs = der.document(signed)
-        _require_version_3(tbs)
-        serial = tbs.integer()
-        require_pss_sha384(algorithm, again=tbs.whole(der.SEQUENCE))
-        issuer = read_name(tbs)
-        validity = tbs.sequence()
-        not_before, not_after = validity.time(), validity.time()
-        validity.end()
-        subject = read_name(tbs)
-        spki = tbs.whole(der.SEQUENCE)
-        extensions = _extensions(tbs)
-        tbs.end()
-        return cls(
-            data,
-            serial,
-            issuer,
-            subject,
-            not_before,
-            not_after,
-            spki,
-            extensions,
-            signed,
-            signature,
-        )
+        return _certificate(data)
 
     @property
     def is_ca(self) -> bool:
         """BasicConstraints says CA, and KeyUsage allows signing certificates."""
         return _ca_flag(self.extensions) and _may_sign_certificates(self.extensions)
+
+
+# A client meets the same few certificates again and again, three times for each connection. What is
+# remembered is how bytes read; whether somebody signed them is asked each time.
+_REMEMBERED: Final = 64
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _certificate(data: bytes) -> Certificate:
+    outer = der.document(data)
+    signed = outer.whole(der.SEQUENCE)
+    algorithm = outer.whole(der.SEQUENCE)
+    signature = outer.bits()
+    outer.end()
+    tbs = der.document(signed)
+    _require_version_3(tbs)
+    serial = tbs.integer()
+    require_pss_sha384(algorithm, again=tbs.whole(der.SEQUENCE))
+    issuer = read_name(tbs)
+    validity = tbs.sequence()
+    not_before, not_after = validity.time(), validity.time()
+    validity.end()
+    subject = read_name(tbs)
+    spki = tbs.whole(der.SEQUENCE)
+    extensions = _extensions(tbs)
+    tbs.end()
+    return Certificate(
+        data,
+        serial,
+        issuer,
+        subject,
+        not_before,
+        not_after,
+        spki,
+        MappingProxyType(extensions),
+        signed,
+        signature,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,18 +155,27 @@ class Leaf:
 
     @classmethod
     def parse(cls, data: bytes) -> Leaf:
-        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, leaf_kind, leaf_extension,
-        leaf_key."""
+        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, `leaf_kind`, `leaf_key` and
+        `Leaf.of`."""
         certificate = Certificate.parse(data)
+        leaf_kind(certificate)
+        return cls.of(certificate, leaf_key(certificate))
+
+    @classmethod
+    def of(cls, certificate: Certificate, key: ec.EllipticCurvePublicKey) -> Leaf:
+        """What this certificate, whose key this is, says of itself.
+
+        Raises EvidenceError: leaf_kind, leaf_extension, certificate_unparseable.
+        """
         extensions = certificate.extensions
-        kind = _kind(certificate)
+        kind = leaf_kind(certificate)
         return cls(
             certificate=certificate,
             kind=kind,
-            key=_p384_key(certificate.spki),
+            key=key,
             struct_version=der.whole_integer(_required(extensions, _STRUCT_VERSION)),
             product_name=der.whole_ia5(_required(extensions, _PRODUCT_NAME)),
-            levels=_levels(extensions),
+            levels=MappingProxyType(_levels(extensions)),
             hardware_id=_hardware_id(extensions) if kind == "vcek" else None,
             csp_id=der.whole_ia5(_required(extensions, _CSP_ID)) if kind == "vlek" else None,
         )
@@ -160,7 +183,11 @@ class Leaf:
 
 def read_name(reader: der.Reader) -> Name:
     """The next element, a Name of single-valued parts; a repeated attribute is refused."""
-    whole = reader.whole(der.SEQUENCE)
+    return _name(reader.whole(der.SEQUENCE))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _name(whole: bytes) -> Name:
     attributes: dict[str, str] = {}
     for part in der.document(whole).rest(der.SET):
         single = der.Reader(part)
@@ -200,12 +227,18 @@ def require_signature(issuer_spki: bytes, signature: bytes, signed: bytes, code:
     """`signed` must carry a PSS signature by this RSA key. EvidenceError with this code if not."""
     key = _public_key(issuer_spki)
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 4096:
-        raise EvidenceError(code, "the issuer's key is not RSA with 4096 bits")
-    scheme = padding.PSS(mgf=padding.MGF1(hashes.SHA384()), salt_length=48)
+        raise EvidenceError(
+            code, "key of the issuer", seen="another key", wanted="an RSA key of 4096 bits"
+        )
     try:
-        key.verify(signature, signed, scheme, hashes.SHA384())
+        key.verify(signature, signed, _PSS_SHA384, _SHA384)
     except InvalidSignature as error:
-        raise EvidenceError(code, "the signature is not by the key of the issuer") from error
+        raise EvidenceError(
+            code,
+            "the signature is not by the key of the issuer",
+            seen="a signature by another key, or over other bytes",
+            wanted="one by the key of the issuer",
+        ) from error
 
 
 def _require_size(data: bytes) -> None:
@@ -255,7 +288,8 @@ def _may_sign_certificates(extensions: Mapping[str, bytes]) -> bool:
     return len(usage) >= 2 and bool(usage[1] & _KEY_CERT_SIGN)
 
 
-def _kind(certificate: Certificate) -> Literal["vcek", "vlek"]:
+def leaf_kind(certificate: Certificate) -> Literal["vcek", "vlek"]:
+    """Which leaf it says it is. Raises EvidenceError (leaf_kind)."""
     match certificate.subject.common_name:
         case "SEV-VCEK":
             return "vcek"
@@ -295,13 +329,17 @@ def _required(extensions: Mapping[str, bytes], oid: str) -> bytes:
     return extensions[oid]
 
 
-def _p384_key(spki: bytes) -> ec.EllipticCurvePublicKey:
-    key = _public_key(spki)
+def leaf_key(certificate: Certificate) -> ec.EllipticCurvePublicKey:
+    """The key on P-384 that signs reports. EvidenceError: leaf_key, certificate_unparseable."""
+    key = _public_key(certificate.spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
-        raise EvidenceError("leaf_key", "the key of the leaf is not on curve P-384")
+        raise EvidenceError(
+            "leaf_key", "key of the leaf", seen="another key", wanted="a key on the curve P-384"
+        )
     return key
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _public_key(spki: bytes) -> object:
     try:
         return serialization.load_der_public_key(spki)

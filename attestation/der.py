@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from sealserve.native.errors import EvidenceError
@@ -46,11 +47,13 @@ class Reader:
 
     def element(self, tag: int) -> bytes:
         """The content of the next element, which must have this tag."""
-        return self._take(tag)[0]
+        _, content, end = self._take(tag)
+        return self._data[content:end]
 
     def whole(self, tag: int) -> bytes:
         """The next element with its tag and length, as it was signed or compared."""
-        return self._take(tag)[1]
+        start, _, end = self._take(tag)
+        return self._data[start:end]
 
     def sequence(self) -> Reader:
         """A reader of the next element, which must be a SEQUENCE."""
@@ -96,16 +99,18 @@ class Reader:
             return _time(century + text)
         return _time(self.element(GENERALIZED_TIME))
 
-    def _take(self, tag: int) -> tuple[bytes, bytes]:
-        start = self._at
-        if self.peek() != tag:
-            seen = "the end" if self.peek() is None else f"tag 0x{self._data[start]:02x}"
+    def _take(self, tag: int) -> tuple[int, int, int]:
+        """Where the next element starts, its content starts, and both end; it is passed."""
+        data, start = self._data, self._at
+        if start >= len(data) or data[start] != tag:
+            seen = "the end" if start >= len(data) else f"tag 0x{data[start]:02x}"
             raise refused(f"{seen} where tag 0x{tag:02x} belongs")
-        length, content = _length(self._data, start + 1)
-        if length > len(self._data) - content:
+        length, content = _length(data, start + 1)
+        end = content + length
+        if end > len(data):
             raise refused("an element longer than what holds it")
-        self._at = content + length
-        return self._data[content : self._at], self._data[start : self._at]
+        self._at = end
+        return start, content, end
 
 
 def document(data: bytes) -> Reader:
@@ -134,9 +139,10 @@ def whole_ia5(data: bytes) -> str:
 
 def printable(content: bytes) -> str:
     """Printable ASCII as text."""
-    if not all(0x20 <= byte < 0x7F for byte in content):
+    text = content.decode("latin-1")
+    if not (text.isascii() and text.isprintable()):
         raise refused("a string that is not printable ASCII")
-    return content.decode("ascii")
+    return text
 
 
 def non_negative(content: bytes) -> int:
@@ -150,6 +156,7 @@ def non_negative(content: bytes) -> int:
     return int.from_bytes(content, "big")
 
 
+@lru_cache(maxsize=256)  # the same two dozen stand in every certificate
 def object_identifier(content: bytes) -> str:
     """The content of an OBJECT IDENTIFIER in dotted form."""
     if len(content) > _MAX_OID_BYTES:
@@ -172,7 +179,10 @@ def object_identifier(content: bytes) -> str:
 def refused(why: str) -> EvidenceError:
     """The one error of this reader."""
     return EvidenceError(
-        "certificate_unparseable", f"a certificate or list is not strict DER: {why}"
+        "certificate_unparseable",
+        "a certificate or list cannot be read",
+        seen=why,
+        wanted="strict DER of AMD's form",
     )
 
 
@@ -196,7 +206,8 @@ def _length(data: bytes, at: int) -> tuple[int, int]:
 def _time(text: bytes) -> datetime:
     if len(text) != 15 or not text.endswith(b"Z") or not text[:14].isdigit():
         raise refused("a time that is not UTC to the second")
+    month, day, hour, minute, second = (int(text[at : at + 2]) for at in range(4, 14, 2))
     try:
-        return datetime.strptime(text.decode("ascii"), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+        return datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
         raise refused("a time that no calendar has") from error

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -76,7 +77,7 @@ def resolve(did: str, chain: Sequence[bytes], at: datetime) -> Resolved:
 def resolve_path(did: str, chain: Sequence[PathCertificate], at: datetime) -> Resolved:
     """The same for a chain that was read."""
     x509_path.require_valid(chain, at)
-    models = [_Model.of(certificate) for certificate in chain]
+    models = [_model(certificate) for certificate in chain]
     did, (digest, fingerprint), predicates = _parse(did)
     if fingerprint not in [_fingerprint(digest, issuer.der) for issuer in chain[1:]]:
         raise _mismatch("certificates", "none", f"one above the leaf with {digest} {fingerprint}")
@@ -94,20 +95,21 @@ class _Model:
     eku: tuple[str, ...]
     fulcio_issuer: str | None
 
-    @classmethod
-    def of(cls, certificate: PathCertificate) -> _Model:
-        """Every name of the certificate must have a reading, though predicates want few."""
-        _attributes(certificate.certificate.issuer)
-        for _, value in certificate.alternative_names:
-            if isinstance(value, x509.Name):
-                _attributes(value)
-        usages = certificate.extension(x509.ExtendedKeyUsage)
-        return cls(
-            _attributes(certificate.subject),
-            certificate.alternative_names,
-            tuple(usage.dotted_string for usage in usages or ()),
-            _fulcio_issuer(certificate),
-        )
+
+@lru_cache(maxsize=64)
+def _model(certificate: PathCertificate) -> _Model:
+    """Every name of the certificate must have a reading, though predicates want few."""
+    _attributes(certificate.certificate.issuer)
+    for _, value in certificate.alternative_names:
+        if isinstance(value, x509.Name):
+            _attributes(value)
+    usages = certificate.extension(x509.ExtendedKeyUsage)
+    return _Model(
+        _attributes(certificate.subject),
+        certificate.alternative_names,
+        tuple(usage.dotted_string for usage in usages or ()),
+        _fulcio_issuer(certificate),
+    )
 
 
 def _attributes(name: x509.Name) -> dict[str, str]:

@@ -16,7 +16,12 @@ def read(data: bytes, code: str, what: str = "a text") -> dict[str, object]:
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise EvidenceError(code, f"{what} is not JSON we accept: {str(error)[:120]}") from None
+        raise EvidenceError(
+            code,
+            f"{what} is not JSON we accept",
+            seen=str(error)[:120],
+            wanted="one object, no name twice",
+        ) from None
     if not isinstance(value, dict):
         raise EvidenceError(code, f"JSON of {what}", seen=type(value).__name__, wanted="an object")
     return value

@@ -23,10 +23,23 @@ _BLOCK: Final = re.compile(
     rb"-----END (?P=label)-----(?:\r?\n|\Z)"
 )
 
+# Text is whatever stands on lines of its own outside; a block that never ends is left to `read`.
+_AMONG_TEXT: Final = re.compile(
+    rb"^-----BEGIN [^\r\n]*\r?\n.*?(?:^-----END [^\r\n]*(?:\r?\n|\Z)|\Z)", re.DOTALL | re.MULTILINE
+)
+
 
 def is_pem(data: bytes) -> bool:
     """Whether this is meant as PEM; DER never begins so."""
     return data.startswith(b"-----BEGIN ")
+
+
+def without_text(data: bytes) -> bytes:
+    """The blocks alone: files of people have text around them (RFC 7468, section 2), or nothing.
+
+    Data without a block is given back as it is.
+    """
+    return b"".join(match[0] for match in _AMONG_TEXT.finditer(data)) or data
 
 
 def read(data: bytes, label: Label, *, at_most: int = 1) -> tuple[bytes, ...]:
@@ -54,6 +67,14 @@ def read(data: bytes, label: Label, *, at_most: int = 1) -> tuple[bytes, ...]:
     if not 1 <= len(blocks) <= at_most:
         raise _malformed(f"{len(blocks)} blocks", f"1 to {at_most} of {label}")
     return tuple(blocks)
+
+
+def write(der: bytes, label: Label = "CERTIFICATE") -> bytes:
+    """One block, as AMD and Azure write it: lines of 64 characters, a newline at the end."""
+    text = base64.b64encode(der)
+    lines = b"".join(text[at : at + 64] + b"\n" for at in range(0, len(text), 64))
+    name = label.encode()
+    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (name, lines, name)
 
 
 def _body(body: bytes) -> bytes:

@@ -95,17 +95,19 @@ def new_certificate(
 def read_certificate(data: bytes, now: datetime) -> ServerCertificate:
     """Read a certificate of the profile; nothing else passes.
 
-    Raises EvidenceError: certificate_size, certificate_unparseable, certificate_key,
-    certificate_names, certificate_signature, certificate_extensions, certificate_early,
-    certificate_expired, certificate_lifetime, or what reading the evidence raises.
+    What any certificate must be comes first: readable, and in its time. Then the profile.
+    Raises EvidenceError: certificate_size, certificate_unparseable, cert_window, certificate_key,
+    certificate_names, certificate_signature, certificate_extensions, certificate_lifetime, or what
+    reading the evidence raises.
     """
     _require_size(data)
     spki = _read_spki(data)
     certificate = _parse(data)
+    _require_window(certificate, now)
     key = _require_key(certificate, spki)
     _require_own_signature(certificate, key)
     wrapped = _require_extensions(certificate)
-    _require_window(certificate, now)
+    _require_lifetime(certificate)
     return ServerCertificate(
         der=data,
         spki_sha256=spki_sha256(key),
@@ -251,24 +253,28 @@ def _require_extensions(certificate: x509.Certificate) -> bytes:
 def _require_window(certificate: x509.Certificate, now: datetime) -> None:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if now < start:
-        raise _refused(
-            "early",
+        raise EvidenceError(
+            "cert_window",
             "the certificate is not valid yet",
-            now.isoformat(),
-            f"not before {start.isoformat()}",
+            seen=now.isoformat(),
+            wanted=f"not before {start.isoformat()}",
             hint="compare the clocks",
         )
     if now > end:
-        raise _refused(
-            "expired",
+        raise EvidenceError(
+            "cert_window",
             "the certificate has expired",
-            now.isoformat(),
-            f"not after {end.isoformat()}",
+            seen=now.isoformat(),
+            wanted=f"not after {end.isoformat()}",
             hint="the server should have rotated it",
         )
-    if end - start > MAX_LIFETIME:
+
+
+def _require_lifetime(certificate: x509.Certificate) -> None:
+    lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+    if lifetime > MAX_LIFETIME:
         raise _refused(
-            "lifetime", "lifetime of the certificate", str(end - start), f"at most {MAX_LIFETIME}"
+            "lifetime", "lifetime of the certificate", str(lifetime), f"at most {MAX_LIFETIME}"
         )
 
 

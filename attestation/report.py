@@ -3,12 +3,16 @@
 Layout: AMD 56860 rev 1.58, ATTESTATION_REPORT, and its earlier revisions for versions 2 to 4.
 Parsing knows no key and no policy. Every reserved range must be zero, inside the signed part
 because anything else is a version we do not know, outside it because one report has one encoding.
+
+`Report.read` gives the fields of anything of the right length; `FORM` are the checks of its form,
+in their order. `Report.parse` is both: what it returns, every check has passed.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -19,7 +23,7 @@ SIGNED_BYTES: Final = 0x2A0
 ACCEPTED_VERSIONS: Final = (2, 3, 4, 5)  # 1 has no usable TCB; a later one is not read as 5
 HOST_VMPL: Final = 0xFFFFFFFF  # the host asked for this report, not the guest
 
-_ECDSA_P384_SHA384: Final = 1
+ECDSA_P384_SHA384: Final = 1
 _SIGNATURE_R: Final = 0x2A0
 _SIGNATURE_S: Final = 0x2E8
 _SIGNATURE_COMPONENT_BYTES: Final = 72
@@ -149,7 +153,7 @@ class Report:
 
     report_data: 64 bytes; measurement 48; host_data 32; chip_id 64; the four TCBs 8 each.
     cpuid: family, model, stepping; None before version 3. Mitigation vectors are None before 5.
-    signature_r, signature_s: integers in (0, 2**384). signed: the bytes under the signature.
+    signature_r, signature_s: integers below 2**384. data: all of it.
     """
 
     version: int
@@ -159,10 +163,10 @@ class Report:
     family_id: bytes
     image_id: bytes
     vmpl: int
+    signature_algorithm: int
     current_tcb: bytes
     platform_info: PlatformInfo
-    author_key_enabled: bool
-    signing_key: SigningKey
+    key_info: int
     report_data: bytes
     measurement: bytes
     host_data: bytes
@@ -181,21 +185,27 @@ class Report:
     current_mitigations: int | None
     signature_r: int
     signature_s: int
-    signed: bytes
+    data: bytes
 
     @classmethod
     def parse(cls, data: bytes) -> Report:
         """Read a report. Raises EvidenceError with a code report_*, nothing else."""
+        report = cls.read(data)
+        for check in FORM:
+            check(report)
+        return report
+
+    @classmethod
+    def read(cls, data: bytes) -> Report:
+        """The fields as they stand, by the layout of its version; nothing but the length is judged.
+
+        A version before 2 has the layout of 2, one after 5 may have any: it is read like 5, to be
+        looked at. Raises EvidenceError (report_length).
+        """
         if len(data) != REPORT_BYTES:
             raise _refused("length", "length of the report", len(data), REPORT_BYTES)
         head = _HEAD.unpack_from(data)
-        version, algorithm, key_info = head[0], head[6], head[9]
-        if version not in ACCEPTED_VERSIONS:
-            raise _refused(f"version_{version}", "report version", version, "2, 3, 4 or 5")
-        if algorithm != _ECDSA_P384_SHA384:
-            raise _refused("signature_algorithm", "SIGNATURE_ALGO", algorithm, _ECDSA_P384_SHA384)
-        _require_zero_reserved(data, version)
-        _require_policy_form(head[2])
+        version = head[0]
         chip_id, committed, now, least, launch = _TAIL.unpack_from(data, _CHIP_ID)
         launch_mitigations, current_mitigations = struct.unpack_from("<QQ", data, _MITIGATION)
         return cls(
@@ -206,10 +216,10 @@ class Report:
             family_id=head[3],
             image_id=head[4],
             vmpl=head[5],
+            signature_algorithm=head[6],
             current_tcb=head[7],
             platform_info=PlatformInfo(head[8]),
-            author_key_enabled=bool(key_info & 1),
-            signing_key=_signing_key(key_info),
+            key_info=head[9],
             report_data=head[11],
             measurement=head[12],
             host_data=head[13],
@@ -228,8 +238,28 @@ class Report:
             current_mitigations=current_mitigations if version >= 5 else None,
             signature_r=_component(data, _SIGNATURE_R),
             signature_s=_component(data, _SIGNATURE_S),
-            signed=data[:SIGNED_BYTES],
+            data=bytes(data),
         )
+
+    @property
+    def signed(self) -> bytes:
+        """The bytes under the signature."""
+        return self.data[:SIGNED_BYTES]
+
+    @property
+    def author_key_enabled(self) -> bool:
+        """AUTHOR_KEY_DIGEST means something."""
+        return bool(self.key_info & 1)
+
+    @property
+    def signing_key(self) -> SigningKey:
+        """Which kind of key signed; EvidenceError if KEY_INFO names none, never after `parse`."""
+        if self.key_info & 2:
+            raise _refused("masked_key", "MASK_CHIP_KEY", 1, "0: the firmware signed nothing")
+        selector = self.key_info >> 2 & 7
+        if selector not in _SIGNING_KEYS:
+            raise _refused("signing_key", "SIGNING_KEY", selector, "0 (VCEK) or 1 (VLEK)")
+        return _SIGNING_KEYS[selector]
 
 
 def reserved_ranges(version: int) -> tuple[tuple[int, int], ...]:
@@ -246,30 +276,54 @@ def reserved_ranges(version: int) -> tuple[tuple[int, int], ...]:
     )
 
 
-def _require_zero_reserved(data: bytes, version: int) -> None:
-    for start, end in reserved_ranges(version):
-        if any(data[start:end]):
+def require_version(report: Report) -> None:
+    """A version we know. Raises EvidenceError (report_version_N)."""
+    version = report.version
+    if version not in ACCEPTED_VERSIONS:
+        raise _refused(f"version_{version}", "report version", version, "2, 3, 4 or 5")
+
+
+def require_algorithm(report: Report) -> None:
+    """ECDSA P-384 with SHA-384. Raises EvidenceError (report_signature_algorithm)."""
+    algorithm = report.signature_algorithm
+    if algorithm != ECDSA_P384_SHA384:
+        raise _refused("signature_algorithm", "SIGNATURE_ALGO", algorithm, ECDSA_P384_SHA384)
+
+
+def require_reserved(report: Report) -> None:
+    """Reserved bytes and bits of its version. Raises EvidenceError (report_reserved)."""
+    for start, end in reserved_ranges(report.version):
+        if any(report.data[start:end]):
             raise _refused(
                 "reserved", f"reserved bytes 0x{start:x} to 0x{end:x}", "not all zero", "zero"
             )
-
-
-def _require_policy_form(policy: int) -> None:
+    policy = report.policy_raw
     if not policy & _POLICY_RESERVED_ONE or policy & _POLICY_RESERVED_ZERO:
         raise _refused(
             "reserved", "reserved bits of POLICY", f"0x{policy:x}", "bit 17 set, 63 to 26 clear"
         )
+    if report.key_info & _KEY_INFO_RESERVED:
+        raise _refused("reserved", "reserved bits of KEY_INFO", f"0x{report.key_info:x}", "zero")
 
 
-def _signing_key(key_info: int) -> SigningKey:
-    if key_info & _KEY_INFO_RESERVED:
-        raise _refused("reserved", "reserved bits of KEY_INFO", f"0x{key_info:x}", "zero")
-    if key_info & 2:
-        raise _refused("masked_key", "MASK_CHIP_KEY", 1, "0: the firmware signed nothing")
-    selector = key_info >> 2 & 7
-    if selector not in _SIGNING_KEYS:
-        raise _refused("signing_key", "SIGNING_KEY", selector, "0 (VCEK) or 1 (VLEK)")
-    return _SIGNING_KEYS[selector]
+def require_signing_key(report: Report) -> None:
+    """A key that signed. Raises EvidenceError (report_masked_key, report_signing_key)."""
+    _ = report.signing_key
+
+
+def require_signature_form(report: Report) -> None:
+    """No component of a signature is zero. Raises EvidenceError (report_signature)."""
+    if 0 in (report.signature_r, report.signature_s):
+        raise _refused("signature", "a component of the signature", "zero", "a number above zero")
+
+
+FORM: Final[tuple[Callable[[Report], None], ...]] = (
+    require_version,
+    require_algorithm,
+    require_reserved,
+    require_signing_key,
+    require_signature_form,
+)
 
 
 def _cpuid(data: bytes) -> tuple[int, int, int]:
@@ -278,10 +332,7 @@ def _cpuid(data: bytes) -> tuple[int, int, int]:
 
 
 def _component(data: bytes, start: int) -> int:
-    value = int.from_bytes(data[start : start + _P384_BYTES], "little")
-    if value == 0:
-        raise _refused("signature", "a component of the signature", "zero", "a number above zero")
-    return value
+    return int.from_bytes(data[start : start + _P384_BYTES], "little")
 
 
 def _refused(what: str, subject: str, seen: object, wanted: object) -> EvidenceError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from sealserve.native.errors import EvidenceError
@@ -67,6 +68,7 @@ class Tcb:
         return " ".join(f"{name} {value}" for name, value in self.components().items())
 
 
+@lru_cache(maxsize=64)  # a report has four, mostly the same one
 def decode(raw: bytes, line: Line) -> Tcb:
     """Read a TCB_VERSION of this line. EvidenceError tcb_reserved if a reserved byte is set."""
     layout = _LAYOUT[line]

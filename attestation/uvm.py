@@ -26,7 +26,7 @@ Raises EvidenceError with one of these codes, and nothing else:
     uvm_authority    a simulated issuer speaks for real hardware, or the other way round
     uvm_measurement  it is of another measurement than the report's
 
-The last two take a report: `UvmEndorsement.require_of`.
+The last two take a report: `checks.py` asks them.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import cbor2
@@ -108,22 +109,23 @@ class UvmEndorsement:
     signed_at: datetime
     simulated: bool
 
-    def require_of(self, measurement: bytes, *, simulated: bool) -> None:
-        """It must be of this measurement, and its issuer of the same world as the platform.
+    def require_platform(self, *, simulated: bool) -> None:
+        """Simulated and real never speak for each other. Raises EvidenceError (uvm_authority).
 
         A simulated issuer can say anything of real hardware, and a simulated machine can show any
-        measurement that a real issuer endorsed: neither may speak for the other.
-        Raises EvidenceError (uvm_authority, uvm_measurement).
+        measurement that a real issuer endorsed.
         """
         if self.simulated != simulated:
-            worlds = {True: "simulated", False: "not simulated"}
             raise EvidenceError(
                 "uvm_authority",
                 "issuer of the endorsement",
-                seen=worlds[self.simulated],
-                wanted=f"{worlds[simulated]}, as the platform",
+                seen="a simulated one" if self.simulated else "one that is not simulated",
+                wanted="a simulated one" if simulated else "one for real hardware",
                 hint="simulated and real never mix",
             )
+
+    def require_launch(self, measurement: bytes) -> None:
+        """It is of exactly this launch. Raises EvidenceError (uvm_measurement)."""
         if self.measurement != measurement:
             raise EvidenceError(
                 "uvm_measurement",
@@ -171,6 +173,13 @@ def read(data: bytes, algorithms: Collection[cose.Algorithm] = (cose.PS384,)) ->
 
     algorithms: those a signer may use. Raises EvidenceError with a code of the module's list.
     """
+    return _read(data, tuple(algorithms))
+
+
+# Nothing of it depends on today: the chain is judged at the signing time. One document speaks for
+# every machine of a release, for months.
+@lru_cache(maxsize=16)
+def _read(data: bytes, algorithms: tuple[cose.Algorithm, ...]) -> UvmEndorsement:
     return statement(data, algorithms).endorsement()
 
 

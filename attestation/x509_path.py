@@ -64,7 +64,7 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519Public
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # one object for the same bytes, while remembered
 class PathCertificate:
     """A certificate that was read, with its extensions and a key of a kind we use.
 
@@ -120,11 +120,18 @@ def require_valid(chain: Sequence[PathCertificate], at: datetime) -> None:
         raise ValueError("the time has no time zone")
     for certificate in chain:
         _require_window(certificate, at)
+    _require_path(tuple(chain))
+
+
+@lru_cache(maxsize=64)  # endorsers of utility VMs have a new leaf once a year
+def _require_path(chain: tuple[PathCertificate, ...]) -> None:
+    """What holds or does not at any time."""
+    for certificate in chain:
         _require_known(certificate)
     for below, issuer in pairwise(chain):
-        _require_signed(below.der, issuer.der)
+        _require_signed(below, issuer)
     if chain[-1].self_issued:
-        _require_signed(chain[-1].der, chain[-1].der)
+        _require_signed(chain[-1], chain[-1])
     for depth, issuer in enumerate(chain[1:], 1):
         _require_authority(issuer, [below for below in chain[1:depth] if not below.self_issued])
         _require_names(issuer, chain[:depth])
@@ -195,10 +202,8 @@ def _require_known(certificate: PathCertificate) -> None:
         )
 
 
-@lru_cache(maxsize=64)
-def _require_signed(below: bytes, issuer: bytes) -> None:
+def _require_signed(child: PathCertificate, parent: PathCertificate) -> None:
     """Names chain, and the signature is by the issuer's key."""
-    child, parent = _read(below), _read(issuer)
     try:
         digest = child.certificate.signature_hash_algorithm
         child.certificate.verify_directly_issued_by(parent.certificate)

@@ -14,7 +14,7 @@ import click
 
 from sealserve.attestation import devices
 from sealserve.cli import prerequisites
-from sealserve.cli.output import emit, json_option
+from sealserve.cli.output import emit, json_option, printable
 from sealserve.cli.prerequisites import Check
 from sealserve.inference.wire.address import parse_address
 from sealserve.inference.wire.names import DEFAULT_PORT
@@ -71,7 +71,7 @@ def _lines(checks: Sequence[Check]) -> Iterator[str]:
 def _wrapped(head: str, words: str) -> list[str]:
     columns = min(shutil.get_terminal_size().columns, _WIDEST)
     return textwrap.wrap(
-        words,
+        printable(words),  # names of variables are somebody else's
         columns,
         initial_indent=head,
         subsequent_indent=" " * len(head),

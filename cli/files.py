@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
-from collections.abc import Collection
+import shutil
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,14 +15,22 @@ from sealserve.native.errors import ConfigError, unwritten
 
 def read(path: Path, limit: int) -> bytes:
     """The whole file. Raises ConfigError if it cannot be read or has more than `limit` bytes."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
+    data = read_start(path, limit)
     if len(data) > limit:
         raise ConfigError(f"is longer than {limit} bytes", file=str(path))
     return data
+
+
+def read_start(path: Path, limit: int) -> bytes:
+    """The whole file, or `limit` bytes and one of a longer one: for readers that refuse those.
+
+    Raises ConfigError if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
 
 
 def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
@@ -39,6 +49,23 @@ def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
     except OSError as error:
         with suppress(OSError):  # where its folder is none, there is nothing to remove
             partial.unlink()
+        raise unwritten(error, str(path)) from error
+
+
+def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Files in a new folder, all or none of them. ConfigError if it is there and not empty."""
+    partial = _beside(path)
+    try:
+        partial.mkdir()
+        for name, data in contents.items():
+            (partial / name).write_bytes(data)
+        partial.rename(path)  # replaces an empty folder, and nothing else
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise ConfigError(
+                "exists already", file=str(path), hint="choose another -o, or remove it"
+            ) from error
         raise unwritten(error, str(path)) from error
 
 

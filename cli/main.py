@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import click
 
-from sealserve.cli.output import not_written, say
+from sealserve.cli.output import not_written, say, tell_warnings
 from sealserve.native.errors import ConfigError, SealserveError
 
 VERBS = {
@@ -34,6 +34,7 @@ VERBS = {
     "skr": "The sidecar: attestation and key release for containers written for Microsoft's.",
     "tee": "Run a command in the simulated platform; show what platform this is.",
     "check": "Verify a server and say what was checked.",
+    "evidence": "Judge evidence kept in files; keep a server's evidence in files.",
     "predict": "Verify a server, then send it data.",
 }
 INTERRUPTED = 130
@@ -88,6 +89,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and leave with the exit code of what happened."""
+    tell_warnings()
     status = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         _flushed(stream)

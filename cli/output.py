@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 import click
 
-from sealserve.native.errors import UnavailableError
+from sealserve.native.errors import UnavailableError, UnlockedMemoryWarning
 
 Progress = Callable[[int, int], None]
 
@@ -26,6 +28,29 @@ def say(words: str) -> None:
     """Tell the person something that is not the result, if it can be told."""
     with suppress(OSError):
         click.echo(words, err=True)
+
+
+def tell_warnings() -> None:
+    """From now on what the library warns people of is said as well; Python's own is shown as ever.
+
+    The place in a source file that Python would show means nothing to them.
+    """
+    show = warnings.showwarning
+
+    def tell(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, UnlockedMemoryWarning):
+            say(f"warning: {message}")
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = tell
 
 
 def not_written(error: OSError | UnicodeError) -> UnavailableError | None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import click
 
 from sealserve.attestation import devices, simulated
+from sealserve.attestation.devices import security_context
+from sealserve.attestation.report import SigningKey
 from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
-from sealserve.native.errors import ConfigError, UnavailableError
+from sealserve.native.errors import ConfigError, UnavailableError, unwritten
 from sealserve.policy.execution import ExecutionPolicy
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
@@ -20,6 +22,15 @@ root_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Where the simulated root is kept; made there on first use. "
     "[default: $XDG_STATE_HOME/sealserve/simulated]",
+)
+
+machine_option = click.option(
+    "--machine",
+    "model",
+    type=click.Choice([*simulated.MODELS]),
+    default="milan",
+    show_default=True,
+    help="Which machine is simulated; every product line has a root of its own.",
 )
 
 
@@ -41,6 +52,26 @@ def command() -> None:
     help="The execution policy that decides, and whose SHA-256 becomes HOST_DATA.",
 )
 @root_option
+@machine_option
+@click.option("--vlek", is_flag=True, help="Sign with a provider's key instead of the chip's.")
+@click.option(
+    "--report-version",
+    type=click.IntRange(2, 5),
+    help="Version of the reports.  [default: the one real machines of this kind have]",
+)
+@click.option(
+    "--uvm",
+    "uvm_form",
+    type=click.Choice(["json", "hash"]),
+    help="Add an endorsement of the launch, in the older (json) or the newer (hash) form.",
+)
+@click.option(
+    "--security-context",
+    "context_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write the files that a confidential container finds there, and announce it in "
+    "UVM_SECURITY_CONTEXT_DIR. Needs --uvm.",
+)
 @click.option(
     "--workdir",
     default="/",
@@ -58,6 +89,11 @@ def command() -> None:
 def run(
     policy_file: Path,
     root_dir: Path | None,
+    model: str,
+    vlek: bool,
+    report_version: int | None,
+    uvm_form: simulated.UvmForm | None,
+    context_dir: Path | None,
     workdir: str,
     faults: tuple[str, ...],
     words: tuple[str, ...],
@@ -68,10 +104,23 @@ def run(
     does not let through of the environment is not passed on. A start it denies exits with 6.
     """
     _require_faults(faults)
+    _require_possible(model, vlek, report_version, uvm_form, faults)
+    if context_dir is not None:
+        _require_container(vlek, uvm_form)
     text = files.read(policy_file, MAX_POLICY_BYTES)
     policy = ExecutionPolicy.parse(text, file=str(policy_file))
-    root = simulated.SimulatedRoot.load_or_create(root_dir or _default_root_dir(os.environ))
-    machine = simulated.Machine(root, policy.sha256, faults=faults)
+    directory = root_dir or _default_root_dir(os.environ)
+    root = simulated.SimulatedRoot.load_or_create(directory, simulated.MODELS[model].line)
+    machine = simulated.Machine(
+        root,
+        policy.sha256,
+        model=model,
+        provider=simulated.SimulatedProvider.load_or_create(directory, root) if vlek else None,
+        report_version=report_version,
+        endorser=simulated.SimulatedEndorser.load_or_create(directory) if uvm_form else None,
+        uvm_form=uvm_form or "json",
+        faults=faults,
+    )
     return simulated.run(
         words,
         machine=machine,
@@ -79,21 +128,25 @@ def run(
         environment=os.environ,
         working_dir=workdir,
         say=say,
+        announce=lambda: _security_context(context_dir, machine, text) if context_dir else {},
     )
 
 
 @command.command("info", epilog="Example: sealserve tee info --root-dir ./simulated --json")
 @root_option
+@machine_option
 @json_option
-def info(root_dir: Path | None, as_json: bool) -> None:
-    """Show what platform this is, how that was found out, and the simulated root's digest.
+def info(root_dir: Path | None, model: str, as_json: bool) -> None:
+    """Show what platform this is, how that was found out, and what a trust file has to say.
 
+    That is, of a simulated machine: the digest of its root, its measurement, who endorses it.
     On hardware it also shows what a report says of the machine, and whose policy it runs under.
     """
     directory = root_dir or _default_root_dir(os.environ)
     detection = devices.look(os.environ)
     report = _report(detection)
-    root = simulated.SimulatedRoot.load_or_create(directory)
+    root = simulated.SimulatedRoot.load_or_create(directory, simulated.MODELS[model].line)
+    endorser = simulated.SimulatedEndorser.load_or_create(directory)
     result = {
         "platform": detection.source.platform if detection.source else None,
         "looked": [{"where": look.where, "found": look.found} for look in detection.looked],
@@ -102,6 +155,10 @@ def info(root_dir: Path | None, as_json: bool) -> None:
         "simulated_root_dir": str(directory),
         "simulated_root_sha256": root.ark_sha256.hex(),
         "measurement": simulated.MEASUREMENT.hex(),
+        "uvm_issuer": endorser.issuer,
+        "uvm_feed": simulated.FEED,
+        "uvm_svn": simulated.SVN,
+        "vlek_provider": simulated.CSP_ID,
         "faults": {name: fault.what for name, fault in simulated.FAULTS.items()},
     }
     emit(result, _text(detection, result), as_json=as_json)
@@ -150,6 +207,9 @@ def _text(detection: devices.Detection, result: Mapping[str, object]) -> str:
             f"simulated root:        {result['simulated_root_dir']}",
             f"simulated_root_sha256: {result['simulated_root_sha256']}",
             f"measurement (sha384):  {result['measurement']}",
+            f"with --uvm:            {result['uvm_issuer']}",
+            f"                       {result['uvm_feed']}, version {result['uvm_svn']}",
+            f"with --vlek:           {result['vlek_provider']}",
             "",
             "faults for `tee run --fault NAME`:",
             *(f"  {name:{width}}  {fault.what}" for name, fault in names.items()),
@@ -165,6 +225,46 @@ def _require_faults(faults: tuple[str, ...]) -> None:
             key="--fault",
             hint="`sealserve tee info` lists the names",
         )
+
+
+def _require_possible(
+    model: str,
+    vlek: bool,
+    report_version: int | None,
+    uvm_form: simulated.UvmForm | None,
+    faults: tuple[str, ...],
+) -> None:
+    kind = _kind(vlek)
+    try:
+        simulated.require_possible(model, kind, report_version, uvm_form, faults)
+    except ValueError as error:
+        raise ConfigError(
+            str(error), key="--fault", hint="see --machine, --vlek, --report-version and --uvm"
+        ) from error
+
+
+def _kind(vlek: bool) -> SigningKey:
+    return "vlek" if vlek else "vcek"
+
+
+def _require_container(vlek: bool, uvm_form: simulated.UvmForm | None) -> None:
+    if vlek or uvm_form is None:
+        raise ConfigError(
+            "a confidential container has an endorsed launch and signs with its chip's key",
+            key="--security-context",
+            hint="add --uvm json, leave out --vlek",
+        )
+
+
+def _security_context(directory: Path, machine: simulated.Machine, policy: bytes) -> dict[str, str]:
+    """Write the files, and say where in the variable that announces them."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritten(error, str(directory), "cannot hold a security context") from error
+    for name, content in machine.security_context(policy).items():
+        files.write(directory / name, content)
+    return {security_context.VARIABLE: str(directory.absolute())}
 
 
 def _default_root_dir(environ: Mapping[str, str]) -> Path:

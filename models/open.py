@@ -103,7 +103,8 @@ def open_model(
         with message:
             key.wipe()
             entries = _entries(file, tree, message)
-            graph = SecretBuffer(entries[0].entry.size)
+            # Forked workers make their sessions of it; keys and what else is opened stay here.
+            graph = SecretBuffer(entries[0].entry.size, inherited=True)
             try:
                 targets = _Destinations(entries, graph, place)
                 _load(file, tree, message, targets.all, threads, progress)

@@ -72,7 +72,7 @@ def plain_size(sealed_bytes):
 cdef class Message:
     """One message's key, base nonce and header. Made by `new` or `of`; wiped when dropped.
 
-    Any number of threads may use it at once.
+    Any number of threads may use it at once; a forked child has none of it (RuntimeError).
     """
 
     def __init__(self):
@@ -185,7 +185,7 @@ cdef class Message:
     cdef const uint8_t* secrets(self) except NULL:
         if self.derived is None or self.derived.wiped:
             raise ValueError("this message was wiped")
-        return self.derived.data
+        return self.derived.here()
 
     cdef gcm_key* schedule(self, gcm_direction direction) except NULL:
         cdef gcm_key* key = new_key(self.secrets(), direction)

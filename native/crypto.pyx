@@ -5,6 +5,7 @@ for vectors and small inputs. Importing fails if libcrypto cannot be opened or g
 to a known question: there is no second way to a key schedule that we would fall back to silently.
 """
 
+import operator
 import os
 
 from cpython.unicode cimport PyUnicode_AsUTF8
@@ -114,21 +115,23 @@ def gcm_open(key, nonce, sealed):
     return plain
 
 
-def sha256_blocks(salt, blocks, Py_ssize_t block_bytes):
+def sha256_blocks(salt, blocks, block_bytes):
     """SHA-256(salt || block) of every block, back to back.
 
     salt: 32 bytes. blocks: a multiple of block_bytes long.
     """
     cdef View before = _sized("salt", salt, SHA256_BYTES)
     cdef View source = readable(blocks)
-    if block_bytes <= 0 or source.size % block_bytes:
-        raise ValueError(f"{source.size} bytes are not whole blocks of {block_bytes}")
-    cdef size_t count = source.size // block_bytes
+    size = operator.index(block_bytes)
+    if not 0 < size < 1 << 63 or source.size % size:
+        raise ValueError(f"{source.size} bytes are not whole blocks of {size}")
+    cdef size_t each = size
+    cdef size_t count = source.size // each
     cdef bytes digests = bytes(count * SHA256_BYTES)
     cdef uint8_t* out = digests
     cdef bint done
     with nogil:
-        done = c_sha256(before.data, source.data, block_bytes, count, out)
+        done = c_sha256(before.data, source.data, each, count, out)
     if not done:
         raise MemoryError("libcrypto could not hash")
     return digests

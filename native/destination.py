@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PAGE_BYTES = 4096
 MESSAGE_HEADER_BYTES = 56
+_INT_MAX = (1 << 31) - 1
 
 
 class Cancelled(Exception):  # noqa: N818 - nothing went wrong: the caller asked for it
@@ -34,7 +35,7 @@ class Destination:
         """Raise ValueError unless it lies inside this much plaintext and names one target."""
         if (self.fd is None) == (self.buffer is None):
             raise ValueError("a destination has either an fd or a buffer")
-        if self.fd is not None and operator.index(self.fd) < 0:
+        if self.fd is not None and descriptor(self.fd) < 0:
             raise ValueError(f"fd is {self.fd}")
         start, size, offset = map(operator.index, (self.start, self.size, self.offset))
         if min(start, size, offset) < 0 or start + size > plain_bytes or offset >= 1 << 62:
@@ -44,8 +45,18 @@ class Destination:
             )
 
 
+def descriptor(fd: int) -> int:
+    """As C counts them, or ValueError; one that is not open is for the system to refuse."""
+    number = operator.index(fd)
+    if abs(number) > _INT_MAX:
+        raise ValueError(f"fd is {number}")
+    return number
+
+
 def check_layout(payload_offset: int, payload_bytes: int, data_bytes: int) -> None:
     """Raise ValueError unless the first chunk begins on a page and padding ends on the next one."""
+    numbers = (payload_offset, payload_bytes, data_bytes)
+    payload_offset, payload_bytes, data_bytes = map(operator.index, numbers)
     if payload_offset < 0 or (payload_offset + MESSAGE_HEADER_BYTES) % PAGE_BYTES:
         raise ValueError(
             f"payload_offset is {payload_offset}; the message's first chunk, which is"

@@ -51,7 +51,10 @@ class IntegrityError(SealserveError):
 
 
 class EvidenceError(SealserveError):
-    """The evidence is not genuine. `code` is stable and names the check that failed."""
+    """The evidence is not genuine. `code` is stable and names the check that failed.
+
+    what: the message without its two sides, `seen` and `wanted`.
+    """
 
     exit_code = 5
 
@@ -62,11 +65,15 @@ class EvidenceError(SealserveError):
         self.code = code
         self.seen = seen
         self.wanted = wanted
-        self._what = message
+        self.what = message
 
     def counted_as(self, code: str) -> EvidenceError:
         """The same failure under the code of the document it was found in."""
-        return EvidenceError(code, self._what, seen=self.seen, wanted=self.wanted, hint=self.hint)
+        return EvidenceError(code, self.what, seen=self.seen, wanted=self.wanted, hint=self.hint)
+
+    def with_hint(self, hint: str) -> EvidenceError:
+        """The same failure with another way out."""
+        return EvidenceError(self.code, self.what, seen=self.seen, wanted=self.wanted, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,10 @@ class UnavailableError(SealserveError):
     def __init__(self, message: str, *, retry_after_seconds: float = 0.0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after_seconds = retry_after_seconds
+
+
+class UnlockedMemoryWarning(UserWarning):
+    """The kernel locks no memory for us, so what is secret may be swapped. Told once a process."""
 
 
 # A place that may take the same file at another time: full, over a quota or a limit, read-only

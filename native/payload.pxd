@@ -58,13 +58,15 @@ cdef class _Opening:
     cdef Payload payload
     cdef Walker* walkers
     cdef Py_ssize_t walker_count
-    cdef list kept  # views, secret memory and the tree that the pointers in here point into
+    cdef list kept  # views and the tree that the pointers in here point into
+    cdef list rooms  # secret memory of each walker, for plaintext
     cdef uint64_t set_layout(
         self, object fd, object payload_offset, object payload_bytes, object data_bytes
     ) except? 0
     cdef set_secrets(self, TrustedTree tree, Message message)
     cdef set_targets(self, object destinations, uint64_t plain_bytes)
     cdef add_walkers(self, Py_ssize_t count, Message message)
+    cdef require_rooms(self)
     cdef wipe_buffers(self)
 
 

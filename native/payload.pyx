@@ -30,7 +30,7 @@ from sealserve.native.verity cimport TrustedTree, first_bad
 from sealserve.native.views cimport View, writable
 
 from sealserve.native.cobblestone import plain_size
-from sealserve.native.destination import check_layout
+from sealserve.native.destination import Destination, check_layout, descriptor
 from sealserve.native.errors import FormatError, IntegrityError
 
 cdef enum:
@@ -49,6 +49,7 @@ cdef class _Opening:
 
     def __cinit__(self):
         self.kept = []
+        self.rooms = []
 
     def __dealloc__(self):
         cdef Py_ssize_t i
@@ -66,7 +67,7 @@ cdef class _Opening:
         cdef Payload* payload = &self.payload
         plain_bytes = plain_size(payload_bytes)
         check_layout(payload_offset, payload_bytes, data_bytes)
-        payload.fd = operator.index(fd)
+        payload.fd = descriptor(fd)
         payload.header_bytes = payload_offset + MESSAGE_HEADER
         payload.payload_end = payload_offset + payload_bytes
         payload.data_bytes = data_bytes
@@ -88,6 +89,8 @@ cdef class _Opening:
         cdef Target* target
         cdef View view
         for destination in wanted:
+            if not isinstance(destination, Destination):
+                raise TypeError(f"{type(destination).__name__} is no Destination")
             destination.check(plain_bytes)
         wanted.sort(key=_start)  # so that a piece finds its own among thousands
         self.payload.targets = <Target*> allocate(len(wanted) * sizeof(Target))
@@ -125,7 +128,13 @@ cdef class _Opening:
             walker.key = message.schedule(GCM_OPEN)
             plain = SecretBuffer(PIECE_PLAIN)
             walker.plain = plain.data
-            self.kept.append(plain)
+            self.rooms.append(plain)
+
+    cdef require_rooms(self):
+        """RuntimeError in a forked child: what walkers open chunks into stayed behind."""
+        cdef SecretBuffer plain
+        for plain in self.rooms:
+            plain.here()
 
     cdef wipe_buffers(self):
         """Zero every range of memory that was to be filled."""

@@ -32,7 +32,8 @@ cdef class Ranges(_Opening):
     """Reads plaintext ranges through one file descriptor, which stays the caller's.
 
     fd, payload_offset, payload_bytes, data_bytes, tree, message: as `load` takes them. The page
-    that ends in the message's header is checked at once. One thread at a time.
+    that ends in the message's header is checked at once. One thread at a time, and not in a forked
+    child (RuntimeError).
     Raises ValueError, FormatError, IntegrityError, OSError.
     """
 
@@ -84,6 +85,7 @@ cdef class Ranges(_Opening):
         target.reach = target.start + target.size
         target.fd = -1
         target.memory = view.data
+        self.require_rooms()
         self.busy = True
         try:
             self.walk()

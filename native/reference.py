@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import operator
 import os
 import struct
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from sealserve.native.destination import Cancelled, Destination, check_layout
+from sealserve.native.destination import Cancelled, Destination, check_layout, descriptor
 from sealserve.native.errors import FormatError, IntegrityError
 from sealserve.native.verity import Tree
 
@@ -61,7 +62,7 @@ def gcm_open(key: Buffer, nonce: Buffer, sealed: Buffer) -> bytes:
 
 def sha256_blocks(salt: Buffer, blocks: Buffer, block_bytes: int) -> bytes:
     _exactly("salt", salt, DIGEST_BYTES)
-    data = _bytes(blocks)
+    data, block_bytes = _bytes(blocks), operator.index(block_bytes)
     if block_bytes <= 0 or len(data) % block_bytes:
         raise ValueError("not whole blocks")
     starts = range(0, len(data), block_bytes)
@@ -80,6 +81,7 @@ def hmac_sha512(key: Buffer, data: Buffer) -> bytes:
 
 
 def sealed_size(plain_bytes: int) -> int:
+    plain_bytes = operator.index(plain_bytes)
     chunks = plain_bytes // CHUNK_BYTES + 1
     if plain_bytes < 0 or chunks > MAX_CHUNKS:
         raise ValueError("no message is that long")
@@ -281,7 +283,7 @@ class TrustedTree:
         return tree
 
     def check(self, offset: int, data: Buffer) -> None:
-        blocks = _bytes(data)
+        blocks, offset = _bytes(data), operator.index(offset)
         if offset < 0 or offset % BLOCK_BYTES or len(blocks) % BLOCK_BYTES:
             raise ValueError("not whole blocks")
         if offset + len(blocks) > self.data_bytes:
@@ -295,6 +297,7 @@ class TrustedTree:
 
 def _level_blocks(data_bytes: int) -> list[int]:
     """Blocks of each level, from the one over the data upwards."""
+    data_bytes = operator.index(data_bytes)
     if data_bytes <= 0 or data_bytes % BLOCK_BYTES or data_bytes > MAX_DATA_BYTES:
         raise ValueError("a tree covers whole blocks")
     counts = []
@@ -348,7 +351,8 @@ def seal_unit(
     *,
     last: bool,
 ) -> int:
-    size = len(_bytes(plain))
+    size, fd = len(_bytes(plain)), descriptor(fd)
+    offset, first_chunk = operator.index(offset), operator.index(first_chunk)
     if not 0 <= offset < 1 << 62 or offset % BLOCK_BYTES:
         raise ValueError("a unit begins at a page")
     if not 0 <= first_chunk < (1 << 38) - 256 or first_chunk % 256:
@@ -359,6 +363,8 @@ def seal_unit(
     leaves = _writable(digests)
     if len(leaves) != pages * DIGEST_BYTES:
         raise ValueError("digests has another length")
+    if size and memoryview(plain).obj is leaves.obj:
+        raise ValueError("digests overlaps the text")
     sealed = bytearray(pages * BLOCK_BYTES)
     message.seal_into(first_chunk, plain, sealed, last=last)
     done = 0
@@ -384,11 +390,14 @@ def load(
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> None:
+    fd, threads = descriptor(fd), operator.index(threads)
     check_layout(payload_offset, payload_bytes, data_bytes)
     if data_bytes != tree.data_bytes:
         raise ValueError("the tree covers other data")
     message._key()
     for destination in destinations:
+        if not isinstance(destination, Destination):
+            raise TypeError("a Destination is needed")
         destination.check(plain_size(payload_bytes))
         if destination.buffer is not None:
             space = len(_writable(destination.buffer))
@@ -398,7 +407,7 @@ def load(
         raise ValueError("1 to 64 threads are possible")
     try:
         _tick(0, data_bytes, progress, cancelled)
-        data = _read(fd, data_bytes)
+        data = _read(fd, 0, data_bytes)
         tree.check(0, data)
         plain = _open(data, payload_offset, payload_bytes, message)
         for destination in destinations:
@@ -422,13 +431,14 @@ def _tick(
         raise Cancelled("the load was cancelled")
 
 
-def _read(fd: int, size: int) -> bytes:
+def _read(fd: int, begin: int, end: int) -> bytes:
     data = bytearray()
-    while len(data) < size:
-        piece = os.pread(fd, size - len(data), len(data))
+    while begin < end:
+        piece = os.pread(fd, end - begin, begin)
         if not piece:
-            raise IntegrityError(f"the file ends at byte {len(data)}; it has to have {size}")
+            raise IntegrityError(f"the file ends at byte {begin}; it has to have {end}")
         data += piece
+        begin += len(piece)
     return bytes(data)
 
 
@@ -482,7 +492,7 @@ class Ranges:
         if data_bytes != tree.data_bytes:
             raise ValueError("the tree covers other data")
         message._key()
-        self._fd, self._tree, self._message = fd, tree, message
+        self._fd, self._tree, self._message = descriptor(fd), tree, message
         self._start, self._end = payload_offset + HEADER_BYTES, payload_offset + payload_bytes
         page = self._checked(self._start - BLOCK_BYTES, self._start)
         if page[-HEADER_BYTES:] != message.header:
@@ -515,9 +525,7 @@ class Ranges:
         """These bytes, from pages that are in the tree."""
         page = begin // BLOCK_BYTES * BLOCK_BYTES
         size = -(-end // BLOCK_BYTES) * BLOCK_BYTES - page
-        pages = os.pread(self._fd, size, page)
-        if len(pages) < size:
-            raise IntegrityError("the file is too short")
+        pages = _read(self._fd, page, page + size)
         self._tree.check(page, pages)
         if page + size == self._tree.data_bytes and any(pages[self._end - page :]):
             raise FormatError("the bytes behind the last chunk are not zero")

@@ -25,9 +25,10 @@ from sealserve.native.crypto cimport (
     hash_blocks,
     wipe_memory,
 )
-from sealserve.native.views cimport View, readable, writable
+from sealserve.native.views cimport View, overlap, readable, writable
 
 from sealserve.native.cobblestone import MAX_CHUNKS as _MAX_CHUNKS
+from sealserve.native.destination import descriptor
 
 cdef enum:
     PAGE = 4096
@@ -82,9 +83,11 @@ def seal_unit(fd, offset, Message message not None, first_chunk, plain, digests,
     cdef Py_ssize_t pages = pages_of(source.size, last=last)
     if leaves.size != pages * SHA256_BYTES:
         raise ValueError(f"digests has {leaves.size} bytes; {pages * SHA256_BYTES} are needed")
+    if overlap(source, leaves):
+        raise ValueError("digests overlaps the text")
     cdef uint8_t base[GCM_NONCE_BYTES]
     cdef Outcome outcome
-    work.fd = operator.index(fd)
+    work.fd = descriptor(fd)
     work.offset = offset
     work.left = 0
     work.digests = leaves.data

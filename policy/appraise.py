@@ -7,14 +7,29 @@ meaning: which file, which platform, which firmware, which state, which launch, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
-from sealserve.attestation.verify import Claims
-from sealserve.native.errors import PolicyViolation
+from sealserve.attestation.verify import Claims, Statement
+from sealserve.native.errors import EvidenceError, PolicyViolation
 from sealserve.policy import firmware_checks, guest_checks, machine_checks
-from sealserve.policy.outcome import Case
+from sealserve.policy.outcome import Case, Check, Outcome, remark
 from sealserve.policy.trust import Trust
 from sealserve.policy.verdict import Verdict
+
+CHECKS: Final = (*machine_checks.CHECKS, *firmware_checks.CHECKS, *guest_checks.CHECKS)
+
+
+def examine(
+    statement: Statement, trust: Trust, *, now: datetime, checks: Sequence[Check] = CHECKS
+) -> tuple[Outcome, ...]:
+    """What each check finds in what evidence says, proven or not. No verdict follows from it.
+
+    A comparison with what the evidence does not tell is a remark.
+    """
+    case = _case(statement, trust, now)
+    return tuple(_outcome(check, case) for check in checks)
 
 
 def appraise(claims: Claims, trust: Trust, *, now: datetime) -> Verdict:
@@ -23,11 +38,10 @@ def appraise(claims: Claims, trust: Trust, *, now: datetime) -> Verdict:
     claims: from `attestation.verify` with `trust.roots()`. now: with a time zone, the time at which
     the claims were verified.
     """
-    if now.tzinfo is None:
-        raise ValueError("now has no time zone")
-    case = Case(claims, trust, now.astimezone(UTC))
-    checks = (*machine_checks.CHECKS, *firmware_checks.CHECKS, *guest_checks.CHECKS)
-    outcomes = [check(case) for check in checks]
+    if not isinstance(claims, Claims):
+        raise TypeError(f"claims is a {type(claims).__name__}; only verified claims get a verdict")
+    case = _case(claims, trust, now)
+    outcomes = [check(case) for check in CHECKS]
     findings = [finding for outcome in outcomes for finding in outcome.findings]
     if findings:
         raise PolicyViolation(
@@ -49,3 +63,16 @@ def appraise(claims: Claims, trust: Trust, *, now: datetime) -> Verdict:
         dangers=trust.danger.sentences(),
         at=now,
     )
+
+
+def _case(claims: Statement, trust: Trust, now: datetime) -> Case:
+    if now.tzinfo is None:
+        raise ValueError("now has no time zone")
+    return Case(claims, trust, now.astimezone(UTC))
+
+
+def _outcome(check: Check, case: Case) -> Outcome:
+    try:
+        return check(case)
+    except EvidenceError as error:  # a TCB that no line lays out so
+        return remark(f"not comparable: {error.message}")

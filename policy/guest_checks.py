@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from sealserve.attestation.report import HOST_VMPL
 from sealserve.attestation.uvm import UvmEndorsement
-from sealserve.native.errors import Finding
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.known import permissive_name
 from sealserve.policy.outcome import (
@@ -152,27 +152,39 @@ def _endorsed(case: Case, launch: UvmLaunch) -> Outcome:
             f"an endorsement of {endorsement.measurement.hex()}",
             f"one of the measurement {case.claims.report.measurement.hex()}",
         )
-    return Outcome(
+    amiss = tuple(_differences(endorsement, launch))
+    return judge(
         f"measurement {short(endorsement.measurement)} is version {endorsement.svn} of "
         f"{endorsement.feed}, at least {launch.minimum_svn}, by {endorsement.issuer}",
-        tuple(_differences(endorsement, launch)),
+        not amiss,
+        "uvm_untrusted_issuer_or_svn",
+        "; ".join(difference.seen for difference in amiss),
+        "; ".join(difference.wanted for difference in amiss),
+        "; ".join(difference.hint for difference in amiss if difference.hint),
     )
 
 
-def _differences(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[Finding]:
+@dataclass(frozen=True)
+class _Difference:
+    """One part of an endorsement that is not what is expected."""
+
+    seen: str
+    wanted: str
+    hint: str = ""
+
+
+def _differences(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[_Difference]:
     """Byte for byte, and whole: the parts of an issuer's name mean nothing by themselves."""
     if endorsement.issuer != launch.issuer:
-        yield Finding(
-            "uvm_issuer",
-            _foreign(endorsement.issuer),
-            launch.issuer,
+        yield _Difference(
+            f"issuer {_foreign(endorsement.issuer)}",
+            f"issuer {launch.issuer}",
             "its signature is good; whether its issuer deserves trust, nothing here can tell",
         )
     if endorsement.feed != launch.feed:
-        yield Finding("uvm_feed", _foreign(endorsement.feed), launch.feed)
+        yield _Difference(f"feed {_foreign(endorsement.feed)}", f"feed {launch.feed}")
     if endorsement.svn < launch.minimum_svn:
-        yield Finding(
-            "uvm_minimum_svn",
+        yield _Difference(
             f"version {endorsement.svn}, signed {endorsement.signed_at.date()}",
             f"version {launch.minimum_svn} or later",
             "the host runs an old utility VM; its operator has to update it",
@@ -205,6 +217,11 @@ def _software(case: Case) -> Outcome:
         "another command line or image? the policy's hash changes with every byte of it",
     )
 
+
+ALWAYS: tuple[Check, ...] = (_debug, _migration, _vmpl)
+"""What no trust file needs to ask for."""
+
+LAUNCH: tuple[Check, ...] = (_launch,)
 
 CHECKS: tuple[Check, ...] = (
     _debug,

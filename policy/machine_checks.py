@@ -51,7 +51,7 @@ def _line(case: Case) -> Outcome:
         f"the product line is {case.claims.line}",
         case.claims.line in lines,
         "line",
-        case.claims.line,
+        case.claims.line or "unknown",
         " or ".join(lines),
     )
 

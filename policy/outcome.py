@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from sealserve.attestation.verify import Claims
+from sealserve.attestation.verify import Statement
 from sealserve.native.errors import Finding
 from sealserve.policy.expectations import Bits
 from sealserve.policy.trust import Trust
@@ -14,9 +14,12 @@ from sealserve.policy.trust import Trust
 
 @dataclass(frozen=True)
 class Case:
-    """What is to be judged, against what, and when (UTC)."""
+    """What is to be judged, against what, and when (UTC).
 
-    claims: Claims
+    claims: for a verdict the claims of genuine evidence, for a diagnosis what evidence merely says.
+    """
+
+    claims: Statement
     trust: Trust
     now: datetime
 

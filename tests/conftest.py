@@ -6,11 +6,19 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 # `python -m pytest` puts the repository root on the path, from where `import models` would work.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For tests/attestation/test_evidence_vectors.py."""
+    parser.addoption("--vectors", metavar="DIR", help="judge the evidence in this directory")
+
 
 pytest_plugins = ["support.attestation_simulated"]

@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text()
 DOCUMENTS = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if not {".venv", ".venv-tritonclient", "build", "src", ".git"} & set(path.parts)
+    if not path.relative_to(ROOT).parts[0].startswith((".", "build", "src"))
 )
 
 

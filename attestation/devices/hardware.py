@@ -140,10 +140,19 @@ class HardwareSource:
         if self._endorsement is None:
             return
         try:
-            found = uvm.read(self._endorsement)
-            found.require_of(endorsed.signed.report.measurement, simulated=False)
+            seen, wanted = (
+                uvm.read(self._endorsement).measurement,
+                endorsed.signed.report.measurement,
+            )
         except EvidenceError as error:
             tell(f"clients will refuse the endorsement of this machine: {error.message}")
+            return
+        wanted = endorsed.signed.report.measurement
+        if seen != wanted:
+            tell(
+                "clients will refuse the endorsement of this machine: it is of measurement "
+                f"{seen.hex()}; the report has {wanted.hex()}"
+            )
 
     def _missing(self, raw: bytes) -> UnavailableError:
         if self._keeper is not None:

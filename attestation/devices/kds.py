@@ -77,7 +77,10 @@ def chain_path(line: Line, kind: SigningKey) -> str:
 
 
 class Kds:
-    """The service at one URL. Every call ends before its deadline."""
+    """The service at one URL. Every call ends before its deadline.
+
+    Patience it asked for holds for later calls too, whatever they are about.
+    """
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class Kds:
         self.url = url.rstrip("/")
         self._tls = tls
         self._pause = pause
+        self._not_before = 0.0  # by time.monotonic
 
     def vcek(self, report: Report, line: Line, *, seconds: float) -> bytes:
         """The VCEK for this report, DER, not verified yet. UnavailableError if none came."""
@@ -111,6 +115,7 @@ class Kds:
     def _get(self, path: str, limit: int, seconds: float) -> bytes:
         """Ask until an answer comes, the service refuses, or the next pause would be too long."""
         ends = time.monotonic() + seconds
+        self._keep_promise(ends)
         pause = FIRST_PAUSE_SECONDS
         exchange = Exchange(self._tls)
         try:
@@ -120,6 +125,7 @@ class Kds:
                 except _LaterError as error:
                     wait = max(pause * random.uniform(0.5, 1.5), error.seconds)  # noqa: S311
                     if time.monotonic() + wait >= ends:
+                        self._not_before = time.monotonic() + error.seconds
                         raise UnavailableError(
                             f"AMD's service {self.url} {error}", retry_after_seconds=wait
                         ) from error
@@ -127,6 +133,17 @@ class Kds:
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         finally:
             exchange.close()
+
+    def _keep_promise(self, ends: float) -> None:
+        """Wait as long as we were told to, if that ends in time."""
+        now = time.monotonic()
+        left = self._not_before - now
+        if now + left >= ends:
+            raise UnavailableError(
+                f"AMD's service {self.url} asked for patience", retry_after_seconds=left
+            )
+        if left > 0:
+            self._pause(left)
 
     def _attempt(self, exchange: Exchange, path: str, limit: int, ends: float) -> bytes:
         seconds = max(0.1, min(ATTEMPT_SECONDS, ends - time.monotonic()))

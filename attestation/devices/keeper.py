@@ -65,11 +65,11 @@ class Keeper:
             self._condition.notify()
 
     def want(self, raw: bytes) -> None:
-        """Fetch the leaf that signed this report; at once, unless fetching fails just now."""
+        """Fetch the leaf that signed this report; at once, unless one is wanted already."""
         with self._condition:
-            self._wanted = raw
-            if self._failures == 0:
+            if self._wanted is None:
                 self._next_at = time.monotonic()
+            self._wanted = raw
             self._condition.notify()
 
     def _run(self) -> None:

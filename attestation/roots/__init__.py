@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 from sealserve.attestation import pem
 from sealserve.attestation.certs import Certificate, Name, require_signature
@@ -47,13 +47,13 @@ ASVK_SHA256: Final[Mapping[Line, str]] = {
 class Roots:
     """The root certificates one verifier accepts, and what all subjects under them must say.
 
-    digests: SHA-256 of each accepted ARK. shipped: those we carry ourselves, by subject (DER).
+    digests: SHA-256 of each accepted ARK. shipped: whether we carry them ourselves.
     """
 
     platform: Platform
     organization: str
     digests: frozenset[bytes]
-    shipped: Mapping[bytes, Certificate]
+    shipped: bool
 
     @classmethod
     def amd(cls) -> Roots:
@@ -70,46 +70,47 @@ class Roots:
             raise ValueError(f"the digest has {len(sha256)} bytes; wanted 32")
         if sha256.hex() in ARK_SHA256.values():
             raise ValueError("this digest is a root of AMD's, not a simulated one")
-        return cls("simulated", SIMULATED_ORGANIZATION, frozenset({sha256}), {})
+        return cls("simulated", SIMULATED_ORGANIZATION, frozenset({sha256}), shipped=False)
 
     def anchor(self, issuer: Name, carried: bytes | None) -> Certificate:
-        """The accepted root with this name, self-signature checked.
+        """The accepted root with this name. Raises as `require_trusted` and `root`."""
+        self.require_trusted(issuer, carried)
+        return self.root(issuer, carried)
+
+    def require_trusted(self, issuer: Name, carried: bytes | None) -> None:
+        """The root with this name is one we accept. Raises EvidenceError (untrusted_root).
 
         carried: the root that came with the evidence, believed only for its digest.
-        Raises EvidenceError: untrusted_root, root_signature, chain_names, or what parsing raises.
         """
-        if carried is not None:
-            return self._by_digest(issuer, carried)
-        root = self.shipped.get(issuer.der)
-        if root is None:
-            raise EvidenceError(
-                "untrusted_root",
-                "root of the chain",
-                seen=f"{issuer.common_name}, {issuer.organization}",
-                wanted=self._wanted(),
-                hint=self._hint(),
-            )
-        return root
-
-    def _by_digest(self, issuer: Name, carried: bytes) -> Certificate:
+        if carried is None:
+            if self._shipped_root(issuer) is None:
+                self._refuse("root of the chain", f"{issuer.common_name}, {issuer.organization}")
+            return
         digest = hashlib.sha256(carried).digest()
         if digest not in self.digests:
-            raise EvidenceError(
-                "untrusted_root",
-                "SHA-256 of the root certificate",
-                seen=digest.hex(),
-                wanted=self._wanted(),
-                hint=self._hint(),
-            )
-        root = _self_signed(carried)
-        if root.subject.der != issuer.der:
-            raise EvidenceError(
-                "chain_names",
-                "issuer of the intermediate certificate",
-                seen=issuer.common_name,
-                wanted=root.subject.common_name,
-            )
+            self._refuse("SHA-256 of the root certificate", digest.hex())
+
+    def root(self, issuer: Name, carried: bytes | None) -> Certificate:
+        """The trusted root, once `require_trusted` accepted the same; signed by its own key.
+
+        Raises EvidenceError: chain_names, root_signature, or what parsing raises.
+        """
+        if carried is not None:
+            return _self_signed(carried)
+        root = self._shipped_root(issuer)
+        if root is None:
+            raise ValueError("this root was not accepted before")
         return root
+
+    def _shipped_root(self, issuer: Name) -> Certificate | None:
+        names = {f"ARK-{line.capitalize()}": line for line in LINES} if self.shipped else {}
+        line = names.get(issuer.common_name)
+        return ark(line) if line and ark(line).subject.der == issuer.der else None
+
+    def _refuse(self, what: str, seen: str) -> NoReturn:
+        raise EvidenceError(
+            "untrusted_root", what, seen=seen, wanted=self._wanted(), hint=self._hint()
+        )
 
     def _wanted(self) -> str:
         return " or ".join(sorted(digest.hex() for digest in self.digests))
@@ -127,10 +128,15 @@ def intermediate(line: Line, kind: SigningKey) -> bytes:
 
 
 @functools.cache
+def ark(line: Line) -> Certificate:
+    """AMD's root of this line, its own signature checked; read when first asked for."""
+    return _self_signed(_shipped(f"{line}_ark.pem", ARK_SHA256[line]))
+
+
+@functools.cache
 def _amd() -> Roots:
-    roots = [_self_signed(_shipped(f"{line}_ark.pem", ARK_SHA256[line])) for line in LINES]
     digests = frozenset(bytes.fromhex(digest) for digest in ARK_SHA256.values())
-    return Roots("snp", AMD_ORGANIZATION, digests, {root.subject.der: root for root in roots})
+    return Roots("snp", AMD_ORGANIZATION, digests, shipped=True)
 
 
 @functools.cache

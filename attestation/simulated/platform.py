@@ -35,12 +35,14 @@ def run(
     environment: Mapping[str, str],
     working_dir: str,
     say: Callable[[str], None],
+    announce: Callable[[], Mapping[str, str]],
 ) -> int:
     """Run the command in a simulated machine and return its exit status.
 
     The status is that of a shell: 128 and the signal if one ended the command. Signals are passed
-    on. Must be called in the main thread. Raises what `may_start` raises, before anything started,
-    and ConfigError if the command cannot be started.
+    on. announce: called once the start is allowed, for variables the platform itself sets, as a
+    real one says where its files are. Must be called in the main thread. Raises what `may_start`
+    raises, before anything started, and ConfigError if the command cannot be started.
     """
     outside = {n: v for n, v in environment.items() if n != frames.SOCKET_VARIABLE}
     allowed = may_start(command, outside, working_dir)
@@ -52,8 +54,8 @@ def run(
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.enter_context(ours)
         with theirs:
-            announced = {**allowed, frames.SOCKET_VARIABLE: str(theirs.fileno())}
-            workload = process.start(command, announced, working_dir, theirs.fileno())
+            told = {**announce(), frames.SOCKET_VARIABLE: str(theirs.fileno())}
+            workload = process.start(command, {**allowed, **told}, working_dir, theirs.fileno())
         try:
             forwarder.attach(workload)
             _serve(ours, machine, workload.pid)
@@ -117,5 +119,5 @@ def _reply(descriptor: int, message: bytes, machine: Machine) -> None:
     except (ValueError, OSError):  # not a request; not a socket
         return
     with back, contextlib.suppress(OSError):
-        answer = frames.answer(machine.answer(data, claims=b""))
+        answer = frames.answer(machine.report(data), machine.table(), machine.endorsement)
         back.send(answer, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)

@@ -1,42 +1,30 @@
-"""The simulated ARK and ASK: two RSA-4096 keys in one file, worth nothing by definition.
+"""The simulated ARK and ASK of one product line: two RSA-4096 keys, worth nothing by definition.
 
-Whoever reads the file can forge any simulated machine under this root. It stands in for AMD's
-key ceremony on a laptop, so it is kept like a key all the same: mode 0600, made once, atomically.
+They stand in for AMD's key ceremony on a laptop. Every line has a root of its own, as AMD's have:
+an ARK of one line never vouches for a machine of another.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import hashlib
 import os
-import re
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Final
 
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation.certs import Certificate
-from sealserve.attestation.simulated import issue
-from sealserve.native.errors import ConfigError, EvidenceError, unwritten
+from sealserve.attestation.report import SigningKey
+from sealserve.attestation.simulated import issue, kept
+from sealserve.attestation.tcb import LINES, Line
+from sealserve.native.errors import EvidenceError
 
-FILE_NAME: Final = "simulated-root.pem"
+FILE_NAME: Final = "simulated-root.pem"  # of Milan, the line a machine is of unless told otherwise
 _HEADER: Final = b"# Root of a simulated platform. It proves nothing about hardware.\n"
-_BLOCK: Final = rb"-----BEGIN %b-----\n([A-Za-z0-9+/=\n]+)-----END %b-----\n"
-_FORM: Final = re.compile(
-    re.escape(_HEADER)
-    + b"".join(
-        _BLOCK % (label, label)
-        for label in (b"PRIVATE KEY", b"PRIVATE KEY", b"CERTIFICATE", b"CERTIFICATE")
-    )
-)
-_MAX_FILE_BYTES: Final = 32 * 1024
-_LIFETIME: Final = timedelta(days=3650)
+_LIFETIME: Final = timedelta(days=3650)  # AMD's is 25 years; UTCTime, their form, ends in 2049
 _DAY: Final = timedelta(days=1)
+_BY_ARK_NAME: Final = {issue.ark_name(line): line for line in LINES}
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,121 +41,107 @@ class SimulatedRoot:
         """The digest a verifier must be given: `simulated_root_sha256` of a trust file."""
         return hashlib.sha256(self.ark).digest()
 
+    @property
+    def line(self) -> Line:
+        """The product line whose machines are under this root."""
+        return _BY_ARK_NAME[Certificate.parse(self.ark).subject.common_name]
+
     @classmethod
-    def create(cls, now: datetime) -> SimulatedRoot:
+    def create(cls, now: datetime, line: Line = "milan") -> SimulatedRoot:
         """A new root, valid for ten years. Takes seconds: two RSA-4096 keys."""
-        ark_key = rsa.generate_private_key(65537, 4096)
-        ask_key = rsa.generate_private_key(65537, 4096)
-        name = issue.name(issue.ARK_NAME)
-        window = (now - _DAY, now + _LIFETIME)
+        return cls.of(new_key(), new_key(), now, line)
+
+    @classmethod
+    def of(
+        cls, ark_key: rsa.RSAPrivateKey, ask_key: rsa.RSAPrivateKey, now: datetime, line: Line
+    ) -> SimulatedRoot:
+        """The root that these keys, RSA with 4096 bits, make."""
+        window = validity(now)
+        name = issue.name(issue.ark_name(line))
         ark = issue.certificate(
-            serial=issue.ARK_SERIAL,
+            serial=issue.ARK_SERIAL[line],
             issuer=name,
             subject=name,
             window=window,
             key=ark_key.public_key(),
-            extensions=issue.ark_extensions(ark_key.public_key()),
+            extensions=issue.ark_extensions(ark_key.public_key(), line),
             signer=ark_key,
             scheme=issue.SHA384_TRAILER,
         )
-        return cls(ark_key, ask_key, ark, issue_ask(ark_key, ask_key, window, ca=True))
+        ask = issue_intermediate(ark_key, ask_key.public_key(), line, "vcek", window)
+        return cls(ark_key, ask_key, ark, ask)
 
     @classmethod
-    def load_or_create(cls, directory: str | os.PathLike[str]) -> SimulatedRoot:
-        """The root kept in this directory; made there on first use.
+    def load_or_create(
+        cls, directory: str | os.PathLike[str], line: Line = "milan"
+    ) -> SimulatedRoot:
+        """The root of this line kept in this directory; made there on first use.
 
-        Of several processes that come first together, one makes it and all use it. Raises
-        ConfigError if the directory cannot be used or the file in it is not a simulated root,
-        UnavailableError if there is no room; directories made for it are then removed again.
+        Raises ConfigError and UnavailableError as `kept.load_or_create`.
         """
-        file = Path(directory) / FILE_NAME
-        made = [each for each in file.parents if not os.path.lexists(each)]
-        try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not file.exists():
-                _publish(cls.create(datetime.now(UTC)), file)
-            data = file.read_bytes()
-        except OSError as error:
-            with contextlib.suppress(OSError):  # somebody else uses it already
-                for each in made:
-                    each.rmdir()
-            raise unwritten(error, str(file), "cannot keep a simulated root here") from error
-        return _parse(data, file)
+        form = _form(line)
+        found = kept.load_or_create(directory, form, lambda: _kept(cls.create(_now(), line)))
+        (ark_key, ask_key), (ark, ask) = found.keys, found.certificates
+        root = cls(ark_key, ask_key, ark, ask)
+        if not _is_of(root, line):
+            raise kept.refused(directory, form)
+        return root
 
 
-def issue_ask(
+def new_key() -> rsa.RSAPrivateKey:
+    """A key such as AMD's CAs have."""
+    return rsa.generate_private_key(65537, 4096)
+
+
+def validity(now: datetime) -> tuple[datetime, datetime]:
+    """From yesterday, so that clocks need not agree, for ten years."""
+    return now - _DAY, now + _LIFETIME
+
+
+def issue_intermediate(
     ark_key: rsa.RSAPrivateKey,
-    ask_key: rsa.RSAPrivateKey,
+    key: rsa.RSAPublicKey,
+    line: Line,
+    kind: SigningKey,
     window: tuple[datetime, datetime],
     *,
-    ca: bool,
+    ca: bool = True,
+    common_name: str = "",
 ) -> bytes:
-    """An ASK certificate for this key, DER."""
+    """An ASK (for VCEKs) or ASVK (for VLEKs) certificate for this key, DER.
+
+    common_name: "" for the one AMD gives it.
+    """
+    ark_id = issue.key_id(ark_key.public_key())
     return issue.certificate(
-        serial=issue.ASK_SERIAL,
-        issuer=issue.name(issue.ARK_NAME),
-        subject=issue.name(issue.ASK_NAME),
+        serial=issue.intermediate_serial(line, kind),
+        issuer=issue.name(issue.ark_name(line)),
+        subject=issue.name(common_name or issue.intermediate_name(line, kind)),
         window=window,
-        key=ask_key.public_key(),
-        extensions=issue.ask_extensions(
-            ask_key.public_key(), issue.key_id(ark_key.public_key()), ca=ca
-        ),
+        key=key,
+        extensions=issue.intermediate_extensions(key, ark_id, line, kind, is_ca=ca),
         signer=ark_key,
         scheme=issue.SHA384_TRAILER,
     )
 
 
-def _publish(root: SimulatedRoot, file: Path) -> None:
-    """Write beside, then link: the name appears complete, and only if nobody else was first."""
-    descriptor, beside = tempfile.mkstemp(dir=file.parent, prefix=".simulated-root-")
+def _form(line: Line) -> kept.Form:
+    file_name = FILE_NAME if line == "milan" else f"simulated-root-{line}.pem"
+    return kept.Form(file_name, _HEADER, "simulated root", keys=2)
+
+
+def _kept(root: SimulatedRoot) -> kept.Kept:
+    return kept.Kept((root.ark_key, root.ask_key), (root.ark, root.ask))
+
+
+def _is_of(root: SimulatedRoot, line: Line) -> bool:
+    wanted = (issue.ark_name(line), issue.intermediate_name(line, "vcek"))
     try:
-        with os.fdopen(descriptor, "wb") as stream:  # mkstemp made it 0600
-            stream.write(_encode(root))
-        with contextlib.suppress(FileExistsError):
-            os.link(beside, file)
-    finally:
-        Path(beside).unlink()
+        found = [Certificate.parse(each).subject.common_name for each in (root.ark, root.ask)]
+    except EvidenceError:
+        return False
+    return tuple(found) == wanted
 
 
-def _encode(root: SimulatedRoot) -> bytes:
-    keys = (
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        for key in (root.ark_key, root.ask_key)
-    )
-    return _HEADER + b"".join(keys) + _pem(root.ark) + _pem(root.ask)
-
-
-def _pem(certificate: bytes) -> bytes:
-    text = base64.encodebytes(certificate).replace(b"\n", b"")
-    lines = b"\n".join(text[at : at + 64] for at in range(0, len(text), 64))
-    return b"-----BEGIN CERTIFICATE-----\n" + lines + b"\n-----END CERTIFICATE-----\n"
-
-
-def _parse(data: bytes, file: Path) -> SimulatedRoot:
-    match = _FORM.fullmatch(data) if len(data) <= _MAX_FILE_BYTES else None
-    if match is None:
-        raise _not_a_root(file)
-    try:
-        blocks = [base64.b64decode(block) for block in match.groups()]
-        ark_key, ask_key = (serialization.load_der_private_key(key, None) for key in blocks[:2])
-        ark, ask = (Certificate.parse(certificate) for certificate in blocks[2:])
-    except (ValueError, EvidenceError) as error:
-        raise _not_a_root(file) from error
-    if not isinstance(ark_key, rsa.RSAPrivateKey) or not isinstance(ask_key, rsa.RSAPrivateKey):
-        raise _not_a_root(file)
-    keys = (issue.spki(ark_key.public_key()), issue.spki(ask_key.public_key()))
-    if keys != (ark.spki, ask.spki):
-        raise _not_a_root(file)
-    return SimulatedRoot(ark_key, ask_key, ark.der, ask.der)
-
-
-def _not_a_root(file: Path) -> ConfigError:
-    return ConfigError(
-        "this is not the file of a simulated root",
-        file=str(file),
-        hint="remove it and a new root is made; clients must then be given the new digest",
-    )
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from sealserve.native.crypto import kernels
 
 # Rates are GB/s, 10^9 bytes: of the median round, the slowest and the fastest, and the best burst.
 _HEADING = f"  {'GB/s':<42}{'over':>9}{'median':>8}{'low':>8}{'high':>8}{'best':>8}{'ours/it':>8}"
+# Where one run is one event and no bytes: microseconds, of the median round and so on as above.
+_EVENTS = f"  {'us':<51}{'median':>8}{'low':>8}{'high':>8}{'best':>8}{'ours/it':>8}"
 
 
 @dataclass
@@ -40,7 +42,7 @@ class Report:
         speeds = take_turns(ways, options.repeats, turn_seconds=options.turn_seconds, clock=clock)
         first = speeds[ours[0].name]
         self.say(f"\n{question}")
-        self.say(_HEADING)
+        self.say(_HEADING if options.size else _EVENTS)
         for speed in speeds.values():
             self.say(_line(speed, first))
         names = {way.name for way in ours}
@@ -65,8 +67,8 @@ class Report:
         against = f"{peer.way.name}, {_size(peer.way.size)}"
         self._judge(what, ratio(ours, peer), at_least=at_least, against=against)
 
-    def at_most(self, what: str, ours: Speed, floor: Speed, goal: float) -> None:
-        """How many times as long as its floor takes."""
+    def at_most(self, what: str, ours: Speed, floor: Speed, goal: float | None = None) -> None:
+        """How many times as long as its floor takes. Without a goal that is told and not judged."""
         times = ratio(floor, ours)
         self._judge(what, times, at_most=goal, against=floor.way.name)
 
@@ -185,16 +187,39 @@ def best(speeds: Iterable[Speed]) -> Speed:
     return max(speeds, key=lambda speed: speed.rate)
 
 
+def event(name: str, run: Callable[[], object]) -> Way:
+    """A way whose run counts once, however many bytes it touches."""
+    return Way(name, 1, run)
+
+
 def _line(speed: Speed, first: Speed) -> str:
     low, high = speed.spread
     times = ratio(first, speed).value
+    if speed.way.size == 1:
+        least, median, most, best = map(_microseconds, (high, speed.rate, low, speed.best))
+        return f"  {speed.way.name:<51}{median:8.0f}{least:8.0f}{most:8.0f}{best:8.0f}{times:8.2f}"
     return (
         f"  {speed.way.name:<42}{_size(speed.way.size):>9}{speed.rate:8.2f}{low:8.2f}{high:8.2f}"
         f"{speed.best:8.2f}{times:8.2f}"
     )
 
 
+def _microseconds(rate: float) -> float:
+    """Of an event, by how many there are in a nanosecond."""
+    return 1e-3 / rate
+
+
 def _record(question: str, speed: Speed) -> dict[str, Any]:
+    if speed.way.size == 1:
+        return {
+            "question": question,
+            "name": speed.way.name,
+            "threads": speed.way.threads,
+            "us": _microseconds(speed.rate),
+            "best_us": _microseconds(speed.best),
+            "spread_us": sorted(map(_microseconds, speed.spread)),
+            "clock_ghz": speed.clock,
+        }
     return {
         "question": question,
         "name": speed.way.name,

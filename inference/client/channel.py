@@ -36,6 +36,13 @@ def options(answer_bytes: int) -> list[tuple[str, int | str]]:
     ]
 
 
+def pinned(host: str, port: int, answer_bytes: int, *certificates: bytes) -> grpc.Channel:
+    """A channel to whoever holds the key of one of these certificates (DER)."""
+    return grpc.secure_channel(
+        target(host, port), credentials(*certificates), options(answer_bytes)
+    )
+
+
 def target(host: str, port: int) -> str:
     """An address no resolver plugin reads anything into."""
     return f"ipv6:[{host}]:{port}" if ":" in host else f"dns:///{host}:{port}"

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from time import sleep
 from types import TracebackType
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -35,7 +36,7 @@ from sealserve.inference.client.served import (
 )
 from sealserve.inference.client.status import another_root, no_evidence, nobody_answered
 from sealserve.inference.client.uses import Process, Uses
-from sealserve.inference.client.verification import Steps, Verification, Verified
+from sealserve.inference.client.verification import Verification, Verified
 from sealserve.inference.wire import names
 from sealserve.inference.wire.address import parse_address
 from sealserve.inference.wire.spec import ModelMetadata
@@ -298,28 +299,25 @@ def _attest(host: str, port: int, trust: Trust, deadline: Deadline) -> Session:
     verification = Verification(trust)
     answer, asked_at = challenged(verification, host, port, deadline)
     verified = verification.accept(answer, now())
-    pinned = _pinned(host, port, channel.ANSWER_BYTES, *verified.certificates)
+    pinned = channel.pinned(host, port, channel.ANSWER_BYTES, *verified.certificates)
     return Session(pinned, verified, asked_at)
 
 
-def challenged(
-    steps: Steps[_Result], host: str, port: int, deadline: Deadline
-) -> tuple[bytes, float]:
+class Challenger(Protocol):
+    """Steps 1 and 2 of a verification, whoever takes them."""
+
+    def read_certificate(self, der: bytes, now: datetime) -> None: ...
+    def challenge(self) -> bytes: ...
+
+
+def challenged(steps: Challenger, host: str, port: int, deadline: Deadline) -> tuple[bytes, float]:
     """Steps 1 and 2: the answer to the challenge, and when that was made."""
     certificate = fetch_certificate(host, port, deadline)
     steps.read_certificate(certificate, now())
-    with _pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
+    with channel.pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
         asked_at = elapsed()
         ask = opened.unary_unary(names.GET_EVIDENCE)
         return ask(steps.challenge(), timeout=deadline.left()), asked_at
-
-
-def _pinned(host: str, port: int, answer_bytes: int, *certificates: bytes) -> grpc.Channel:
-    return grpc.secure_channel(
-        channel.target(host, port),
-        channel.credentials(*certificates),
-        channel.options(answer_bytes),
-    )
 
 
 def _metadata(

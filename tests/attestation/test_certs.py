@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 
-from sealserve.attestation import Roots, asn1, der, roots
+from sealserve.attestation import asn1, der, roots
 from sealserve.attestation.certs import (
     MAX_CERTIFICATE_BYTES,
     Certificate,
@@ -180,10 +180,8 @@ def test_a_second_opinion_on_every_leaf(row: Vector) -> None:
 @pytest.mark.parametrize("kind", ["vcek", "vlek"])
 @pytest.mark.parametrize("line", LINES)
 def test_the_certificates_we_ship(line: Line, kind: SigningKey) -> None:
-    (ark,) = (
-        root for root in Roots.amd().shipped.values()
-        if root.subject.common_name == f"ARK-{line.capitalize()}"
-    )  # fmt: skip
+    ark = roots.ark(line)
+    assert ark.subject.common_name == f"ARK-{line.capitalize()}"
     intermediate = Certificate.parse(roots.intermediate(line, kind))
     assert ark.is_ca
     assert intermediate.is_ca
@@ -315,12 +313,12 @@ def test_a_salt_of_another_length_does_not_verify(simulated_root: SimulatedRoot)
 def leaf(
     root: SimulatedRoot,
     *extensions: bytes,
-    subject: str = issue.VCEK_NAME,
+    subject: str = issue.LEAF_NAME["vcek"],
     key: issue.PublicKey = KEY,
 ) -> bytes:
     return issue.certificate(
         serial=0,
-        issuer=issue.name(issue.ASK_NAME),
+        issuer=issue.name(issue.intermediate_name("milan", "vcek")),
         subject=issue.name(subject),
         window=(NOW, NOW + timedelta(days=1)),
         key=key,

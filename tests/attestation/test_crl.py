@@ -174,7 +174,7 @@ def test_a_second_opinion(file: str) -> None:
 def made(
     root: SimulatedRoot,
     revoked: dict[int, datetime] | None = None,
-    issuer: str = issue.ARK_NAME,
+    issuer: str = issue.ark_name("milan"),
     by_ask: bool = False,
 ) -> Crl:
     """A list of this root from now on for a day."""
@@ -195,7 +195,7 @@ def test_a_list_of_the_root(simulated_root: SimulatedRoot) -> None:
 
 def test_our_lists_are_lists_to_others(simulated_root: SimulatedRoot) -> None:
     data = issue.crl(
-        issuer=issue.name(issue.ARK_NAME), window=(NOW, NOW + DAY), revoked={7: NOW},
+        issuer=issue.name(issue.ark_name("milan")), window=(NOW, NOW + DAY), revoked={7: NOW},
         signer_id=bytes(20), signer=simulated_root.ark_key,
     )  # fmt: skip
     theirs = x509.load_der_x509_crl(data)
@@ -219,7 +219,7 @@ def test_a_list_by_another_key(simulated_root: SimulatedRoot) -> None:
 @pytest.mark.parametrize("member", range(THIS, EXTENSIONS))
 def test_a_list_whose_meaning_was_changed(simulated_root: SimulatedRoot, member: int) -> None:
     data = issue.crl(
-        issuer=issue.name(issue.ARK_NAME), window=(NOW, NOW + DAY), revoked={7: NOW},
+        issuer=issue.name(issue.ark_name("milan")), window=(NOW, NOW + DAY), revoked={7: NOW},
         signer_id=bytes(20), signer=simulated_root.ark_key,
     )  # fmt: skip
     new = asn1.sequence() if member == REVOKED else asn1.time(NOW + 2 * DAY)

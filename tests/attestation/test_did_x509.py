@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealserve.attestation import did_x509
 from sealserve.attestation.did_x509 import Resolved
+from support.attestation_did import document, unb64url
 from support.attestation_refusals import code_of, refused
 from support.attestation_vectors import vectors
 from support.attestation_x509 import (
@@ -58,44 +56,6 @@ CODES = {
     "unsupported-certificate-san-type": "x509_unparseable",
     "unsupported-fingerprint-algorithm": "did_syntax",
 }
-
-
-def unb64url(text: str) -> bytes:
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def b64url(number: int, size: int) -> str:
-    return base64.urlsafe_b64encode(number.to_bytes(size)).rstrip(b"=").decode()
-
-
-def document(resolved: Resolved) -> dict[str, Any]:
-    """The DID document of the specification (section DID Document Shape)."""
-    method = f"{resolved.did}#0"
-    uses = {"authentication": resolved.asserts, "assertionMethod": resolved.asserts}
-    uses["keyAgreement"] = resolved.agrees
-    return {
-        "@context": "https://www.w3.org/ns/cid/v1",
-        "id": resolved.did,
-        "verificationMethod": [
-            {
-                "id": method,
-                "type": "JsonWebKey",
-                "controller": resolved.did,
-                "publicKeyJwk": jwk(resolved.key),
-            }
-        ],
-        **{use: [method] for use, allowed in uses.items() if allowed},
-    }
-
-
-def jwk(key: object) -> dict[str, str]:
-    if isinstance(key, rsa.RSAPublicKey):
-        numbers = key.public_numbers()
-        return {"kty": "RSA", "e": "AQAB", "n": b64url(numbers.n, key.key_size // 8)}
-    assert isinstance(key, ec.EllipticCurvePublicKey)
-    point, size = key.public_numbers(), (key.key_size + 7) // 8
-    curve = f"P-{key.key_size}"
-    return {"kty": "EC", "crv": curve, "x": b64url(point.x, size), "y": b64url(point.y, size)}
 
 
 def test_every_refusal_has_its_code() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sealserve.attestation import Report
 from sealserve.attestation.report import ACCEPTED_VERSIONS, Firmware, GuestPolicy, PlatformInfo
 from sealserve.errors import EvidenceError
+from support.attestation_layout import reserved
 from support.attestation_refusals import code_of, mutations, refused
 from support.attestation_vectors import vector
 
@@ -48,8 +49,8 @@ FIELDS: dict[str, tuple[int, bytes, object]] = {
     "vmpl": (0x030, b"\xff\xff\xff\x7f", 0x7FFFFFFF),
     "current_tcb": (0x038, run(3, 8), run(3, 8)),
     "platform_info": (0x040, b"\x25\0\0\0\0\0\0\x80", PlatformInfo(0x8000000000000025)),
-    "author_key_enabled": (0x048, b"\x01", True),
-    "signing_key": (0x048, b"\x04", "vlek"),
+    "signature_algorithm": (0x034, b"\x02\x03\x04\x05", 0x05040302),
+    "key_info": (0x048, b"\x04\x03\x02\x01", 0x01020304),
     "report_data": (0x050, run(4, 64), run(4, 64)),
     "measurement": (0x090, run(5, 48), run(5, 48)),
     "host_data": (0x0C0, run(6, 32), run(6, 32)),
@@ -75,19 +76,25 @@ FIELDS: dict[str, tuple[int, bytes, object]] = {
 def test_a_field_is_read_from_its_place_and_nothing_else_is(name: str) -> None:
     offset, value, expected = FIELDS[name]
     data = report(5, {offset: value})
-    plain, changed = Report.parse(report(5)), Report.parse(data)
+    plain, changed = Report.read(report(5)), Report.read(data)
     assert getattr(changed, name) == expected
     differing = {
         f.name for f in fields(Report) if getattr(plain, f.name) != getattr(changed, f.name)
     }
-    assert differing == {name, "signed"} - ({"signed"} if offset >= 0x2A0 else set())
+    assert differing == {name, "data"}
     assert changed.signed == data[:0x2A0]
 
 
 def test_every_field_is_in_the_table() -> None:
     assert {f.name for f in fields(Report)} == {
-        *FIELDS, "version", "policy", "policy_raw", "signed",
+        *FIELDS, "version", "policy", "policy_raw", "data",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("key_info", "author", "kind"), [(0, False, "vcek"), (5, True, "vlek")])
+def test_the_bits_of_key_info(key_info: int, author: bool, kind: str) -> None:
+    parsed = Report.parse(report(changes={0x048: bytes([key_info])}))
+    assert (parsed.author_key_enabled, parsed.signing_key) == (author, kind)
 
 
 POLICY_BITS = {
@@ -165,19 +172,6 @@ def test_another_signature_algorithm(algorithm: int) -> None:
     with refused("report_signature_algorithm") as refusal:
         Report.parse(report(changes={0x034: algorithm.to_bytes(4, "little")}))
     assert (refusal.value.seen, refusal.value.wanted) == (str(algorithm), "1")
-
-
-def reserved(version: int) -> set[int]:
-    """The offsets AMD reserves, as a plain list; the product's own is not asked."""
-    ranges = [
-        (0x04C, 0x050), (0x18B, 0x1A0), (0x1EB, 0x1EC), (0x1EF, 0x1F0), (0x208, 0x2A0),
-        (0x2D0, 0x2E8), (0x318, 0x4A0),
-    ]  # fmt: skip
-    if version < 3:
-        ranges.append((0x188, 0x18B))
-    if version < 5:
-        ranges.append((0x1F8, 0x208))
-    return {offset for start, end in ranges for offset in range(start, end)}
 
 
 @pytest.mark.parametrize("version", ACCEPTED_VERSIONS)

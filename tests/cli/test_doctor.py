@@ -114,6 +114,15 @@ def test_for_people_no_line_is_wider_than_their_screen(capfd, monkeypatch):
     assert "fix: start in a confidential machine" in out
 
 
+@pytest.mark.usefixtures("clean")
+def test_names_of_variables_cannot_move_a_cursor(capfd, monkeypatch):
+    monkeypatch.setenv("LD_\x1b[2J", "x")
+    assert run(["doctor", "--listen", "127.0.0.1:0"]) == 8
+    out = capfd.readouterr().out
+    assert "LD_?[2J" in out
+    assert "\x1b" not in out
+
+
 def test_nothing_missing_is_success(capfd, monkeypatch):
     good = [prerequisites.Check("a", "ok", "b"), prerequisites.Check("c", "warning", "d", "e")]
     monkeypatch.setattr(prerequisites, "every", lambda *_: good)

@@ -17,6 +17,7 @@ from support import client_case as case
 from support.client_cli import Clinic
 from support.client_server import LiveServer
 from support.models_cli import Desk
+from support.unlocked import limited
 
 GENERATE = ("policy", "generate", "--process", "--", "/bin/true")
 NO_ROOM = "sealserve: cannot write the result: No space left on device\n"
@@ -127,3 +128,20 @@ def test_a_broken_pipe_of_another_kind(
 def test_words_that_nobody_can_read(full: IO[str], arguments: tuple[str, ...], status: int) -> None:
     """The exit code is what happened, with or without them."""
     assert ran(*arguments, stderr=full).returncode == status
+
+
+def test_memory_that_is_not_locked_is_told_once_in_our_manner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, name = ("--key", "raw:raw.key"), ("--name", "n", "--version", "1")
+    ran = subprocess.run(
+        limited(0, "-P", "-m", "sealserve", "seal", "net.onnx", "-o", "out", *key, *name),
+        cwd=Desk(tmp_path, capsys).folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = [line for line in ran.stderr.splitlines() if "swapped" in line]
+    assert len(told) == 1
+    assert told[0].startswith("warning: keys and opened models may be swapped to a disk: ")
+    assert "Warning:" not in ran.stderr

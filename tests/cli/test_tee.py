@@ -21,13 +21,19 @@ from typing import Any
 
 import pytest
 
-from sealserve.attestation import Claims, Roots, decode, verify
-from sealserve.attestation.simulated import BANNER, FAULTS, MEASUREMENT, SimulatedRoot
+from sealserve.attestation import Claims, Roots, decode, pem, verify
+from sealserve.attestation.simulated import (
+    BANNER,
+    FAULTS,
+    MEASUREMENT,
+    SimulatedEndorser,
+    SimulatedRoot,
+)
 from sealserve.attestation.simulated.process import FORWARDED, Forwarder
-from sealserve.attestation.simulated.root import FILE_NAME
+from sealserve.attestation.simulated.root import FILE_NAME, issue_intermediate, validity
 from sealserve.cli.main import run
 from sealserve.policy.execution import generate_process
-from support.attestation_simulated import CLAIMS
+from support.attestation_simulated import CLAIMS, NOW
 
 SEALSERVE = (sys.executable, "-P", "-m", "sealserve")
 PYTHON = (sys.executable, "-I", "-c")
@@ -415,6 +421,68 @@ def test_a_fault_nobody_knows(tee: Tee) -> None:
     assert not tee.root_dir.exists()
 
 
+MACHINES = {
+    "genoa-a0": ("genoa", 5, "vcek", False),
+    "turin --report-version 2": ("turin", 2, "vcek", False),
+    "turin --vlek --uvm hash": ("turin", 5, "vlek", True),
+    "milan --uvm json": ("milan", 3, "vcek", True),
+}
+
+
+@pytest.mark.parametrize("options", MACHINES)
+def test_the_machine_can_be_chosen(tee: Tee, options: str) -> None:
+    line, version, key, endorsed = MACHINES[options]
+    root = SimulatedRoot.load_or_create(tee.root_dir, line)  # type: ignore[arg-type]
+    claims = proven(tee, Roots.simulated(root.ark_sha256), "--machine", *options.split())
+    assert (claims.line, claims.report.version, claims.signing_key) == (line, version, key)
+    assert (claims.endorsement is not None) == endorsed
+
+
+IMPOSSIBLE = {
+    "--fault fmc-level": "the fault 'fmc-level' shows only on machines of the line turin",
+    "--fault old-uvm": "the fault 'old-uvm' shows only on machines with an endorsement",
+    "--vlek --fault hwid": "the fault 'hwid' shows only on machines that sign with a VCEK",
+    "--report-version 2 --fault line": "shows only on reports of version 3 and later",
+    "--security-context x": "a confidential container has an endorsed launch",
+    "--security-context x --vlek --uvm json": "and signs with its chip's key",
+}
+
+
+@pytest.mark.parametrize("options", IMPOSSIBLE)
+def test_a_machine_that_cannot_be(tee: Tee, options: str) -> None:
+    tee.root_dir = tee.folder / "roots"
+    ran = tee.allowed("/bin/true", options=options.split())
+    assert (ran.status, ran.out) == (8, "")
+    assert IMPOSSIBLE[options] in ran.err
+    assert not tee.root_dir.exists()
+
+
+def test_the_security_context_is_announced(tee: Tee) -> None:
+    context = tee.folder / "a" / "context"
+    options = ["--uvm", "json", "--security-context", str(context)]
+    told = environment(tee.allowed("/usr/bin/env", options=options))
+    assert told["UVM_SECURITY_CONTEXT_DIR"] == str(context)
+    assert sorted(file.name for file in context.iterdir()) == [
+        "host-amd-cert-base64", "reference-info-base64", "security-policy-base64",
+    ]  # fmt: skip
+
+
+def test_a_security_context_that_cannot_be_written(tee: Tee) -> None:
+    (tee.folder / "file").write_text("")
+    options = ["--uvm", "json", "--security-context", str(tee.folder / "file" / "context")]
+    ran = tee.allowed("/bin/true", options=options)
+    assert (ran.status, ran.out) == (8, "")
+    assert "cannot hold a security context" in ran.err
+
+
+def test_a_denied_start_writes_no_security_context(tee: Tee) -> None:
+    tee.allow("/bin/true")
+    context = tee.folder / "context"
+    ran = tee.run("/bin/false", options=["--uvm", "json", "--security-context", str(context)])
+    assert ran.status == 6
+    assert not context.exists()
+
+
 HOSTILE = f"""
 import array, os, socket
 from sealserve.attestation import report_data
@@ -544,10 +612,11 @@ print(json.dumps([fds, os.environ["SEALSERVE_TEE_FD"]]))
 # ---- the root
 
 
-def test_the_root_is_kept_like_a_key(simulated_root_dir: Path) -> None:
-    mode = stat.S_IMODE((simulated_root_dir / FILE_NAME).stat().st_mode)
-    assert mode == 0o600
-    assert [path.name for path in simulated_root_dir.iterdir()] == [FILE_NAME]
+def test_everything_there_is_kept_like_a_key(tee: Tee) -> None:
+    assert tee.info().status == 0
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tee.root_dir.iterdir()}
+    assert modes.keys() >= {FILE_NAME, "simulated-endorser.pem"}
+    assert set(modes.values()) == {0o600}
 
 
 def test_a_disk_that_is_full_leaves_no_half_of_a_root(tmp_path: Path) -> None:
@@ -622,7 +691,8 @@ def test_two_that_come_first_together_share_a_root(tmp_path: Path) -> None:
     both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
     told = [json.loads(process.communicate(timeout=60)[0]) for process in both]
     assert told[0] == told[1]
-    assert [path.name for path in (tmp_path / "roots").iterdir()] == [FILE_NAME]
+    names = sorted(path.name for path in (tmp_path / "roots").iterdir())
+    assert names == ["simulated-endorser.pem", FILE_NAME]
 
 
 # ---- info
@@ -638,6 +708,9 @@ def test_info_for_programs(tee: Tee, simulated_root: SimulatedRoot) -> None:
     assert told["simulated_root_dir"] == str(tee.root_dir)
     assert told["simulated_root_sha256"] == hashlib.sha256(simulated_root.ark).hexdigest()
     assert told["measurement"] == MEASUREMENT.hex()
+    assert told["uvm_issuer"] == SimulatedEndorser.load_or_create(tee.root_dir).issuer
+    assert (told["uvm_feed"], told["uvm_svn"]) == ("ContainerPlat-AMD-UVM", 104)
+    assert told["vlek_provider"] == "CN=simulated-provider.invalid"
     assert told["faults"] == {name: fault.what for name, fault in FAULTS.items()}
 
 
@@ -647,7 +720,44 @@ def test_info_for_people(tee: Tee, simulated_root: SimulatedRoot) -> None:
     assert "SEALSERVE_TEE_FD: not set" in ran.out
     assert "platform: none" in ran.out
     assert f"simulated_root_sha256: {simulated_root.ark_sha256.hex()}" in ran.out
+    assert f"with --uvm:            {tee.info('--json').json['uvm_issuer']}" in ran.out
     assert all(f"  {name} " in ran.out for name in FAULTS)
+
+
+def test_every_line_has_a_root_of_its_own(tee: Tee) -> None:
+    """And every machine of one root directory the same endorser."""
+    told = [tee.info("--machine", model, "--json").json for model in ("milan", "turin")]
+    milan, turin = (line["simulated_root_sha256"] for line in told)
+    assert milan != turin
+    assert turin == SimulatedRoot.load_or_create(tee.root_dir, "turin").ark_sha256.hex()
+    assert told[0]["uvm_issuer"] == told[1]["uvm_issuer"]
+
+
+def test_a_root_of_another_line_is_no_root(tee: Tee, simulated_root_dir: Path) -> None:
+    tee.root_dir = tee.folder
+    file = tee.folder / "simulated-root-genoa.pem"
+    file.write_bytes((simulated_root_dir / FILE_NAME).read_bytes())
+    ran = tee.info("--machine", "genoa")
+    assert (ran.status, ran.out) == (8, "")
+    assert f"{file}: this is not the file of a simulated root" in ran.err
+
+
+def test_a_provider_under_another_root_is_no_provider(
+    tee: Tee, simulated_root: SimulatedRoot
+) -> None:
+    """Its certificate has the key of the file and every name it should have, and another issuer."""
+    root_file = (tee.root_dir / FILE_NAME).read_bytes()
+    _, _, key, *_ = root_file.split(b"-----BEGIN")
+    public = simulated_root.ask_key.public_key()
+    made = issue_intermediate(simulated_root.ask_key, public, "milan", "vlek", validity(NOW))
+    header = b"# Provider of a simulated platform. It proves nothing about hardware.\n"
+    file = tee.folder / "simulated-provider-milan.pem"
+    file.write_bytes(header + b"-----BEGIN" + key + pem.write(made))
+    (tee.folder / FILE_NAME).write_bytes(root_file)
+    tee.root_dir = tee.folder
+    ran = tee.allowed("/bin/true", options=["--vlek"])
+    assert (ran.status, ran.out) == (8, "")
+    assert f"{file}: this is not the file of a simulated provider" in ran.err
 
 
 def test_info_inside_knows_where_it_is(tee: Tee) -> None:
@@ -655,6 +765,14 @@ def test_info_inside_knows_where_it_is(tee: Tee) -> None:
     told = tee.allowed(*command).json
     assert told["platform"] == "simulated"
     assert told["looked"][0]["found"].startswith("announces descriptor")
+
+
+def test_doctor_inside_finds_the_platform(tee: Tee) -> None:
+    ran = tee.allowed(*SEALSERVE, "doctor", "--listen", "127.0.0.1:0", "--json")
+    checks = {check["name"]: check for check in ran.json["checks"]}
+    assert checks["platform"]["found"] == "simulated, as SEALSERVE_TEE_FD says"
+    assert checks["device"]["state"] == "ok"
+    assert ran.status == (8 if ran.json["missing"] else 0)
 
 
 ANNOUNCED = ["", "x", "-1", "0", "999999", "12345678", "٣", " 3"]
@@ -679,7 +797,8 @@ def test_where_the_root_is_kept_by_default(
 ) -> None:
     place = tee.folder / expected / "sealserve" / "simulated"
     place.mkdir(parents=True)
-    (place / FILE_NAME).write_bytes((tee.root_dir / FILE_NAME).read_bytes())
+    for file in tee.root_dir.iterdir():
+        (place / file.name).write_bytes(file.read_bytes())
     monkeypatch.setenv("HOME", str(tee.folder / "home"))
     monkeypatch.setenv("XDG_STATE_HOME", state.format(tee.folder))
     assert tee.verb("info", "--json").json["simulated_root_dir"] == str(place)

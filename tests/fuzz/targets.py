@@ -3,13 +3,13 @@
 A parser accepts, or raises what its table row names; whatever else comes out is a bug. Where what
 is accepted has one spelling, the target writes it again and compares.
 
-`make test` takes a fixed handful of changed inputs for each row, `make long` a new lot for some
-seconds. To hunt with one row for hours, from the root of the repository:
+`make test` takes what the repository keeps under corpus/ and a fixed handful of changed inputs for
+each row; `make fuzz` and `make fuzz-long` hunt, guided by coverage. To hunt with one row for hours:
 
-    PYTHONPATH=tests .venv/bin/python tests/fuzz/targets.py report 14400
+    .venv/bin/python tests/fuzz/run.py --seconds 14400 report
 
-The error's note says where the input is that broke something; it belongs into the tests of its
-parser. No row for manifest.json: nothing reads it (models/SPEC.md, section 6).
+The input that broke something is saved, and belongs into the tests of its parser. No row for
+manifest.json: nothing reads it (models/SPEC.md, section 6).
 """
 
 from __future__ import annotations
@@ -18,11 +18,9 @@ import atexit
 import base64
 import ctypes
 import json
-import random
 import shutil
 import ssl
 import struct
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -53,14 +51,17 @@ from sealserve.attestation import (
     x509_path,
 )
 from sealserve.attestation.binding import ReportData
+from sealserve.attestation.bundle import Bundle
 from sealserve.attestation.certificate_table import CRL, VLEK, CertificateTable
 from sealserve.attestation.certs import Certificate, Leaf
 from sealserve.attestation.cose import Sign1
 from sealserve.attestation.crl import Crl
 from sealserve.attestation.devices.configfs import Configfs, Tree
 from sealserve.attestation.devices.sev_guest import SevGuest
+from sealserve.attestation.hcl import HclReport, attestation_key
 from sealserve.attestation.thim import HostCertificate
 from sealserve.attestation.token import TokenKeys, verify_token
+from sealserve.attestation.tpm import Quote, QuoteDocument
 from sealserve.attestation.uvm import Statement as UvmStatement
 from sealserve.attestation.uvm import read as read_uvm
 from sealserve.keys import jws, keyfile
@@ -91,6 +92,8 @@ from sealserve.native.errors import (
 from sealserve.policy import release
 from sealserve.policy.execution import text as policy_text
 from sealserve.policy.execution.process import ExecutionPolicy, generate_process
+from sealserve.policy.inspection import inspect_evidence
+from sealserve.policy.inspection_words import explain, to_json
 from sealserve.policy.release import ReleasePolicy
 from sealserve.policy.trust import Trust
 from sealserve.policy.trust_diff import beyond
@@ -478,6 +481,79 @@ def envelope() -> Target:
     full = Evidence(b"report", b"leaf", b"middle", b"{}", b"root", b"crl", b"uvm")
     seeds = [encode(full), encode(Evidence(b"r" * 1184, b"l" * 1300, b"m" * 1600, b"{}"))]
     return Target(run, seeds, (EvidenceError,), (b"\x84", b"\xa0", b"\x60", b"\x40", b"\xf7"))
+
+
+def hcl_report() -> Target:
+    """An HCL report, and the key that its runtime data names."""
+
+    def run(data: bytes) -> None:
+        attestation_key(HclReport.parse(data).runtime)
+
+    seeds = [row.read("hcl_report.bin") for row in snp("hcl_report.bin")]
+    return Target(run, seeds, (EvidenceError,))
+
+
+def hcl_runtime() -> Target:
+    seeds = [row.read("runtime_data.bin") for row in snp("hcl_report.bin", "runtime_data.bin")]
+    return Target(attestation_key, seeds, (EvidenceError,))
+
+
+def tpm_quote() -> Target:
+    """TPMS_ATTEST, its registers and its signature, whose key is right."""
+    row = vector("trustee/az-cvm-milan-v3-a")
+    real = QuoteDocument.parse(row.read("tpm_quote.json"))
+    key = attestation_key(row.read("runtime_data.bin"))
+
+    def run(data: bytes) -> None:
+        quote = Quote.parse(data)
+        quote.require_signed(real.signature, key)
+        quote.require_registers(real.registers)
+
+    return Target(run, [real.quote.message], (EvidenceError,))
+
+
+def quote_document() -> Target:
+    seeds = [row.read("tpm_quote.json") for row in snp("tpm_quote.json")]
+    return Target(QuoteDocument.parse, seeds, (EvidenceError,))
+
+
+FILES = {
+    "report.bin": "report",
+    "leaf.der": "leaf",
+    "chain.pem": "chain",
+    "host_amd_cert.json": "host_certificate",
+    "milan_vcek.crl": "crl",
+    "uvm.cose": "uvm",
+    "hcl_report.bin": "hcl",
+    "tpm_quote.json": "quote",
+    "runtime_data.bin": "runtime",
+}
+
+
+def evidence_files() -> Target:
+    """All that `evidence check` reads at once, one file of it changed; the first byte says which.
+
+    Nothing may be raised at all: a refusal is an answer, and every answer can be shown.
+    """
+    rows = [vector("trustee/az-cvm-milan-v3-a"), vector("sidecar/aci-milan-v2")]
+    lists = vectors("crl")[0]
+    whole = {
+        member: next((row.read(name) for row in [*rows, lists] if name in row.files), None)
+        for name, member in FILES.items()
+    }
+    order = list(FILES.values())
+
+    def run(data: bytes) -> None:
+        member = order[data[0] % len(order)] if data else "report"
+        bundle = Bundle(**{**whole, member: data[1:]})  # type: ignore[arg-type]
+        inspection = inspect_evidence(bundle, Roots.amd(), rows[0].at, execution_policy=b"policy")
+        json.dumps(to_json(inspection))
+        text = explain(inspection, None)
+        assert all(len(line) < 80 and line.isprintable() for line in text.splitlines())
+        assert inspection.findings, "evidence of two machines was accepted"
+
+    seeds = [bytes([i]) + (whole[member] or b"") for i, member in enumerate(order)]
+    return Target(run, seeds, ())
 
 
 REAL = "openpcc/az-cvm-genoa-v3"  # the claims it speaks for are known
@@ -896,22 +972,10 @@ TARGETS: dict[str, Callable[[], Target]] = {
     target.__name__: target
     for target in (
         *(header, header_text, slots, slots_text, directory, inner_archive, sealed_file, model),
-        *(
-            report,
-            leaf,
-            authority,
-            crl,
-            host_certificate,
-            certificate_table,
-            guest_device,
-            configfs_answers,
-            *(cose, did, path_certificate, uvm, uvm_header, uvm_payload),
-            elements,
-            envelope,
-            evidence,
-            server_certificate,
-            claims,
-        ),
+        *(report, leaf, authority, crl, elements, envelope, evidence, server_certificate, claims),
+        *(host_certificate, certificate_table, guest_device, configfs_answers),
+        *(cose, did, path_certificate, uvm, uvm_header, uvm_payload),
+        *(hcl_report, hcl_runtime, tpm_quote, quote_document, evidence_files),
         *(token, token_head, token_claims, token_keys, answer, answer_header, answer_certificate),
         released_key,
         *(key_reference, key_file, connection, body, attestation_request, attestation_report),
@@ -920,9 +984,3 @@ TARGETS: dict[str, Callable[[], Target]] = {
         *(trust, release_policy, execution_policy, process_policy),
     )
 }
-
-
-if __name__ == "__main__":
-    name, seconds = sys.argv[1], float(sys.argv[2])
-    tried, taken = TARGETS[name]().hunt(random.Random(), seconds)
-    sys.stdout.write(f"{tried} inputs, {taken} accepted\n")

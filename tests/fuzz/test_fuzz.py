@@ -1,18 +1,20 @@
-"""Parsers under inputs nobody planned: see targets.py for the table and for longer hunts."""
+"""Parsers under inputs nobody planned: see targets.py for the table, run.py for hunts."""
 
 from __future__ import annotations
 
 import random
 from functools import cache
 from itertools import islice
+from pathlib import Path
 
 import pytest
 
+from fuzz.run import BRIEF
 from fuzz.targets import TARGETS
 from support.fuzz_mutations import Target
 
 QUICK_INPUTS = 50  # for each row, always the same
-LONG_SECONDS = 20.0  # for each row, each time others
+CORPUS = Path(__file__).with_name("corpus")
 
 # What cryptography warns of it reads, or refuses later: an odd serial number, a long name.
 pytestmark = pytest.mark.filterwarnings(
@@ -41,8 +43,16 @@ def test_only_documented_errors(name: str) -> None:
         row.attack(data)
 
 
-@pytest.mark.long
 @of_each
-def test_only_documented_errors_for_longer(name: str) -> None:
-    tried, _ = target(name).hunt(random.Random(), LONG_SECONDS)
-    assert tried > QUICK_INPUTS
+def test_what_hunts_found(name: str) -> None:
+    """Inputs that once covered something new: see corpus/README.md."""
+    for file in sorted((CORPUS / name).glob("*")):
+        target(name).attack(file.read_bytes())
+
+
+def test_every_corpus_has_its_target() -> None:
+    assert {folder.name for folder in CORPUS.iterdir() if folder.is_dir()} <= TARGETS.keys()
+
+
+def test_what_is_hunted_briefly_is_there() -> None:
+    assert TARGETS.keys() >= BRIEF

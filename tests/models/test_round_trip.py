@@ -98,6 +98,7 @@ def test_opening_into_a_place_predicts_the_same_bits(tmp_path):
         assert opened.weights == {"weights/00000": WIDTH * WIDTH * 4, "weights/small": 32768}
         assert set(opened.files) == {*opened.weights, "manifest.json"}
         answer = predict(bytes(opened.graph), batch(), folder=place.directory)
+    assert opened.graph.inherited  # forked workers make their sessions of it
     assert opened.graph.wiped
     assert same_bits(predict(source, batch()), answer)
 

@@ -20,9 +20,10 @@ from sealserve.native.crypto import kernels
 from sealserve.native.destination import Destination
 from sealserve.native.errors import IntegrityError
 from sealserve.native.load import load
+from sealserve.native.ranges import Ranges
 from sealserve.native.verity import TreeBuilder, TrustedTree
 from support import models_verity
-from support.native_loading import Landing, memory_file
+from support.native_loading import MARGIN, Landing, memory_file
 
 pytestmark = pytest.mark.long
 
@@ -139,16 +140,16 @@ class Large:
     message: Message
     tree: TrustedTree
 
+    def layout(self) -> dict[str, int]:
+        return {
+            "payload_offset": PAGE - HEADER_BYTES,
+            "payload_bytes": sealed_size(PLAIN),
+            "data_bytes": self.size,
+        }
+
     def load(self, *destinations: Destination) -> None:
-        load(
-            self.file,
-            payload_offset=PAGE - HEADER_BYTES,
-            payload_bytes=sealed_size(PLAIN),
-            data_bytes=self.size,
-            tree=self.tree,
-            message=self.message,
-            destinations=destinations,
-        )
+        given = {**self.layout(), "tree": self.tree, "message": self.message}
+        load(self.file, **given, destinations=destinations)
 
 
 def plain_unit(number: int) -> bytes:
@@ -207,6 +208,14 @@ def test_pieces_of_a_large_file_far_into_another(large: Large) -> None:
         for fd, (start, size) in zip(files, PIECES, strict=True):
             assert os.fstat(fd).st_size == far + size
             assert os.pread(fd, size, far) == plain(start, size)
+
+
+def test_pieces_of_a_large_file_as_ranges(large: Large) -> None:
+    ranges = Ranges(large.file, **large.layout(), tree=large.tree, message=large.message)
+    for start, size in PIECES:
+        landing = Landing(size)
+        ranges.read_into(start, memoryview(landing.memory)[MARGIN : MARGIN + size])
+        assert landing.landed == plain(start, size)
 
 
 def test_a_flipped_byte_behind_4_gib(large: Large) -> None:

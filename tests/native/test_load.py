@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,14 +24,20 @@ from sealserve.native import cobblestone, verity
 from sealserve.native.destination import Cancelled, Destination
 from sealserve.native.secret import SecretBuffer
 from support.native_backends import NATIVE
-from support.native_loading import UNIT_PLAIN, Landing, content_of, load, memory_file
+from support.native_loading import (
+    ENDS,
+    UNIT_PLAIN,
+    Landing,
+    being_delivered,
+    bytes_read,
+    content_of,
+    load,
+    memory_file,
+)
 from support.native_sealed import CONTEXT, KEY, Sealed, sealed
 
 CHUNK, PAGE = 16384, 4096
-LENGTHS = [
-    *(0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 100),
-    *(UNIT_PLAIN - 1, UNIT_PLAIN, UNIT_PLAIN + 1, 2 * UNIT_PLAIN + 12345),
-]
+LENGTHS = [0, 1, *(end + near for end in ENDS for near in (-1, 0, 1)), 2 * UNIT_PLAIN + 12345]
 TWO_UNITS = sealed(UNIT_PLAIN + 100_000)
 
 
@@ -81,16 +89,75 @@ def test_what_stands_behind_the_tree_s_data_is_not_looked_at(backend: Any, tmp_p
     assert landing.landed == case.plain
 
 
+def test_a_forked_child_loads_what_its_parent_loaded(two_units: int) -> None:
+    """With a message of its own: its parent's is not there. It shares the file, not a position."""
+    tree = verity.TrustedTree.load(TWO_UNITS.tree.area, len(TWO_UNITS.data), TWO_UNITS.tree.root)
+    message = cobblestone.Message.of(KEY, TWO_UNITS.header, CONTEXT)
+    landing = Landing(len(TWO_UNITS.plain))
+    load(NATIVE, TWO_UNITS, two_units, [landing.destination], tree=tree)
+
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            own, beside = Landing(landing.size), Landing(landing.size)
+            load(NATIVE, TWO_UNITS, two_units, [own.destination], tree=tree)
+            with pytest.raises(RuntimeError, match="stayed in the process"):
+                load(NATIVE, TWO_UNITS, two_units, [beside.destination], tree=tree, message=message)
+            status = int(own.landed != TWO_UNITS.plain or not beside.untouched)
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert landing.landed == TWO_UNITS.plain
+
+
+SCARCE = """
+import resource, sys
+from pathlib import Path
+from support.native_backends import NATIVE
+from support.native_loading import Landing, load
+from support.native_sealed import sealed
+
+case = sealed(8 * 4 * 2**20)
+fd = case.write(Path(sys.argv[1]))
+landing = Landing(len(case.plain))
+load(NATIVE, case, fd, [landing.destination], threads=1)
+assert landing.landed == case.plain
+landing = Landing(len(case.plain))
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+before = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + int(sys.argv[2]) * 2**20, before[1]))
+try:
+    load(NATIVE, case, fd, [landing.destination], threads=8)
+except (MemoryError, OSError) as error:
+    resource.setrlimit(resource.RLIMIT_AS, before)
+    print(type(error).__name__, landing.untouched, landing.landed == bytes(landing.size))
+"""
+
+
+@pytest.mark.parametrize(
+    ("mebibytes", "came"),
+    [(1, "MemoryError True False"), (8, "BlockingIOError False True")],
+    ids=["no room for buffers", "no room for threads"],
+)
+def test_no_memory_for_a_load(tmp_path: Path, mebibytes: int, came: str) -> None:
+    """Eight threads take 3.4 MiB of buffers, and 2 MiB or more for the stack of each."""
+    path = os.pathsep.join(sys.path)
+    ran = subprocess.run(
+        [sys.executable, "-c", SCARCE, str(tmp_path / "sealed"), str(mebibytes)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.strip() == came
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 64])
 def test_any_number_of_threads(backend: Any, two_units: int, threads: int) -> None:
     landing = Landing(len(TWO_UNITS.plain))
     load(backend, TWO_UNITS, two_units, [landing.destination], threads=threads)
     assert landing.landed == TWO_UNITS.plain
-
-
-def bytes_read() -> int:
-    """By the whole process, in system calls (proc(5), /proc/pid/io)."""
-    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def test_every_byte_is_read_once(two_units: int) -> None:
@@ -186,20 +253,6 @@ def test_every_kind_of_buffer(backend: Any, opened: Callable[[Sealed], int], kin
 
 
 # ---- what the caller sees meanwhile
-
-
-@pytest.fixture
-def slow() -> Iterator[list[Destination]]:
-    """So many writes of the first byte that they last for several ticks."""
-    with memory_file() as fd:
-        yield [Destination(0, 1, fd=fd)] * 300_000
-
-
-def being_delivered(slow: list[Destination]) -> bool:
-    """Asked without reading anything: some who ask count what is read."""
-    fd = slow[0].fd
-    assert fd is not None
-    return os.fstat(fd).st_size > 0
 
 
 def test_progress_begins_at_nothing_and_ends_at_all(backend: Any, two_units: int) -> None:
@@ -301,7 +354,11 @@ def assert_threads_running(wanted: int) -> None:
 
 
 def assert_nothing_stays(
-    error: type[Exception], backend: Any, fd: int, *more: Destination, **options: Any
+    error: type[Exception] | tuple[type[BaseException], ...],
+    backend: Any,
+    fd: int,
+    *more: Destination,
+    **options: Any,
 ) -> None:
     """It raises; what was delivered is wiped, also from files, and no thread is left."""
     landing, threads = Landing(len(TWO_UNITS.plain)), threads_running()
@@ -352,19 +409,22 @@ def test_ended_in_the_middle(
     assert bytes_read() - before < len(TWO_UNITS.data)
 
 
-def test_a_signal_in_the_middle(two_units: int, slow: list[Destination]) -> None:
+@pytest.mark.parametrize("what", [give_up, signal.default_int_handler], ids=["ours", "Ctrl-C"])
+def test_a_signal_in_the_middle(
+    two_units: int, slow: list[Destination], what: Callable[..., Any]
+) -> None:
     """It arrives while this thread waits for the others; no callback lets Python see it."""
     before = bytes_read()
 
     def ring(_signal: int, _frame: object) -> None:
         if being_delivered(slow):
-            give_up()
+            what(signal.SIGINT, None)
         signal.setitimer(signal.ITIMER_REAL, 0.02)
 
     handler = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, 0.02)
     try:
-        assert_nothing_stays(GiveUpError, NATIVE, two_units, *slow, threads=1)
+        assert_nothing_stays((GiveUpError, KeyboardInterrupt), NATIVE, two_units, *slow, threads=1)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)

@@ -16,7 +16,16 @@ import pytest
 from sealserve.native.destination import Destination
 from sealserve.native.errors import FormatError, IntegrityError
 from support.native_backends import NATIVE
-from support.native_loading import UNIT_PLAIN, UNTOUCHED, Landing, content_of, load, memory_file
+from support.native_loading import (
+    UNIT_PLAIN,
+    UNTOUCHED,
+    Landing,
+    being_delivered,
+    bytes_read,
+    content_of,
+    load,
+    memory_file,
+)
 from support.native_sealed import CONTEXT, KEY, Sealed, around, sealed
 
 CHUNK, SEALED_CHUNK, PAGE, HEADER = 16384, 16400, 4096, 56
@@ -25,6 +34,9 @@ START = SMALL.payload_offset
 BODY = START + HEADER
 END = START + SMALL.payload_bytes
 BIG = sealed(UNIT_PLAIN + 3 * CHUNK)  # a page of header, two units
+LONG = sealed(6 * UNIT_PLAIN)
+TINY = sealed(100)
+Progress = Callable[[int, int], None]
 
 
 @pytest.fixture
@@ -37,6 +49,12 @@ def opened(tmp_path: Path) -> Iterator[Callable[[Sealed, bytes], int]]:
             return fd
 
         yield write
+
+
+def edit(fd: int, change: Callable[[int], object]) -> None:
+    """Change a file that is open for reading."""
+    with Path(f"/proc/self/fd/{fd}").open("r+b", buffering=0) as file:
+        change(file.fileno())
 
 
 def flip(at: int) -> Callable[[bytes], bytes]:
@@ -140,6 +158,91 @@ def test_the_end_of_a_short_file_as_several_threads_see_it(
     fd = opened(BIG, BIG.data[:10])
     match = r"the file ends at or before byte \d+; it has to have"
     refused(IntegrityError, match, NATIVE, BIG, fd, threads=5)
+
+
+def test_every_flipped_byte_of_a_small_file(
+    backend: Any, opened: Callable[[Sealed, bytes], int]
+) -> None:
+    """Header page, salt, commitment, text, tag and padding: two pages, each byte once."""
+    data = TINY.data
+    fd = opened(TINY, data)
+    with backend.Message.of(KEY, TINY.header, CONTEXT) as message:
+        tree = backend.TrustedTree.load(TINY.tree.area, len(data), TINY.tree.root)
+        given = {**TINY.layout, "tree": tree, "message": message}
+        for at in range(0, len(data), 1 if backend is NATIVE else 37):
+            flipped = bytes([data[at] ^ 1 << at % 8])
+            edit(fd, lambda file, flipped=flipped, at=at: os.pwrite(file, flipped, at))
+            landing = Landing(len(TINY.plain))
+            with pytest.raises(IntegrityError, match=f"block {at // PAGE} is not the one"):
+                backend.load(fd, **given, destinations=[landing.destination], threads=1)
+            assert landing.landed == bytes(landing.size), at
+            edit(fd, lambda file, at=at: os.pwrite(file, data[at : at + 1], at))
+        backend.load(fd, **given, destinations=[landing.destination])
+    assert landing.landed == TINY.plain
+
+
+# ---- the file becomes another one while it is read
+
+
+def meanwhile(slow: list[Destination], work: Callable[[], object]) -> tuple[Progress, list[bool]]:
+    """A callback that does it once, while the first unit is delivered and the second not yet read.
+
+    Also returned: whether it was done.
+    """
+    done: list[bool] = []
+
+    def progress(_done: int, _total: int) -> None:
+        if not done and being_delivered(slow):
+            work()
+            done.append(True)
+
+    return progress, done
+
+
+CHANGES: dict[str, tuple[Callable[[int], object], str]] = {
+    "cut to nothing": (lambda fd: os.ftruncate(fd, 0), "the file ends at or before"),
+    "cut inside a page": (lambda fd: os.ftruncate(fd, len(BIG.data) - 1), "the file ends"),
+    "cut at a page": (lambda fd: os.ftruncate(fd, len(BIG.data) - PAGE), "the file ends"),
+    "a byte altered": (lambda fd: os.pwrite(fd, b"!!", len(BIG.data) - 9000), "is not the one"),
+    "a hole": (
+        lambda fd: (os.ftruncate(fd, PAGE), os.ftruncate(fd, len(BIG.data))),
+        "is not the one",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "match"), CHANGES.values(), ids=CHANGES)
+def test_a_file_that_changes_while_it_is_read(
+    opened: Callable[[Sealed, bytes], int],
+    slow: list[Destination],
+    change: Callable[[int], object],
+    match: str,
+) -> None:
+    """Nothing is mapped, so a file that shrinks is a short one, and no SIGBUS."""
+    fd = opened(BIG, BIG.data)
+    progress, done = meanwhile(slow, lambda: edit(fd, change))
+    refused(IntegrityError, match, NATIVE, BIG, fd, *slow, threads=1, progress=progress)
+    assert done
+
+
+def test_what_was_read_is_not_read_again(
+    opened: Callable[[Sealed, bytes], int], slow: list[Destination]
+) -> None:
+    """What changes behind the reader is nobody's: the copy that was verified is delivered."""
+    fd = opened(BIG, BIG.data)
+    landing = Landing(len(BIG.plain))
+    progress, done = meanwhile(slow, lambda: edit(fd, lambda file: os.pwrite(file, b"!" * PAGE, 0)))
+    load(NATIVE, BIG, fd, [*slow, landing.destination], threads=1, progress=progress)
+    assert done
+    assert landing.landed == BIG.plain
+
+
+def test_the_others_stop_when_one_fails(opened: Callable[[Sealed, bytes], int]) -> None:
+    """Each ends the unit it is in; none takes another."""
+    fd = opened(LONG, flip(BODY)(LONG.data))
+    before = bytes_read()
+    refused(IntegrityError, "block 1 is not the one", NATIVE, LONG, fd, threads=2)
+    assert bytes_read() - before < len(LONG.data) - 2 * UNIT_PLAIN
 
 
 # ---- the root says what was sealed with another intention: only the message's own checks see it

@@ -81,6 +81,6 @@ def test_the_modules_on_an_old_x86() -> None:
     paths = os.pathsep.join(sys.path)
     seen = output(*OLD_X86, "-E", f"PYTHONPATH={paths}", sys.executable, "-c", code)
     assert seen == "{'gcm': ['libcrypto'], 'sha256': ['libcrypto']}\n"
-    tests = [HERE / "test_crypto.py", HERE / "test_cobblestone.py"]
+    tests = [HERE / f"test_{name}.py" for name in ("crypto", "vectors", "cobblestone")]
     pytest_ = ["-m", "pytest", "-q", "-m", "not long", "-p", "no:xdist", "-p", "no:cacheprovider"]
     output(*OLD_X86, "-E", f"PYTHONPATH={paths}", sys.executable, *pytest_, *tests)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sealserve.native.errors import FormatError, IntegrityError
 from support.native_backends import NATIVE
-from support.native_loading import Landing
+from support.native_loading import ENDS, Landing
 from support.native_sealed import CONTEXT, KEY, Sealed, around, sealed
 
 CHUNK, SEALED_CHUNK, PAGE, HEADER = 16384, 16400, 4096, 56
@@ -78,12 +78,16 @@ def test_one_after_the_other(ranges: Opened) -> None:
         assert read(opened, start, size) == CASE.plain[start : start + size]
 
 
-@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK])
+@pytest.mark.parametrize(
+    "size", [0, 1, 2 * CHUNK, *(end + near for end in ENDS for near in (-1, 0, 1))]
+)
 def test_messages_of_every_kind_of_length(ranges: Opened, size: int) -> None:
     case = sealed(size)
     opened = ranges(case)
     assert opened.plain_bytes == size
     assert read(opened, 0, size) == case.plain
+    for near in range(min(size, 18)):
+        assert read(opened, size - near, near) == case.plain[size - near :]
 
 
 @given(st.integers(0, SIZE), st.integers(0, 3 * CHUNK))
@@ -185,11 +189,61 @@ def test_a_file_that_is_cut(ranges: Opened) -> None:
     assert read(opened, 0, CHUNK) == CASE.plain[:CHUNK]
 
 
+@pytest.mark.parametrize("size", [0, BODY, BODY + 3 * SEALED_CHUNK + 1])
+def test_a_file_that_is_cut_or_altered_later(ranges: Opened, tmp_path: Path, size: int) -> None:
+    """Each range is read anew and verified anew; a file that shrinks is a short one, no SIGBUS."""
+    opened = ranges()
+    assert read(opened, 3 * CHUNK, 100) == CASE.plain[3 * CHUNK :][:100]
+    os.truncate(tmp_path / "sealed", size)
+    out = bytearray(b"\xaa" * 100)
+    with pytest.raises(IntegrityError, match=r"the file ends|not the one"):
+        opened.read_into(3 * CHUNK, out)
+    assert out == bytes(100)
+    (tmp_path / "sealed").write_bytes(flipped(BODY + 3 * SEALED_CHUNK))
+    with pytest.raises(IntegrityError, match="tree"):
+        opened.read_into(3 * CHUNK, out)
+    (tmp_path / "sealed").write_bytes(CASE.data)
+    assert read(opened, 3 * CHUNK, 100) == CASE.plain[3 * CHUNK :][:100]
+
+
+def test_every_flipped_byte_of_the_pages_of_a_range(ranges: Opened, tmp_path: Path) -> None:
+    opened, begin, end = ranges(), page_of(3), page_of(4) + PAGE
+    with (tmp_path / "sealed").open("r+b", buffering=0) as file:
+        for at in range(begin, end, 1 if isinstance(opened, NATIVE.Ranges) else 37):
+            out = bytearray(b"\xaa" * 10)
+            os.pwrite(file.fileno(), bytes([CASE.data[at] ^ 1 << at % 8]), at)
+            with pytest.raises(IntegrityError):
+                opened.read_into(3 * CHUNK + 5, out)
+            assert out == bytes(10), at
+            os.pwrite(file.fileno(), CASE.data[at : at + 1], at)
+    assert read(opened, 3 * CHUNK, 100) == CASE.plain[3 * CHUNK :][:100]
+
+
 def test_a_tree_over_other_data(backend: Any, ranges: Opened) -> None:
     case = sealed(10)
     tree = backend.TrustedTree.load(case.tree.area, len(case.data), case.tree.root)
     with pytest.raises(ValueError, match="tree"):
         ranges(tree=tree)
+
+
+def test_a_forked_child_cannot_read_through_them(tmp_path: Path) -> None:
+    """What chunks are opened into is not there; nothing arrives and nothing crashes."""
+    tree = NATIVE.TrustedTree.load(CASE.tree.area, len(CASE.data), CASE.tree.root)
+    fd = CASE.write(tmp_path / "sealed")
+    message = NATIVE.Message.of(KEY, CASE.header, CONTEXT)
+    opened = NATIVE.Ranges(fd, **CASE.layout, tree=tree, message=message)
+    child = os.fork()
+    if child == 0:
+        out, status = bytearray(b"\xaa" * 10), 1
+        try:
+            opened.read_into(0, out)
+        except RuntimeError:
+            status = int(out != b"\xaa" * 10)
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert read(opened, 0, 10) == CASE.plain[:10]
+    os.close(fd)
 
 
 def test_one_thread_at_a_time(tmp_path: Path) -> None:

@@ -12,12 +12,17 @@ import pytest
 from sealserve.native import cobblestone, verity
 from sealserve.native.cobblestone import Message, sealed_size
 from support.models_cramped import cramped
+from support.native_loading import ENDS
 from support.native_sealed import CONTEXT, KEY
 
 CHUNK, PAGE, DIGEST = 16384, 4096, 32
 UNIT = 256 * CHUNK
 HEAD = 2 * PAGE
-LENGTHS = [0, 1, 100, CHUNK - 1, CHUNK, 11 * CHUNK, 12 * CHUNK + 7, 13 * CHUNK, UNIT - 1, UNIT]
+FARTHEST = 1 << 43  # of what ext4 and tmpfs take: 16 TiB
+LENGTHS = [
+    *(0, 1, 100, 11 * CHUNK, 12 * CHUNK + 7, 13 * CHUNK),
+    *(end + near for end in ENDS for near in (-1, 0, 1) if end + near <= UNIT),
+]
 
 
 @pytest.fixture
@@ -71,6 +76,22 @@ def test_units_one_behind_the_other(backend: Any, target: int, message: Any) -> 
     Message.of(KEY, message.header, CONTEXT).open_into(0, sealed[:body], opened, last=True)
     assert opened == plain
     assert digests == verity.digests_of(sealed)
+
+
+@pytest.mark.parametrize("first_chunk", [256, 1 << 18, 1 << 32, (1 << 38) - 512])
+def test_a_unit_far_into_a_message(
+    backend: Any, target: int, message: Any, first_chunk: int
+) -> None:
+    """At its place in a file of which all before it is a hole, beyond 4 GiB and up to 4 PiB."""
+    plain = os.urandom(2 * CHUNK + 5)
+    offset = HEAD + min(first_chunk // 256 * 1025 * PAGE, FARTHEST)
+    digests = seal_unit(backend, target, message, plain, offset=offset, first_chunk=first_chunk)
+    sealed = os.pread(target, 10 * PAGE, offset)
+    assert digests == verity.digests_of(sealed)
+    opened, body = bytearray(len(plain)), len(plain) + 3 * 16
+    ours = Message.of(KEY, message.header, CONTEXT)
+    ours.open_into(first_chunk, sealed[:body], opened, last=True)
+    assert opened == plain
 
 
 REFUSED: dict[str, tuple[int, dict[str, Any]]] = {

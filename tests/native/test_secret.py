@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy
 import pytest
 
+from sealserve.native.cobblestone import Message
 from sealserve.native.secret import SecretBuffer
+from support.unlocked import limited
 
 SECRET = b"not for logs"
 
@@ -29,7 +34,6 @@ def pages_at(address: int) -> str:
 
 
 def address_of(secret: SecretBuffer) -> int:
-    numpy = pytest.importorskip("numpy")
     return int(numpy.frombuffer(secret, dtype="u1").ctypes.data)
 
 
@@ -103,32 +107,173 @@ def test_pages_of_its_own_outside_core_dumps() -> None:
     assert address % 4096 == 0
     flags = pages_at(address).split()
     assert "dd" in flags  # MADV_DONTDUMP
+    assert "dc" in flags  # MADV_DONTFORK
     assert ("lo" in flags) == secret.locked
 
 
-def test_without_the_right_to_lock_it_says_so() -> None:
-    """RLIMIT_MEMLOCK 0 binds only who lacks CAP_IPC_LOCK, so the child gives up being root."""
-    code = (
-        "import os, resource\n"
-        "from sealserve.native.secret import SecretBuffer\n"
-        "resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))\n"
-        "os.getuid() or os.setuid(65534)\n"
-        "secret = SecretBuffer.from_bytes(b'x')\n"
-        "print(secret.locked, bytes(secret))"
-    )
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["False", "b'x'"]
+def test_inherited_pages_are_kept_out_of_core_dumps_alone() -> None:
+    secret = SecretBuffer(5000, inherited=True)
+    assert (secret.inherited, SecretBuffer(1).inherited) == (True, False)
+    flags = pages_at(address_of(secret)).split()
+    assert "dd" in flags
+    assert "dc" not in flags
+    assert ("lo" in flags) == secret.locked
 
 
-def test_a_forked_child_inherits_it() -> None:
-    secret = SecretBuffer.from_bytes(SECRET)
+# ---- when the kernel locks no memory
+
+LOCK_FOUR = """
+from sealserve.native.secret import SecretBuffer
+secrets = [SecretBuffer.from_bytes(b"x") for _ in range(4)]
+print([secret.locked for secret in secrets], [bytes(secret) for secret in secrets])
+"""
+
+
+def under_limit(limit_bytes: int, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        limited(limit_bytes, *options, "-c", LOCK_FOUR),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("locked", [0, 1, 3])
+def test_without_the_right_to_lock_it_goes_on_and_says_so_once(locked: int) -> None:
+    ran = under_limit(locked * 4096)
+    states = [number < locked for number in range(4)]
+    assert ran.stdout == f"{states} {[b'x'] * 4}\n", ran.stderr
+    (said,) = re.findall(r"\w+Warning: .*", ran.stderr)
+    assert said.startswith("UnlockedMemoryWarning: keys and opened models may be swapped")
+    assert f"the limit for locked memory is {locked * 4096} bytes; raise it (ulimit -l)" in said
+
+
+def test_with_the_right_to_lock_nothing_is_said() -> None:
+    ran = under_limit(4 * 4096)
+    assert (ran.stdout, ran.stderr) == (f"{[True] * 4} {[b'x'] * 4}\n", "")
+
+
+def test_whoever_takes_the_warning_for_an_error_gets_no_buffer() -> None:
+    ran = under_limit(0, "-W", "error")
+    assert ran.returncode == 1
+    assert "UnlockedMemoryWarning: keys and opened models may be swapped" in ran.stderr
+
+
+# ---- in a forked child
+
+
+def in_a_child(work: Callable[[], object]) -> None:
+    """It returns there without an exception, and without a signal that ends the process."""
     child = os.fork()
     if child == 0:
-        os._exit(0 if bytes(secret) == SECRET else 1)
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_forked_child_does_not_have_it() -> None:
+    secret = SecretBuffer.from_bytes(SECRET)
+
+    def ask() -> None:
+        for question in (lambda: memoryview(secret), lambda: secret.equals(SECRET)):
+            with pytest.raises(RuntimeError, match=f"this one, {os.getpid()}, was forked from it"):
+                question()
+        with pytest.raises(RuntimeError, match="stayed in the process that made it"):
+            SecretBuffer.from_bytes(SECRET).equals(secret)
+        assert (len(secret), repr(secret)) == (len(SECRET), f"SecretBuffer({len(SECRET)} bytes)")
+
+    in_a_child(ask)
+    assert bytes(secret) == SECRET
+
+
+def test_a_view_from_before_the_fork_finds_zeros_in_the_child() -> None:
+    """Also in a child of that child, and where it writes, its parent sees nothing of it."""
+    secret = SecretBuffer.from_bytes(SECRET)
+    view = memoryview(secret)
+
+    def look() -> None:
+        assert bytes(view) == bytes(len(SECRET))
+        view[:3] = b"new"
+        in_a_child(lambda: view[:1] == b"n" or os.abort())
+
+    in_a_child(look)
+    assert bytes(view) == SECRET
+
+
+def test_a_child_wipes_and_drops_what_it_does_not_have() -> None:
+    secrets = [SecretBuffer.from_bytes(SECRET) for _ in range(3)]
+    view, addresses = memoryview(secrets[2]), [address_of(secret) for secret in secrets]
+
+    def drop() -> None:
+        with secrets[0]:
+            pass
+        secrets[2].wipe()
+        with pytest.raises(ValueError, match="wiped"):
+            memoryview(secrets[2])
+        secrets.clear()
+        gc.collect()
+        assert bytes(view) == bytes(len(SECRET))
+        view.release()
+        for address in addresses:  # what lies there may be somebody else's by now
+            assert pages_at(address)
+        in_a_child(lambda: SecretBuffer.from_bytes(SECRET).wipe())
+
+    in_a_child(drop)
+    assert [bytes(secret) for secret in secrets] == [SECRET] * 3
+
+
+def test_a_child_has_secrets_of_its_own_and_leaves_its_parent_s_alone() -> None:
+    before = SecretBuffer.from_bytes(SECRET)
+    del before  # no longer in the list that a fork walks
+
+    def work() -> None:
+        own = SecretBuffer.from_bytes(SECRET)
+        assert bytes(own) == SECRET
+        assert "dc" in pages_at(address_of(own)).split()
+
+        def ask() -> None:
+            with pytest.raises(RuntimeError, match="stayed in the process"):
+                memoryview(own)
+
+        in_a_child(ask)
+
+    in_a_child(work)
+
+
+def test_a_child_has_a_copy_of_what_is_inherited() -> None:
+    secret = SecretBuffer(len(SECRET), inherited=True)
+    view = memoryview(secret)
+    view[:] = SECRET
+
+    def use() -> None:
+        assert bytes(view) == bytes(secret) == SECRET
+        secret.wipe()
+        assert bytes(view) == bytes(len(SECRET))
+
+    in_a_child(use)
+    assert bytes(secret) == SECRET
+
+
+def test_a_child_has_no_message_of_its_parent_s() -> None:
+    message = Message.new(bytes(32), b"")
+
+    def use() -> None:
+        with pytest.raises(RuntimeError, match="stayed in the process"):
+            message.seal_into(0, b"", bytearray(16), last=True)
+        with pytest.raises(RuntimeError, match="stayed in the process"):
+            message.open_into(0, bytes(16), bytearray(16), last=True)
+        message.wipe()
+
+    in_a_child(use)
+    assert message.seal_into(0, b"", bytearray(16), last=True) == 16
+
+
+# ---- leaks
 
 
 def test_shows_its_size_only() -> None:

@@ -115,5 +115,5 @@ def test_names_passed_on(name: str) -> None:
 
 def test_the_one_constructor() -> None:
     """A type made in C does not tell its arguments."""
-    assert signature(stub_of("secret").SecretBuffer) == "(size)"
-    assert len(SecretBuffer(size=3)) == 3
+    assert signature(stub_of("secret").SecretBuffer) == "(size, *, inherited=False)"
+    assert len(SecretBuffer(size=3, inherited=True)) == 3

@@ -124,7 +124,7 @@ def test_the_verdict_tells_each_check_that_was_asked_for() -> None:
         AUTHOR_KEYS,
     )
     fields = {**FIRMWARES, **VECTORS, "id_key_digest": KEY, "author_key_digest": KEY}
-    fields |= {"author_key_enabled": True, "endorsement": None}
+    fields |= {"key_info": 1, "endorsement": None}
     verdict = appraise(claims(**fields), asked, now=NOW)
     assert [told for told in verdict.checked if told not in ALWAYS] == [
         "the chip is none of the 2 denied",
@@ -297,12 +297,12 @@ ONE_WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, Any], str]] = {
     "an ID block of another key": ([ID_KEYS], {"id_key_digest": OTHER_KEY}, "id_key"),
     "an ID key nobody signed": (
         [AUTHOR_KEYS],
-        {"author_key_digest": KEY, "author_key_enabled": False},
+        {"author_key_digest": KEY, "key_info": 0},
         "author_key",
     ),
     "an ID key of another author": (
         [AUTHOR_KEYS],
-        {"author_key_digest": OTHER_KEY, "author_key_enabled": True},
+        {"author_key_digest": OTHER_KEY, "key_info": 1},
         "author_key",
     ),
     "no revocation list": ([], {"crl_this_update": None}, "crl_missing"),
@@ -327,27 +327,27 @@ ONE_WRONG: dict[str, tuple[list[tuple[str, str]], dict[str, Any], str]] = {
     "another issuer": (
         [ENDORSED],
         {"endorsement": endorsement(issuer=case.ISSUER[:-1] + "3")},
-        "uvm_issuer",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "an issuer in another case": (
         [ENDORSED],
         {"endorsement": endorsement(issuer=case.ISSUER.upper())},
-        "uvm_issuer",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "more than the issuer": (
         [ENDORSED],
         {"endorsement": endorsement(issuer=case.ISSUER + "::subject:C:US")},
-        "uvm_issuer",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "another feed": (
         [ENDORSED],
         {"endorsement": endorsement(feed="ContainerPlat-AMD-UVM ")},
-        "uvm_feed",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "an old endorsement": (
         [ENDORSED],
         {"endorsement": endorsement(svn=103)},
-        "uvm_minimum_svn",
+        "uvm_untrusted_issuer_or_svn",
     ),
     "an endorsed measurement that is not listed": (
         [],
@@ -427,7 +427,7 @@ ACCEPTED: dict[str, tuple[list[tuple[str, str]], dict[str, Any]]] = {
     "the oldest report that will do": ([hardware("minimum_report_version = 3")], {}),
     "a signed ID block": ([ID_KEYS], {"id_key_digest": KEY}),
     "an ID block nobody asked for": ([], {"id_key_digest": OTHER_KEY}),
-    "a signed ID key": ([AUTHOR_KEYS], {"author_key_digest": KEY, "author_key_enabled": True}),
+    "a signed ID key": ([AUTHOR_KEYS], {"author_key_digest": KEY, "key_info": 1}),
     "a report that hides its model, and meets every floor": (
         [(GENOA_A0, GENOA_A0.replace("10", "11"))],
         {
@@ -485,8 +485,9 @@ def test_every_difference_of_an_endorsement_is_shown() -> None:
     seen = findings(
         trust(ENDORSED), endorsement=endorsement(issuer="did:x509:0:x", feed="other", svn=1)
     )
-    assert [finding.code for finding in seen] == ["uvm_issuer", "uvm_feed", "uvm_minimum_svn"]
-    assert [finding.wanted for finding in seen] == [case.ISSUER, case.FEED, "version 104 or later"]
+    (finding,) = seen
+    assert finding.code == "uvm_untrusted_issuer_or_svn"
+    assert finding.wanted == f"issuer {case.ISSUER}; feed {case.FEED}; version 104 or later"
 
 
 def test_a_model_without_an_override_has_the_floor_of_its_line() -> None:

@@ -17,7 +17,7 @@ import onnxruntime
 import pytest
 
 from sealserve.inference.wire.address import parse_address
-from support.server_process import SEALSERVE, SECONDS, Server, clean_environment, started
+from support.server_process import SEALSERVE, Server, clean_environment, started, verb
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "breast_cancer"
 MODEL = EXAMPLE / "model.onnx"
@@ -43,17 +43,6 @@ class Story:
     def verb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A verb that may fail."""
         return verb(self.folder, *arguments)
-
-
-def verb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*SEALSERVE, *arguments],
-        cwd=folder,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
 
 
 def run(folder: Path, *arguments: str) -> str:

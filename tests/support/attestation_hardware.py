@@ -14,7 +14,7 @@ from pathlib import Path
 from sealserve.attestation import Roots
 from sealserve.attestation.binding import ReportData
 from sealserve.attestation.certificate_table import ASK, CRL, VCEK
-from sealserve.attestation.certs import Certificate
+from sealserve.attestation.certs import Certificate, Name
 from sealserve.attestation.devices.cache import Cache
 from sealserve.attestation.devices.hardware import HardwareSource
 from sealserve.attestation.devices.leaves import Leaves
@@ -107,14 +107,27 @@ class Place:
         return HardwareSource(self.machine, "snp", self.leaves(), self.lists(), **options)
 
 
+@dataclass(frozen=True)
+class OwnRoots(Roots):
+    """A root of ours in the place of those we ship."""
+
+    own: Certificate
+
+    def _shipped_root(self, issuer: Name) -> Certificate | None:
+        return self.own if issuer.der == self.own.subject.der else None
+
+
 def own_place(root: SimulatedRoot, host_data: bytes = bytes(32)) -> Place:
     """A machine that signs for any claims, with leaf, intermediate and list in the host's table."""
     simulator = Simulator(root, host_data)
     made = simulator.evidence(b"{}")
     assert made.crl is not None
-    ark = Certificate.parse(root.ark)
-    believed = Roots(
-        "snp", SIMULATED_ORGANIZATION, frozenset({root.ark_sha256}), {ark.subject.der: ark}
+    believed = OwnRoots(
+        "snp",
+        SIMULATED_ORGANIZATION,
+        frozenset({root.ark_sha256}),
+        shipped=True,
+        own=Certificate.parse(root.ark),
     )
 
     def make(data: bytes) -> bytes:

@@ -18,7 +18,10 @@ DIRECTORY = Path(__file__).parent.parent / "vectors" / "evidence"
 
 @dataclass(frozen=True)
 class Vector:
-    """One row. failures: the codes a verifier must find, without what stands in brackets."""
+    """One row. failures: the codes a verifier must find, without what stands in brackets.
+
+    bind: which field of the report is the SHA-256 of which of its files.
+    """
 
     id: str
     kind: str
@@ -27,10 +30,16 @@ class Vector:
     failures: tuple[str, ...]
     at: datetime
     measured: dict[str, Any]
+    bind: dict[str, str]
+    directory: Path
+
+    def path(self, name: str) -> Path:
+        """Where one of its files is."""
+        return self.directory / self.files[name]
 
     def read(self, name: str) -> bytes:
         """One of its files."""
-        return (DIRECTORY / self.files[name]).read_bytes()
+        return self.path(name).read_bytes()
 
     def evidence(self) -> Evidence:
         """Its report and leaf under AMD's intermediate; claims where the origin has them."""
@@ -45,9 +54,8 @@ class Vector:
         )
 
 
-def vectors(kind: str, *required: str) -> list[Vector]:
-    """All rows of this kind that have these files."""
-    rows = json.loads((DIRECTORY / "vectors.json").read_text())
+def rows_of(directory: Path) -> list[Vector]:
+    """All rows of a directory."""
     return [
         Vector(
             id=row["id"],
@@ -56,10 +64,18 @@ def vectors(kind: str, *required: str) -> list[Vector]:
             verdict=row["verdict"]["class"],
             failures=tuple(re.sub(r"\(.*", "", code) for code in row["verdict"]["failures"]),
             at=datetime.fromisoformat(row["verdict"]["at"]),
-            measured=row["measured"],
+            measured=row.get("measured") or {},
+            bind=row.get("bind") or {},
+            directory=directory,
         )
-        for row in rows
-        if row["kind"] == kind and set(required) <= row["files"].keys()
+        for row in json.loads((directory / "vectors.json").read_text())
+    ]
+
+
+def vectors(kind: str, *required: str) -> list[Vector]:
+    """Our own rows of this kind that have these files."""
+    return [
+        row for row in rows_of(DIRECTORY) if row.kind == kind and set(required) <= row.files.keys()
     ]
 
 
@@ -68,11 +84,11 @@ def vector(name: str) -> Vector:
     return next(row for row in vectors("snp") if row.id == name)
 
 
-def digests() -> dict[Path, str]:
+def digests(directory: Path) -> dict[Path, str]:
     """Every file of the directory, and the SHA-256 its row states."""
-    rows = json.loads((DIRECTORY / "vectors.json").read_text())
+    rows = json.loads((directory / "vectors.json").read_text())
     return {
-        DIRECTORY / path: row["sha256"][name] for row in rows for name, path in row["files"].items()
+        directory / path: row["sha256"][name] for row in rows for name, path in row["files"].items()
     }
 
 

@@ -6,7 +6,6 @@ import hashlib
 import random
 import re
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,25 +57,17 @@ class Target:
             raise
         return True
 
-    def hunt(self, draw: random.Random, seconds: float) -> tuple[int, int]:
-        """Attack for so long; how many inputs there were, and how many were accepted."""
-        ends = time.monotonic() + seconds
-        tried = taken = 0
-        for data in self.inputs(draw):
-            if time.monotonic() >= ends:
-                break
-            tried += 1
-            taken += self.attack(data)
-        return tried, taken
-
     def inputs(self, draw: random.Random) -> Iterator[bytes]:
         """Changed seeds without end."""
-        edits = [*EDITS, *(_put_in(token) for token in self.tokens)]
         while True:
-            data = draw.choice(self.seeds)
-            for _ in range(draw.choice((1, 1, 1, 2, 3, 8))):
-                data = draw.choice(edits)(data, draw)
-            yield data[:MAX_INPUT_BYTES]
+            yield self.changed(draw.choice(self.seeds), draw)
+
+    def changed(self, data: bytes, draw: random.Random) -> bytes:
+        """The same input with a few changes."""
+        edits = [*EDITS, *(_put_in(token) for token in self.tokens)]
+        for _ in range(draw.choice((1, 1, 1, 2, 3, 8))):
+            data = draw.choice(edits)(data, draw)
+        return data[:MAX_INPUT_BYTES]
 
 
 def _check_message(text: str, data: bytes) -> None:

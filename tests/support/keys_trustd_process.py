@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.ready_process import SECONDS, ReadyProcess, started
-from support.server_process import SEALSERVE, clean_environment
+from support.ready_process import ReadyProcess, started
+from support.server_process import SEALSERVE, clean_environment, verb
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,7 @@ class Ran:
 
 def sealserve(folder: Path, *arguments: str) -> Ran:
     """Run a verb in this folder to its end."""
-    ran = subprocess.run(
-        [*SEALSERVE, *arguments],
-        cwd=folder,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-    )
+    ran = verb(folder, *arguments)
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 

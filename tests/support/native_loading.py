@@ -6,12 +6,16 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sealserve.native.destination import Destination
 from support.native_sealed import CONTEXT, KEY, Sealed
 
 UNIT_PLAIN = 256 * 16384  # what one thread opens at a time
+# Plaintext whose last chunk ends with a page, a chunk, 16 leaves, a piece of a walk (48 pages), and
+# a unit of 256 chunks.
+ENDS = (4096 - 16, 16384, 16 * 4096 - 4 * 16, 48 * 4096 - 12 * 16, UNIT_PLAIN)
 UNTOUCHED = 0xAA
 MARGIN = 32
 
@@ -67,6 +71,18 @@ def memory_file(content: bytes = b"", seals: int = 0) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def bytes_read() -> int:
+    """By the whole process, in system calls (proc(5), /proc/pid/io)."""
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+
+def being_delivered(slow: list[Destination]) -> bool:
+    """Whether a load has begun to write. Asked without reading: some who ask count what is read."""
+    fd = slow[0].fd
+    assert fd is not None
+    return os.fstat(fd).st_size > 0
 
 
 def content_of(fd: int) -> bytes:

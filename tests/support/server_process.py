@@ -48,6 +48,18 @@ def clean_environment(**more: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": "/", **more}
 
 
+def verb(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A verb of the command line, run in this folder to its end."""
+    return subprocess.run(
+        [*SEALSERVE, *arguments],
+        cwd=folder,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
 @dataclass(frozen=True)
 class Ended:
     """What is left of a start. listened: whether it ever waited for connections."""

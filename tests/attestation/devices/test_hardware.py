@@ -23,6 +23,7 @@ from support.attestation_uvm import good
 REPORT, LEAF = GENOA.read("report.bin"), GENOA.read("leaf.der")
 REAL_CLAIMS = GENOA.read("runtime_data.bin")
 SECONDS = 20.0
+REFUSED = "clients will refuse the endorsement of this machine"
 
 
 @pytest.mark.parametrize("row", BOUND, ids=lambda row: row.id)
@@ -139,13 +140,17 @@ def test_without_a_list_a_server_starts_and_says_so(own):
         source.close()
 
 
-@pytest.mark.parametrize(
-    ("measurement", "told"),
-    [(MEASUREMENT, []), (bytes(48), ["clients will refuse the endorsement of this machine"])],
-)
-def test_an_endorsement_of_something_else_is_told_before_clients_refuse_it(own, measurement, told):
+ENDORSEMENTS = {
+    "of this launch": (good().form_b(payload=MEASUREMENT), []),
+    "of another": (good().form_b(payload=bytes(48)), [REFUSED]),
+    "none at all": (b"cose", [REFUSED]),
+}
+
+
+@pytest.mark.parametrize(("data", "told"), ENDORSEMENTS.values(), ids=ENDORSEMENTS)
+def test_an_endorsement_of_something_else_is_told_before_clients_refuse_it(own, data, told):
     own.service.crl = own.list
-    source = own.place.source(endorsement=good().form_b(payload=measurement))
+    source = own.place.source(endorsement=data)
     source.prepare(own.tell)
     source.close()
     assert [words.partition(":")[0] for words in own.heard] == told
@@ -243,9 +248,34 @@ def test_a_service_that_says_when_is_not_asked_before():
     _, keeping = keeper(place, [], first_pause_seconds=0.01)
     with ended(keeping):
         keeping.start()  # returns when it was tried
-        keeping.want(REPORT)
         assert keeping._next_at - time.monotonic() > 3000
     assert len(place.service.asked) == 1
+
+
+def test_a_list_that_cannot_be_had_does_not_keep_a_leaf_waiting():
+    """The host may have the leaf while AMD's service is out of reach for good."""
+    place = Place.of(GENOA, service=Waiting(leaf=LEAF))
+    leaves, keeping = keeper(place, [], first_pause_seconds=3600.0)
+    with ended(keeping):
+        keeping.start()
+        keeping.want(REPORT)
+        place.service.until(2)
+    assert place.service.asked[:2] == ["list genoa vcek", "vcek genoa"]
+    assert leaves.at_hand(REPORT, b"") is not None
+
+
+def test_a_leaf_that_cannot_be_had_is_not_asked_for_at_each_request():
+    place = Place.of(GENOA, service=Waiting(crl=GENOA_LIST))
+    _, keeping = keeper(place, [], first_pause_seconds=3600.0)
+    with ended(keeping):
+        keeping.start()
+        keeping._tried.clear()
+        keeping.want(REPORT)
+        assert keeping._tried.wait(SECONDS)
+        for _ in range(3):
+            keeping.want(REPORT)
+        assert keeping._next_at - time.monotonic() > 3000
+    assert place.service.asked == ["list genoa vcek", "vcek genoa"]
 
 
 def test_the_pause_doubles_up_to_an_hour():

@@ -147,6 +147,19 @@ def test_a_pause_beyond_the_deadline_is_told_and_not_waited(told):
     assert case.pauses == []
 
 
+def test_patience_once_asked_for_holds_for_every_later_question(told):
+    case = told(lambda request: Reply(429, headers={"Retry-After": "600"}))
+    with pytest.raises(UnavailableError, match="HTTP 429"):
+        case.vcek()
+    with pytest.raises(UnavailableError, match="asked for patience") as refusal:
+        case.service.revocation_list("genoa", "vcek", seconds=60)
+    assert 590 < refusal.value.retry_after_seconds <= 600
+    assert len(case.asked) == 1
+    case.server.answer = lambda request: GOOD
+    assert case.vcek(seconds=700) == LEAF
+    assert 590 < case.pauses[0] <= 600
+
+
 @pytest.mark.parametrize("after", ["soon", "-5", "1e9", "99999999", ""])
 def test_another_retry_after_is_none(told, after):
     answers = iter([Reply(429, headers={"Retry-After": after}), GOOD])

@@ -1,21 +1,32 @@
-"""The handshake that gets a certificate: all addresses of a name share one deadline."""
+"""The handshake that gets a certificate, and those of a pinned channel: what they may be.
+
+All addresses of a name share one deadline.
+"""
 
 from __future__ import annotations
 
 import itertools
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from sealserve.attestation.simulated import SimulatedRoot
-from sealserve.inference.client import clock
+from sealserve.inference.client import channel, clock
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.fetch import fetch_certificate
+from sealserve.inference.server.identity import Certificates
 from sealserve.native.errors import UnavailableError
 from support import client_case as case
+from support.client_case import FixedIdentity, Parts
+from support.client_server import eventually
 
 NAME = "a name with many addresses"
 
@@ -97,3 +108,90 @@ def test_a_name_without_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     resolving_to(monkeypatch)
     with pytest.raises(UnavailableError, match="this name has no address"):
         fetch_certificate(NAME, 1, Deadline(10.0))
+
+
+# ---- the handshakes themselves
+
+
+class TlsPeer:
+    """A server of TLS and of nothing above it, that hangs up once the client said something.
+
+    said: what came after each handshake. versions, resumed: of each handshake.
+    """
+
+    def __init__(self, folder: Path, newest: ssl.TLSVersion) -> None:
+        key = case.new_key()
+        self.certificate = Parts(key, b"evidence").build(datetime.now(UTC))
+        fixed = FixedIdentity(key, Certificates(self.certificate, b""))
+        file = folder / "peer.pem"
+        file.write_bytes(fixed.key_pem + fixed.certificate_pem)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(file)
+        self._context.maximum_version = newest
+        self._context.set_alpn_protocols(["h2"])
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.said: list[bytes] = []
+        self.versions: list[str | None] = []
+        self.resumed: list[bool | None] = []
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> TlsPeer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                plain, _ = self._listening.accept()
+            except OSError:
+                return
+            with plain, suppress(OSError):
+                plain.settimeout(10.0)
+                self._handshake(plain)
+
+    def _handshake(self, plain: socket.socket) -> None:
+        with self._context.wrap_socket(plain, server_side=True) as encrypted:
+            self.versions.append(encrypted.version())
+            self.resumed.append(encrypted.session_reused)
+            self.said.append(encrypted.recv(1024))
+
+
+def test_no_application_byte_is_sent(tmp_path: Path) -> None:
+    with TlsPeer(tmp_path, ssl.TLSVersion.TLSv1_3) as peer:
+        assert fetch_certificate("127.0.0.1", peer.port, Deadline(10.0)) == peer.certificate
+        eventually(lambda: peer.said == [b""])
+    assert peer.versions == ["TLSv1.3"]
+
+
+def test_an_older_protocol_is_refused(tmp_path: Path) -> None:
+    with (
+        TlsPeer(tmp_path, ssl.TLSVersion.TLSv1_2) as peer,
+        pytest.raises(UnavailableError, match=r"no TLS 1\.3 handshake"),
+    ):
+        fetch_certificate("127.0.0.1", peer.port, Deadline(10.0))
+    assert peer.versions == []
+
+
+def test_no_session_is_taken_up_again(tmp_path: Path) -> None:
+    """Each connection of a channel proves the key anew, though the peer hands out tickets."""
+    with (
+        TlsPeer(tmp_path, ssl.TLSVersion.TLSv1_3) as peer,
+        grpc.secure_channel(
+            channel.target("127.0.0.1", peer.port),
+            channel.credentials(peer.certificate),
+            [*channel.options(1024), ("grpc.initial_reconnect_backoff_ms", 100)],
+        ) as opened,
+    ):
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError):
+                opened.unary_unary("/a/b")(b"", timeout=10.0, wait_for_ready=False)
+            eventually(lambda: bool(peer.said))
+        eventually(lambda: len(peer.resumed) >= 2)
+    assert not any(peer.resumed)
+    assert set(peer.versions) == {"TLSv1.3"}

@@ -59,7 +59,7 @@ def test_container_instances_bring_their_endorsement(place: Place) -> None:
     with client_case.live(source) as server:
         with connect(server.target, endorsed_by(good().did)) as client:
             assert client.predict(MODEL, ROWS)["rows"].tolist() == [1]
-        with pytest.raises(PolicyViolation, match="uvm_issuer"):
+        with pytest.raises(PolicyViolation, match="wanted issuer"):
             connect(server.target, endorsed_by(policy_case.ISSUER))
     source.close()
 

@@ -15,6 +15,7 @@ from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.wire import names
 from sealserve.native.errors import ConfigError, EvidenceError, UnavailableError
 from support import client_case as case
+from support.attestation_simulated import FAULTS_OF_MILAN
 from support.client_server import LiveServer
 from support.ports import free_port
 
@@ -32,7 +33,7 @@ def test_a_genuine_server_tells_what_it_is(simulated_root: SimulatedRoot) -> Non
         assert {method for method, _ in server.record.calls} == {names.GET_EVIDENCE}
 
 
-@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if not fault.code])
+@pytest.mark.parametrize("fault", [name for name in FAULTS_OF_MILAN if not FAULTS[name].code])
 def test_what_is_genuine_is_told_and_not_judged(simulated_root: SimulatedRoot, fault: str) -> None:
     with case.live(case.machine(simulated_root, fault)) as server:
         assert introduce(server.target, roots_of(simulated_root)).roots == {case.ROOT}

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sealserve.attestation import ReleaseClaims, TlsClaims, encode, report_data
-from sealserve.attestation.simulated import FAULTS, MEASUREMENT, SimulatedRoot
+from sealserve.attestation.simulated import MEASUREMENT, SimulatedRoot
 from sealserve.inference.client import connect
 from sealserve.inference.server.challenge import Answer
 from sealserve.inference.server.identity import Certificates, TlsIdentity
@@ -31,6 +31,7 @@ from sealserve.native.errors import (
 )
 from sealserve.policy import Trust
 from support import client_case as case
+from support.attestation_simulated import FAULTS_OF_MILAN, codes_of
 from support.client_case import FixedIdentity, Parts, profile
 from support.client_server import MODEL, LiveServer, Relay
 from support.policy_case import ENDORSED, MEASURED, MILAN_FLOOR
@@ -39,24 +40,8 @@ from support.policy_case import MEASUREMENT as PLACEHOLDER
 PAYLOAD = np.random.default_rng(1).random((87382, 3), np.float32)  # a mebibyte, incompressible
 FEW_BYTES = 64 * 1024  # handshakes and questions of a client that gave up
 
+
 # What a trust file says about each machine that is genuine all the same.
-GENUINE = {
-    "debug": {"policy_debug"},
-    "migration": {"policy_migrate_ma"},
-    "vmpl": {"vmpl_1"},
-    "host-report": {"vmpl_4294967295"},
-    "old-tcb": {"tcb_reported_floor", "tcb_committed_floor"},
-    "old-reported-tcb": {"tcb_reported_floor"},
-    "old-committed-tcb": {"tcb_committed_floor"},
-    "other-chip": {"chip_id"},
-    "host-data": {"host_data"},
-    "measurement": {"measurement"},
-    "no-alias-check": {"alias_check"},
-    "no-crl": {"crl_missing"},
-    "old-crl": {"crl_age"},
-}
-
-
 def refusal(
     server: LiveServer, trust: Trust, route: Callable[[int], int] | None = None
 ) -> SealserveError:
@@ -177,15 +162,15 @@ def test_real_hardware_is_expected(good_server: LiveServer, simulated_root: Simu
 # ---- each fault a machine can have
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAULTS_OF_MILAN)
 def test_a_faulty_machine(simulated_root: SimulatedRoot, fault: str) -> None:
     with case.live(case.machine(simulated_root, fault)) as server:
         error = refusal(server, case.trust(simulated_root))
-        assert codes(error) == GENUINE.get(fault, {FAULTS[fault].code})
+        assert codes(error) == codes_of(fault)
         assert server.record.calls == []  # refused for its certificate alone
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", FAULTS_OF_MILAN)
 def test_a_machine_that_turns_faulty_after_its_certificate(
     simulated_root: SimulatedRoot, fault: str
 ) -> None:
@@ -193,7 +178,7 @@ def test_a_machine_that_turns_faulty_after_its_certificate(
     answer = case.answers(case.machine(simulated_root, fault), owner)
     with case.live(case.machine(simulated_root), identity=owner, answer=answer) as server:
         error = refusal(server, case.trust(simulated_root))
-        assert codes(error) == GENUINE.get(fault, {FAULTS[fault].code})
+        assert codes(error) == codes_of(fault)
 
 
 # ---- the certificate
@@ -247,10 +232,10 @@ CERTIFICATES: dict[str, tuple[Change, str]] = {
     "issuer": (_set(issuer="bank.example"), "certificate_names"),
     "signed by another key": (_signed_by_another, "certificate_signature"),
     "signed with SHA-384": (_set(hash=hashes.SHA384()), "certificate_signature"),
-    "not valid yet": (_set(start=timedelta(days=1)), "certificate_early"),
+    "not valid yet": (_set(start=timedelta(days=1)), "cert_window"),
     "expired": (
         _set(start=timedelta(days=-31), lifetime=timedelta(days=30)),
-        "certificate_expired",
+        "cert_window",
     ),
     "valid for long": (_set(lifetime=timedelta(days=32)), "certificate_lifetime"),
     "a CA": (_extension(constraints=(_CA, True)), "certificate_extensions"),
@@ -463,7 +448,7 @@ def test_the_next_certificate_is_of_a_faulty_machine(
 ) -> None:
     owner = case.identity(case.machine(simulated_root))
     following = case.identity(case.machine(simulated_root, fault), key=owner.key)
-    wanted = GENUINE.get(fault, {FAULTS[fault].code})
+    wanted = codes_of(fault)
     assert followed_by(simulated_root, following, owner) == wanted
 
 

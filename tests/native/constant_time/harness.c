@@ -1,11 +1,15 @@
-/* Runs one AES-256-GCM kernel with every secret marked undefined, and prints what it answered.
+/* Runs one AES-256-GCM kernel with every secret marked undefined, and prints what it answered; or
+ * one of the other routines that see secrets.
  *
  *     harness KERNEL BYTES [leak]
+ *     harness equal BYTES [leak]
+ *     harness hmac BYTES
  *
  * memcheck reports each branch and each address that depends on an undefined bit. What is public is
  * marked so afterwards: the ciphertext, the tag, and whether a tag fits. `leak` adds a branch on the
- * key, so that a test can see it found. */
+ * key, or compares as memcmp may, so that a test can see it found. */
 #include "gcm.h"
+#include "libcrypto.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,13 +67,64 @@ static int answer(const gcm_kernel *kernel, size_t bytes, int leak)
     return fits && !fits_no_more ? 0 : 3;
 }
 
+/* Not in our code: it ends at the first difference. */
+static int hasty_equal(const uint8_t *a, const uint8_t *b, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        if (a[i] != b[i])
+            return 0;
+    return 1;
+}
+
+static int compare(size_t bytes, int leak)
+{
+    int (*equal)(const uint8_t *, const uint8_t *, size_t) = leak ? hasty_equal : constant_time_equal;
+    uint8_t *a = malloc(bytes + 1), *b = malloc(bytes + 1);
+    fill(a, bytes, 4);
+    fill(b, bytes, 4);
+    VALGRIND_MAKE_MEM_UNDEFINED(a, bytes);
+    VALGRIND_MAKE_MEM_UNDEFINED(b, bytes);
+    int same = equal(a, b, bytes);
+    if (bytes)
+        b[bytes / 2] ^= 0x40;
+    int differ = !equal(a, b, bytes);
+    VALGRIND_MAKE_MEM_DEFINED(&same, sizeof same);
+    VALGRIND_MAKE_MEM_DEFINED(&differ, sizeof differ);
+    free(a);
+    free(b);
+    return same && differ == (bytes > 0) ? 0 : 3;
+}
+
+/* As keys are derived: the key is secret, and so is a part of what is hashed. */
+static int authenticate(size_t bytes)
+{
+    uint8_t key[GCM_KEY_BYTES], mac[SHA512_BYTES], *data = malloc(bytes + 1);
+    fill(key, sizeof key, 1);
+    fill(data, bytes, 3);
+    VALGRIND_MAKE_MEM_UNDEFINED(key, sizeof key);
+    VALGRIND_MAKE_MEM_UNDEFINED(data, bytes);
+    int done = hmac_sha512(key, sizeof key, data, bytes, mac);
+    VALGRIND_MAKE_MEM_DEFINED(mac, sizeof mac);
+    print("mac", mac, sizeof mac);
+    free(data);
+    return done ? 0 : 3;
+}
+
 int main(int argc, char **argv)
 {
-    const gcm_kernel *const kernels[] = {&gcm_vaes512, &gcm_vaes256};
+    const gcm_kernel *const kernels[] = {&gcm_vaes512, &gcm_vaes256, &gcm_libcrypto};
     if (argc < 3)
         return 2;
+    int portable = !strcmp(argv[1], "libcrypto") || !strcmp(argv[1], "hmac");
+    if (portable && libcrypto_open()) /* which takes valgrind seconds */
+        return 2;
+    size_t bytes = strtoul(argv[2], NULL, 10);
+    if (!strcmp(argv[1], "equal"))
+        return compare(bytes, argc > 3);
+    if (!strcmp(argv[1], "hmac"))
+        return authenticate(bytes);
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)
         if (!strcmp(kernels[i]->name, argv[1]))
-            return answer(kernels[i], strtoul(argv[2], NULL, 10), argc > 3);
+            return answer(kernels[i], bytes, argc > 3);
     return 2;
 }
