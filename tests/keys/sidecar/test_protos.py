@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sealserve.keys.sidecar import key_provider_pb2 as pb
-
-ROOT = Path(__file__).resolve().parents[3]
-SIDECAR = "sealserve/keys/sidecar"
+from support.protos import require_as_generated
 
 
 def test_generated_code_matches_its_proto(tmp_path: Path) -> None:
-    subprocess.run(  # the command of keys/sidecar/README.md
-        [sys.executable, "-m", "grpc_tools.protoc", "-I", "src", f"--python_out={tmp_path}",
-         f"--pyi_out={tmp_path}", f"{SIDECAR}/key_provider.proto"],
-        cwd=ROOT, check=True,
-    )  # fmt: skip
-    for suffix in ("_pb2.py", "_pb2.pyi"):
-        made = (tmp_path / SIDECAR / f"key_provider{suffix}").read_text()
-        assert made == (ROOT / "src" / SIDECAR / f"key_provider{suffix}").read_text()
+    require_as_generated("keys/sidecar", "key_provider", tmp_path)
 
 
 # From microsoft/confidential-sidecar-containers, pkg/grpc/key_provider/key_provider.proto.
