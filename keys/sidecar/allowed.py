@@ -47,7 +47,8 @@ class Allowed:
 
         Raises ConfigError, and for the CA of a trust service as `find_place`.
         """
-        urls = {_service_host(url): url.rstrip("/") for url in options.services}
+        hosts = map(_service_host, options.services)
+        urls = {host: f"https://{host}" for host in hosts}
         if urls and platform == SIMULATED:
             raise ConfigError(
                 "a simulated machine gets no token from Azure",

@@ -31,6 +31,7 @@ _ESCAPE: Final = re.compile(
     r"|([0-7]{1,3})|(.)|$)",
     re.DOTALL,
 )
+_INVISIBLE: Final = frozenset({"Cc", "Cf", "Cs", "Mn"})  # controls, formats, halves, accents
 _WORD: Final = re.compile(rf"\b(?:{'|'.join(sorted(FORBIDDEN))})\b")
 
 
@@ -49,8 +50,7 @@ def check(data: bytes) -> None:
 
 
 def _readings(data: bytes) -> Iterator[str]:
-    """As text in every encoding JSON has had; what does not decode is left out, or shown."""
-    yield data.decode("utf-8", "replace")
+    """As text in every encoding JSON has had; what does not decode is left out."""
     for encoding in _ENCODINGS:
         yield data.decode(encoding, "ignore")
 
@@ -127,10 +127,4 @@ def _unescaped(escape: re.Match[str]) -> str:
 def _folded(text: str, instead: str) -> str:
     """Without case, accents and other forms of the same letters; `instead` of what is invisible."""
     plain = unicodedata.normalize("NFKD", text).casefold()
-    return "".join(_visible(c, instead) for c in unicodedata.normalize("NFKD", plain))
-
-
-def _visible(letter: str, instead: str) -> str:
-    if letter.isspace():
-        return " "
-    return instead if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Mn") else letter
+    return "".join(instead if unicodedata.category(c) in _INVISIBLE else c for c in plain)

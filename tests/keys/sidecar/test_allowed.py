@@ -10,7 +10,7 @@ from sealserve.keys.sidecar.allowed import Allowed, Options
 from sealserve.native.errors import ConfigError, ReleaseError
 from support.keys_trustd import LocalTrustd
 
-SERVICES = ("https://one.attest.example", "https://two.attest.example/")
+SERVICES = ("https://one.attest.example", "https://Two.attest.example:443/")
 AZURE = Options(("a.vault.example", "azure:https://B.vault.example"), (), SERVICES, ("k",))
 VERSION = "ab" * 16
 
