@@ -76,9 +76,9 @@ class ReleasedKey:
         """
         kid = asked.url if asked.version else self._some_version_of(asked)
         for what, seen, wanted in (
+            ("key.kid", self.kid, (kid,)),
             ("request.kid", self.request_kid, sorted({asked.url, kid})),
             ("request.enc", self.enc, encs),
-            ("key.kid", self.kid, (kid,)),
             ("key.kty", self.kty, kinds),
         ):
             if seen not in wanted:
