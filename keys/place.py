@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from azure.core.credentials import TokenCredential
@@ -133,7 +134,9 @@ def azure_roots() -> tuple[x509.Certificate, ...]:
     return tuple(x509.load_pem_x509_certificates(AZURE_ROOTS.read_bytes()))
 
 
+@cache
 def _azure_identity(client_id: str) -> TokenCredential:
+    """One for all vaults and releases: it keeps its tokens until they expire."""
     from azure.identity import ManagedIdentityCredential  # heavy, and only Azure needs it
 
     # the machine's own, and no other: a chain would end in programs that PATH chooses

@@ -48,9 +48,9 @@ class Asked:
         sealed = head + keywrap.aes_key_wrap_with_padding(kek, secret)
         return b64url(json_bytes({"ciphertext": b64url(sealed)}))
 
-    def release(self, kid: str = "model") -> str:
+    def release(self, kid: str = "model", **more: str) -> str:
         host = self.vault.host
-        body = {"maa_endpoint": host, "akv_endpoint": host, "kid": kid}
+        body = {"maa_endpoint": host, "akv_endpoint": host, "kid": kid, **more}
         return self.sidecar.release(Body(body, "the request"))["key"]
 
 
@@ -60,6 +60,25 @@ def asked(vault: SimulatedVault, policy: bytes, machine: Machine) -> Iterator[As
     allowed = Allowed.of(options, machine.platform)
     with closing(Sidecar(machine, allowed, Events())) as sidecar:
         yield Asked(vault, policy, sidecar)
+
+
+def bearers(vault: SimulatedVault) -> set[str]:
+    """The credentials that releases came with; the first request of an SDK has none."""
+    releases = (each for each in vault.server.requests if each.path.endswith("/release"))
+    return {each.headers.get("authorization", "") for each in releases} - {""}
+
+
+def test_a_callers_token_is_shown_to_the_vault_and_to_nobody_else(asked: Asked) -> None:
+    asked.release(access_token="of.the-caller")
+    assert bearers(asked.vault) == {"Bearer of.the-caller"}
+    others = [each for each in asked.vault.server.requests if not each.path.startswith("/keys/")]
+    assert others
+    assert all("of.the-caller" not in str((each.headers, each.body)) for each in others)
+
+
+def test_without_one_the_attestation_is_the_credential(asked: Asked) -> None:
+    asked.release()
+    assert bearers(asked.vault) == {"Bearer attested"}
 
 
 def key_of(payload: dict[str, Any]) -> dict[str, Any]:
