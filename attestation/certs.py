@@ -69,7 +69,8 @@ class Certificate:
     """A certificate as far as a chain of AMD's needs it.
 
     signed: TBSCertificate as it was signed. spki: SubjectPublicKeyInfo, DER. extensions: content of
-    extnValue by OID; an unknown critical one was refused.
+    extnValue by OID; an unknown critical one was refused. is_ca: BasicConstraints says CA, and
+    KeyUsage allows signing certificates.
     """
 
     der: bytes
@@ -80,6 +81,7 @@ class Certificate:
     not_after: datetime
     spki: bytes
     extensions: Mapping[str, bytes]
+    is_ca: bool
     signed: bytes
     signature: bytes
 
@@ -91,11 +93,6 @@ class Certificate:
         """
         _require_size(data)
         return _certificate(data)
-
-    @property
-    def is_ca(self) -> bool:
-        """BasicConstraints says CA, and KeyUsage allows signing certificates."""
-        return _ca_flag(self.extensions) and _may_sign_certificates(self.extensions)
 
 
 # A client meets the same few certificates again and again, three times for each connection. What is
@@ -131,6 +128,7 @@ def _certificate(data: bytes) -> Certificate:
         not_after,
         spki,
         MappingProxyType(extensions),
+        _ca_flag(extensions) and _may_sign_certificates(extensions),
         signed,
         signature,
     )
@@ -155,30 +153,33 @@ class Leaf:
 
     @classmethod
     def parse(cls, data: bytes) -> Leaf:
-        """Read a leaf. Raises EvidenceError: as `Certificate.parse`, `leaf_kind`, `leaf_key` and
-        `Leaf.of`."""
-        certificate = Certificate.parse(data)
-        leaf_kind(certificate)
-        return cls.of(certificate, leaf_key(certificate))
+        """Read a leaf. Raises EvidenceError: as `Certificate.parse` and `Leaf.of`."""
+        return cls.of(Certificate.parse(data))
 
     @classmethod
-    def of(cls, certificate: Certificate, key: ec.EllipticCurvePublicKey) -> Leaf:
-        """What this certificate, whose key this is, says of itself.
+    def of(cls, certificate: Certificate) -> Leaf:
+        """What this certificate says of itself.
 
-        Raises EvidenceError: leaf_kind, leaf_extension, certificate_unparseable.
+        Raises EvidenceError: leaf_kind, leaf_key, leaf_extension, certificate_unparseable.
         """
-        extensions = certificate.extensions
-        kind = leaf_kind(certificate)
-        return cls(
-            certificate=certificate,
-            kind=kind,
-            key=key,
-            struct_version=der.whole_integer(_required(extensions, _STRUCT_VERSION)),
-            product_name=der.whole_ia5(_required(extensions, _PRODUCT_NAME)),
-            levels=MappingProxyType(_levels(extensions)),
-            hardware_id=_hardware_id(extensions) if kind == "vcek" else None,
-            csp_id=der.whole_ia5(_required(extensions, _CSP_ID)) if kind == "vlek" else None,
-        )
+        return _leaf(certificate.der)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _leaf(data: bytes) -> Leaf:
+    certificate = _certificate(data)
+    extensions = certificate.extensions
+    kind = leaf_kind(certificate)
+    return Leaf(
+        certificate=certificate,
+        kind=kind,
+        key=leaf_key(certificate),
+        struct_version=der.whole_integer(_required(extensions, _STRUCT_VERSION)),
+        product_name=der.whole_ia5(_required(extensions, _PRODUCT_NAME)),
+        levels=MappingProxyType(_levels(extensions)),
+        hardware_id=_hardware_id(extensions) if kind == "vcek" else None,
+        csp_id=der.whole_ia5(_required(extensions, _CSP_ID)) if kind == "vlek" else None,
+    )
 
 
 def read_name(reader: der.Reader) -> Name:

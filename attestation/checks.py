@@ -253,8 +253,8 @@ def _leaf_key(bench: Bench) -> str:
 
 
 def _leaf_extensions(bench: Bench) -> str:
-    _ = bench.leaf_kind
-    bench.leaf = Leaf.of(bench.certificate, bench.key)
+    _ = bench.leaf_kind, bench.key
+    bench.leaf = Leaf.of(bench.certificate)
     return f"{bench.leaf.product_name}, {len(bench.leaf.levels)} security levels"
 
 
@@ -514,8 +514,7 @@ def _tcb_form(bench: Bench) -> str:
 
 
 def _other_levels(bench: Bench) -> str:
-    known = tcb.decode(bytes(tcb.TCB_BYTES), bench.line).components().keys()
-    for name in bench.leaf.levels.keys() - known:
+    for name in bench.leaf.levels.keys() - tcb.COMPONENTS[bench.line]:
         if name not in _RESERVED_LEVELS or bench.leaf.levels[name] != 0:
             raise EvidenceError(
                 "leaf_extension",

@@ -14,6 +14,7 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from sealserve.native.errors import EvidenceError
@@ -40,6 +41,7 @@ _HEAD_END: Final = 0x188
 _CHIP_ID: Final = 0x1A0
 _MITIGATION: Final = 0x1F8
 
+_ZEROS: Final = bytes(REPORT_BYTES)
 _POLICY_RESERVED_ONE: Final = 1 << 17
 _POLICY_RESERVED_ZERO: Final = ~((1 << 26) - 1) & (1 << 64) - 1
 _KEY_INFO_RESERVED: Final = ~0x1F & 0xFFFFFFFF
@@ -63,6 +65,7 @@ class GuestPolicy:
     page_swap_disabled: bool
 
     @classmethod
+    @lru_cache(maxsize=64)  # owners of guests choose one of a few
     def of(cls, value: int) -> GuestPolicy:
         """Read the 64-bit field; reserved bits are the report parser's business."""
         return cls(
@@ -262,6 +265,7 @@ class Report:
         return _SIGNING_KEYS[selector]
 
 
+@lru_cache(maxsize=8)
 def reserved_ranges(version: int) -> tuple[tuple[int, int], ...]:
     """The half-open ranges of a report of this version that must be zero."""
     return (
@@ -293,7 +297,7 @@ def require_algorithm(report: Report) -> None:
 def require_reserved(report: Report) -> None:
     """Reserved bytes and bits of its version. Raises EvidenceError (report_reserved)."""
     for start, end in reserved_ranges(report.version):
-        if any(report.data[start:end]):
+        if report.data[start:end] != _ZEROS[start:end]:
             raise _refused(
                 "reserved", f"reserved bytes 0x{start:x} to 0x{end:x}", "not all zero", "zero"
             )

@@ -27,6 +27,11 @@ _LAYOUT: Final[Mapping[Line, Mapping[str, int]]] = {
     "turin": _ZEN5,
 }
 
+# The names of a line's components.
+COMPONENTS: Final[Mapping[Line, frozenset[str]]] = {
+    line: frozenset(layout) for line, layout in _LAYOUT.items()
+}
+
 # Bytes of CHIP_ID (and of hwID in a VCEK) that carry the identity.
 CHIP_ID_BYTES: Final[Mapping[Line, int]] = {"milan": 64, "genoa": 64, "turin": 8}
 
@@ -92,6 +97,7 @@ def encode(tcb: Tcb, line: Line) -> bytes:
     return bytes(raw)
 
 
+@lru_cache(maxsize=64)
 def line_of(family: int, model: int) -> Line | None:
     """The product line of a CPUID family and model, None for one we have no root for."""
     return next(
