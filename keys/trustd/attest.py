@@ -10,10 +10,10 @@ from datetime import datetime
 
 from sealserve.attestation import Claims, Evidence, Roots, verify
 from sealserve.attestation.evidence import MAX_MEMBER_BYTES
+from sealserve.keys.body import Body
+from sealserve.keys.refused import Refused, bad_parameter
 from sealserve.keys.session import ATTESTATION_TYPE
 from sealserve.keys.trustd import compliance
-from sealserve.keys.trustd.body import Body
-from sealserve.keys.trustd.refused import Refused, bad_parameter
 from sealserve.native.errors import EvidenceError
 from sealserve.policy import strict_json
 

@@ -11,9 +11,9 @@ import os
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation.binding import b64url
+from sealserve.keys.body import Body
+from sealserve.keys.refused import Refused, bad_parameter
 from sealserve.keys.trustd import pkcs8
-from sealserve.keys.trustd.body import Body
-from sealserve.keys.trustd.refused import Refused, bad_parameter
 
 RSA_TYPES = ("RSA", "RSA-HSM")
 OCT_TYPES = ("oct", "oct-HSM")

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sealserve.attestation.token import MAX_TOKEN_BYTES
+from sealserve.keys.body import Body
+from sealserve.keys.refused import Refused, bad_parameter
 from sealserve.keys.trustd.attest import attest
-from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.events import Event, log
 from sealserve.keys.trustd.leaves import Leaves
 from sealserve.keys.trustd.records import Records
-from sealserve.keys.trustd.refused import Refused, bad_parameter
 from sealserve.keys.trustd.state import State
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.keys.trustd.vault import KeyVault

@@ -13,12 +13,12 @@ from typing import Any
 
 from sealserve.attestation.binding import b64url
 from sealserve.attestation.token import verify_token
+from sealserve.keys.body import Body
 from sealserve.keys.keyid import NAME, KeyId
+from sealserve.keys.refused import Refused, bad_parameter, forbidden
 from sealserve.keys.trustd import material
 from sealserve.keys.trustd.answer import WrappingKey
-from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.records import Record, Records
-from sealserve.keys.trustd.refused import Refused, bad_parameter, forbidden
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.native.errors import ConfigError, EvidenceError, ReleaseError
 from sealserve.policy.release import ReleasePolicy

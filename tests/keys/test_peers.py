@@ -13,8 +13,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from sealserve.keys.trustd import peers
-from sealserve.keys.trustd.peers import Limited, peer_of
+from sealserve.keys import peers
+from sealserve.keys.peers import Limited, peer_of
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 Peer = tuple[asyncio.StreamReader, asyncio.StreamWriter]
