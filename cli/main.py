@@ -31,6 +31,7 @@ VERBS = {
     "serve": "Serve sealed models from inside a trusted execution environment.",
     "trustd": "The self-hosted trust service: attestation service and key vault in one.",
     "doctor": "Check what serving needs of this machine, with the way out.",
+    "skr": "The sidecar: attestation and key release for containers written for Microsoft's.",
     "tee": "Run a command in the simulated platform; show what platform this is.",
     "check": "Verify a server and say what was checked.",
     "evidence": "Judge evidence kept in files; keep a server's evidence in files.",

@@ -6,15 +6,18 @@ The shape is the payload both Key Vault and Managed HSM sign (Azure Key Vault RE
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, keywrap, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from sealserve.keys import jws
+from sealserve.keys.keyid import VERSION, KeyId
 from sealserve.native.errors import ReleaseError
+from sealserve.native.secret import SecretBuffer
 
 # PKCS #11 v3.1 section 6.1.21 (CKM_RSA_AES_KEY_WRAP) under Azure's names: RSA-OAEP(kek) followed
 # by RFC 5649 key wrap. The names without a hash mean SHA-1; we ask for SHA-256.
@@ -24,19 +27,24 @@ WRAP_HASHES: Mapping[str, type[hashes.HashAlgorithm]] = {
     "RSA_AES_KEY_WRAP_384": hashes.SHA384,
 }
 ENC = "RSA_AES_KEY_WRAP_256"
-_RSA_KINDS = ("RSA", "RSA-HSM")  # Managed HSM drops the suffix in its answers
+# Managed HSM drops the suffix in its answers.
+RSA_KINDS = ("RSA", "RSA-HSM")
+KINDS = (*RSA_KINDS, "EC", "EC-HSM", "oct", "oct-HSM")
 
 
 @dataclass(frozen=True, slots=True)
 class ReleasedKey:
-    """The fields of an answer that mean something. kid: versioned; wrapped: OAEP part, then KWP."""
+    """The fields of an answer that mean something. kid: versioned; wrapped: OAEP part, then KWP.
+
+    jwk: the key bundle's own members, which hold its public part.
+    """
 
     request_kid: str
     enc: str
     kid: str
     kty: str
     wrapped: bytes
-    modulus: int | None
+    jwk: Mapping[str, object]
     enabled: bool
 
     @classmethod
@@ -46,55 +54,94 @@ class ReleasedKey:
         bundle = _object(_object(payload, "response"), "key")
         key = _object(bundle, "key")
         sealed = jws.json_object(jws.unb64(key.get("key_hsm"), "key_hsm"), "key_hsm")
-        modulus = jws.unb64(key["n"], "n") if "n" in key else None
         return cls(
             request_kid=_text(request, "kid"),
             enc=_text(request, "enc"),
             kid=_text(key, "kid"),
             kty=_text(key, "kty"),
             wrapped=jws.unb64(sealed.get("ciphertext"), "ciphertext"),
-            modulus=None if modulus is None else int.from_bytes(modulus, "big"),
+            jwk=key,
             enabled=_object(bundle, "attributes").get("enabled") is True,
         )
 
-    def check(self, kid: str, enc: str = ENC) -> None:
-        """Compare with what we asked: this version of this key, an RSA key, wrapped as we want.
+    def check(
+        self,
+        asked: KeyId,
+        encs: Collection[str] = (ENC,),
+        kinds: Collection[str] = RSA_KINDS,
+    ) -> None:
+        """Compare with what we asked: this key in this version, or in any if we named none.
 
-        enc: a key of WRAP_HASHES. Raises ReleaseError.
+        encs: keys of WRAP_HASHES we accept. kinds: of KINDS. Raises ReleaseError.
         """
+        kid = asked.url if asked.version else self._some_version_of(asked)
         for what, seen, wanted in (
-            ("request.kid", self.request_kid, (kid,)),
-            ("request.enc", self.enc, (enc,)),
             ("key.kid", self.kid, (kid,)),
-            ("key.kty", self.kty, _RSA_KINDS),
+            ("request.kid", self.request_kid, sorted({asked.url, kid})),
+            ("request.enc", self.enc, encs),
+            ("key.kty", self.kty, kinds),
         ):
             if seen not in wanted:
                 raise jws.wrong_answer(f"{what} {seen[:200]!r}", " or ".join(wanted))
         if not self.enabled:
             raise jws.wrong_answer("a key that is not enabled", "attributes.enabled true")
 
-    def unwrap(self, ephemeral: rsa.RSAPrivateKey) -> rsa.RSAPrivateKey:
-        """The vault's private key, after `check`. Raises ReleaseError if it does not open."""
-        key = self._opened(ephemeral)
-        if not isinstance(key, rsa.RSAPrivateKey):
-            raise jws.wrong_answer(f"a {type(key).__name__} inside key_hsm", "an RSA key")
-        if self.modulus is not None and key.public_key().public_numbers().n != self.modulus:
-            raise jws.wrong_answer("another key inside key_hsm than beside it", "the same modulus")
-        return key
+    def _some_version_of(self, asked: KeyId) -> str:
+        """The answer's kid if it is one; else what no vault writes, for words."""
+        name, _, version = self.kid.rpartition("/")
+        found = name == asked.url and VERSION.fullmatch(version)
+        return self.kid if found else f"{asked.url}/VERSION"
 
-    def _opened(self, ephemeral: rsa.RSAPrivateKey) -> object:
+    def unwrap(self, ephemeral: rsa.RSAPrivateKey) -> SecretBuffer:
+        """What the vault wrapped, after `check`: PKCS #8, or the octets of a symmetric key.
+
+        Raises ReleaseError if it does not open.
+        """
         size = (ephemeral.key_size + 7) // 8
         digest = WRAP_HASHES[self.enc]()
         oaep = padding.OAEP(padding.MGF1(digest), digest, None)
         try:
             kek = ephemeral.decrypt(self.wrapped[:size], oaep)
-            pkcs8 = keywrap.aes_key_unwrap_with_padding(kek, self.wrapped[size:])
-            return serialization.load_der_private_key(pkcs8, None)
-        except (ValueError, keywrap.InvalidUnwrap, TypeError, UnsupportedAlgorithm):
-            # the cause stays out: it may quote the plaintext
+            secret = keywrap.aes_key_unwrap_with_padding(kek, self.wrapped[size:])
+            return SecretBuffer.from_bytes(secret)
+        except (ValueError, keywrap.InvalidUnwrap, TypeError):
+            raise _unopened() from None  # the cause stays out: it may quote the plaintext
+
+    def rsa_key(self, secret: SecretBuffer) -> rsa.RSAPrivateKey:
+        """The private key in what was unwrapped, the one whose public part the answer shows.
+
+        Raises ReleaseError for anything else.
+        """
+        key = asymmetric_key(secret)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise jws.wrong_answer(f"a {type(key).__name__} inside key_hsm", "an RSA key")
+        numbers = key.public_key().public_numbers()
+        self.require_beside("n", numbers.n)
+        self.require_beside("e", numbers.e)
+        return key
+
+    def require_beside(self, member: str, number: int) -> None:
+        """ReleaseError if the key bundle's own member is there and another number than inside."""
+        if member not in self.jwk:
+            return
+        if int.from_bytes(jws.unb64(self.jwk[member], member), "big") != number:
             raise jws.wrong_answer(
-                "a wrapped key that does not open", "one wrapped to the key in our token"
-            ) from None
+                f"another key inside key_hsm than beside it ({member})", "the same"
+            )
+
+
+def asymmetric_key(secret: SecretBuffer) -> PrivateKeyTypes:
+    """The private key in a PKCS #8 document. Raises ReleaseError."""
+    try:
+        return serialization.load_der_private_key(memoryview(secret), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise _unopened() from None  # the cause stays out: it may quote the plaintext
+
+
+def _unopened() -> ReleaseError:
+    return jws.wrong_answer(
+        "a wrapped key that does not open", "one wrapped to the key in our token"
+    )
 
 
 def _object(parent: Mapping[str, object], name: str) -> Mapping[str, object]:

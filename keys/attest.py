@@ -13,8 +13,10 @@ import ssl
 import time
 from collections.abc import Callable
 
+from sealserve.attestation.certs import Certificate
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.exchange import RETRIED, Answer, BrokenOffError, Exchange, TooLongError
+from sealserve.attestation.roots import Roots
 from sealserve.attestation.token import MAX_JWKS_BYTES, MAX_TOKEN_BYTES, TokenKeys
 from sealserve.keys.unreachable import Peer
 from sealserve.native.errors import ReleaseError, UnavailableError
@@ -24,6 +26,7 @@ DEADLINE_SECONDS = 60.0  # for one call with all its retries
 ATTEMPT_SECONDS = 20.0  # the service answers in about a second; a first call may warm it up
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 8.0
+USER_AGENT = "sealserve"
 _OK = 200
 _MAX_ERROR_BYTES = 16 * 1024
 _MAX_TOLD_CHARACTERS = 2000
@@ -36,17 +39,33 @@ def request_body(evidence: Evidence, *, ark: bytes | None = None, with_crl: bool
     stapled revocation list too, for which Azure's format has no place. The service wants
     base64url with padding and the members spelled exactly so.
     """
-    chain = (evidence.leaf, evidence.intermediate, evidence.root or ark)
     endorsements = {"Uvm": [_b64(evidence.uvm_endorsement)]} if evidence.uvm_endorsement else {}
     if with_crl and evidence.crl:
         endorsements["Crl"] = [_b64(evidence.crl)]
     report = {
         "SnpReport": _b64(evidence.report),
-        "VcekCertChain": _b64(b"".join(_pem(der) for der in chain if der is not None)),
+        "VcekCertChain": _b64(chain_pem(evidence, ark)),
         "Endorsements": _b64(_json(endorsements)),
     }
     claims = {"data": _b64(evidence.claims), "dataType": "JSON"}
     return _json({"report": _b64(_json(report)), "runtimeData": claims})
+
+
+def chain_pem(evidence: Evidence, ark: bytes | None) -> bytes:
+    """The certificates of the evidence, leaf first, with `ark` (DER) behind if it has no root."""
+    chain = (evidence.leaf, evidence.intermediate, evidence.root or ark)
+    return b"".join(_pem(der) for der in chain if der is not None)
+
+
+def root_to_show(evidence: Evidence) -> bytes | None:
+    """AMD's root of this chain: Azure's format wants all three, our evidence never has this one.
+
+    None for evidence that brings a simulated root. EvidenceError for an unknown chain.
+    """
+    if evidence.root is not None:
+        return None
+    issuer = Certificate.parse(evidence.intermediate).issuer
+    return Roots.amd().anchor(issuer, None).der
 
 
 class AttestationService:
@@ -58,6 +77,7 @@ class AttestationService:
         *,
         tls: ssl.SSLContext | None = None,
         takes_crl: bool = False,
+        user_agent: str = USER_AGENT,
         deadline_seconds: float = DEADLINE_SECONDS,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -71,6 +91,7 @@ class AttestationService:
         self._deadline_seconds = deadline_seconds
         self._pause = pause
         self._exchange = Exchange(tls)
+        self._headers = {"User-Agent": user_agent}
 
     def close(self) -> None:
         """Close the connections."""
@@ -115,10 +136,15 @@ class AttestationService:
 
     def _attempt(self, method: str, url: str, body: bytes | None, limit: int, ends: float) -> bytes:
         timeout = max(0.1, min(ATTEMPT_SECONDS, ends - time.monotonic()))
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        content = {"Content-Type": "application/json"} if body is not None else {}
         try:
             answer = self._exchange.ask(
-                method, url, limit=limit, seconds=timeout, body=body, headers=headers
+                method,
+                url,
+                limit=limit,
+                seconds=timeout,
+                body=body,
+                headers={**self._headers, **content},
             )
         except BrokenOffError as error:
             if error.late:

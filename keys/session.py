@@ -11,7 +11,7 @@ Steps out of order raise RuntimeError; a failed or finished session drops its pr
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sealserve.attestation.binding import ReleaseClaims, report_data
 from sealserve.attestation.token import TokenKeys, verify_token
 from sealserve.keys import jws, wrap
-from sealserve.keys.answer import ENC, ReleasedKey
+from sealserve.keys.answer import ENC, RSA_KINDS, ReleasedKey
 from sealserve.keys.keyid import KeyId
 from sealserve.models.slots import Slot
 from sealserve.native.errors import EvidenceError, IntegrityError, ReleaseError
@@ -62,27 +62,30 @@ class _Step(Enum):
     OVER = auto()
 
 
-class ReleaseSession:
-    """Gets the input key of one `azure` slot. Not thread-safe; good for one release."""
+class KeyRelease:
+    """Gets one vault key. Not thread-safe; good for one release."""
 
-    def __init__(self, slot: Slot, config: ReleaseConfig) -> None:
-        """Raises ReleaseError for a slot of another vault, ConfigError for an unreadable one."""
-        if slot.kind != "azure" or slot.algorithm != wrap.RSA_OAEP_256:
+    def __init__(
+        self,
+        key_id: KeyId,
+        config: ReleaseConfig,
+        *,
+        encs: Collection[str] = (ENC,),
+        kinds: Collection[str] = RSA_KINDS,
+    ) -> None:
+        """key_id: without a version, the newest. encs, kinds: as `ReleasedKey.check` takes them.
+
+        Raises ReleaseError for a key of another vault.
+        """
+        if key_id.host != config.vault:
             raise ReleaseError(
-                f"a slot of kind {slot.kind} with {slot.algorithm} is not a vault's; "
-                f"wanted azure with {wrap.RSA_OAEP_256}"
-            )
-        self._key_id = KeyId.parse(slot.recipient)
-        if not self._key_id.version:
-            raise ReleaseError(f"the slot names {self._key_id} without a version")
-        if self._key_id.host != config.vault:
-            raise ReleaseError(
-                f"the slot names the vault {self._key_id.host}; this server asks only "
-                f"{config.vault}",
+                f"{key_id} is a key of the vault {key_id.host}; only {config.vault} is asked",
                 hint="nothing was sent there; the vault is part of the measured command line",
             )
-        self._slot = slot
+        self._key_id = key_id
         self._config = config
+        self._encs = encs
+        self._kinds = kinds
         self._ephemeral: rsa.RSAPrivateKey | None = None
         self._claims = b""
         self._step = _Step.NEW
@@ -110,11 +113,10 @@ class ReleaseSession:
         self._step = _Step.RELEASING
         return ReleaseRequest(self._key_id.name, self._key_id.version, token)
 
-    def accept_release(self, answer: str, *, now: datetime) -> SecretBuffer:
-        """The model's input key from the vault's signed answer.
+    def accept_answer(self, answer: str, *, now: datetime) -> tuple[ReleasedKey, SecretBuffer]:
+        """What the vault's signed answer says of the key, and the unwrapped key itself.
 
-        Raises ReleaseError for an answer we do not believe or that is not for our request,
-        IntegrityError if the released key does not open the slot.
+        Raises ReleaseError for an answer we do not believe or that is not for our request.
         """
         self._expect(_Step.RELEASING)
         ephemeral, self._ephemeral = self._ephemeral, None
@@ -123,8 +125,8 @@ class ReleaseSession:
         config = self._config
         payload = jws.open_jws(answer, roots=config.signer_roots, host=config.vault, now=now)
         released = ReleasedKey.read(payload)
-        released.check(self._key_id.url)
-        return open_slot(self._slot, released.unwrap(ephemeral))
+        released.check(self._key_id, self._encs, self._kinds)
+        return released, released.unwrap(ephemeral)
 
     def _expect(self, step: _Step) -> None:
         if self._step is not step:
@@ -146,6 +148,33 @@ class ReleaseSession:
             raise EvidenceError(
                 "token_subject", "the token holds other runtime claims than we sent"
             )
+
+
+class ReleaseSession(KeyRelease):
+    """Gets the input key of one `azure` slot."""
+
+    def __init__(self, slot: Slot, config: ReleaseConfig) -> None:
+        """Raises ReleaseError for a slot of another vault, ConfigError for an unreadable one."""
+        if slot.kind != "azure" or slot.algorithm != wrap.RSA_OAEP_256:
+            raise ReleaseError(
+                f"a slot of kind {slot.kind} with {slot.algorithm} is not a vault's; "
+                f"wanted azure with {wrap.RSA_OAEP_256}"
+            )
+        key_id = KeyId.parse(slot.recipient)
+        if not key_id.version:
+            raise ReleaseError(f"the slot names {key_id} without a version")
+        super().__init__(key_id, config)
+        self._slot = slot
+
+    def accept_release(self, answer: str, *, now: datetime) -> SecretBuffer:
+        """The model's input key from the vault's signed answer.
+
+        Raises ReleaseError as `accept_answer`, IntegrityError if the released key does not open
+        the slot.
+        """
+        released, secret = self.accept_answer(answer, now=now)
+        with secret:
+            return open_slot(self._slot, released.rsa_key(secret))
 
 
 def open_slot(slot: Slot, vault_key: rsa.RSAPrivateKey) -> SecretBuffer:

@@ -35,7 +35,8 @@ def opener_for(keys: KeySource, source: EvidenceSource) -> Opener:
 
 
 def _vault(keys: KeySource, source: EvidenceSource) -> Opener:
-    from sealserve.keys.opener import VaultOptions, connect_vault  # the SDK takes its time
+    from sealserve.keys.opener import connect_vault  # the SDK takes its time
+    from sealserve.keys.place import VaultOptions
 
     return connect_vault(
         VaultOptions(

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from sealserve.attestation.binding import b64url
 from sealserve.attestation.token import ALGORITHM, jwk_numbers
 from sealserve.keys.answer import WRAP_HASHES
+from sealserve.keys.refused import bad_parameter, forbidden
 from sealserve.keys.trustd.material import rsa_members
-from sealserve.keys.trustd.refused import bad_parameter, forbidden
 from sealserve.keys.wrap import RSA_BITS
 from sealserve.native.errors import EvidenceError
 

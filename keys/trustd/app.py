@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from sealserve.keys.trustd.body import Body
+from sealserve.keys.body import Body
 from sealserve.keys.trustd.endpoint import Answer, api_version, bearer, no_such_route, route
 from sealserve.keys.trustd.pages import Page
 from sealserve.keys.trustd.service import Service

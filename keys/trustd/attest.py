@@ -10,9 +10,9 @@ from datetime import datetime
 
 from sealserve.attestation import Claims, Evidence, Roots, verify
 from sealserve.attestation.evidence import MAX_MEMBER_BYTES
+from sealserve.keys.body import Body
+from sealserve.keys.refused import Refused, bad_parameter
 from sealserve.keys.trustd import compliance, report_claims
-from sealserve.keys.trustd.body import Body
-from sealserve.keys.trustd.refused import Refused, bad_parameter
 from sealserve.native.errors import EvidenceError
 from sealserve.policy import strict_json
 from sealserve.policy.expectations import UvmLaunch

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from sealserve.keys.refused import Refused
 from sealserve.keys.trustd.audit import AuditLog, Entry
 from sealserve.keys.trustd.records import Record, Records
-from sealserve.keys.trustd.refused import Refused
 
 KIND: Final = "deletion"
 KEY: Final = "key"

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sealserve.keys.trustd.body import MAX_BODY_BYTES, Body
+from sealserve.keys.body import MAX_BODY_BYTES, Body
+from sealserve.keys.incoming import read, unforeseen
+from sealserve.keys.refused import Refused, bad_parameter
 from sealserve.keys.trustd.events import Event, log
-from sealserve.keys.trustd.refused import Refused, bad_parameter
 from sealserve.native.errors import SealserveError, UnavailableError
 
-BODY_SECONDS = 20.0  # to send a body of at most 256 KiB
 _API_VERSION = re.compile(r"[0-9]+(?:[.-][0-9]+)*(?:-preview(?:\.[0-9]+)?)?")
 _MAX_REASON = 500
 Answer = dict[str, Any]
@@ -53,7 +50,7 @@ def _answered(asks: Mapping[str, Ask], media_type: str) -> Endpoint:
             log(Event.FAILED, what=request.url.path[:200], error=error.message)
             return _error(500, "InternalError", "the service cannot read its own records", {})
         except Exception as error:  # the last line of defence: its text may quote a key
-            log(Event.FAILED, what=request.url.path[:200], error=_unforeseen(error))
+            log(Event.FAILED, what=request.url.path[:200], error=unforeseen(error))
             return _error(500, "InternalError", "the service failed; its log says where", {})
 
     return endpoint
@@ -61,22 +58,8 @@ def _answered(asks: Mapping[str, Ask], media_type: str) -> Endpoint:
 
 async def _body(request: Request) -> Body:
     """The JSON body, or an empty one: the SDK's first request has none, to see the challenge."""
-    if request.method == "GET":
-        return Body({}, "the request")
-    data = bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for piece in request.stream():
-                data += piece
-                if len(data) > MAX_BODY_BYTES:
-                    raise Refused(
-                        413, "RequestTooLarge", f"a body of more than {MAX_BODY_BYTES} bytes"
-                    )
-    except TimeoutError:
-        raise Refused(408, "RequestTimeout", f"no body in {BODY_SECONDS:g} seconds") from None
-    except ClientDisconnect:
-        raise bad_parameter("the body ended early") from None
-    return Body.parse(bytes(data)) if data else Body({}, "the request")
+    data = b"" if request.method == "GET" else await read(request, MAX_BODY_BYTES)
+    return Body.parse(data) if data else Body({}, "the request")
 
 
 def bearer(request: Request) -> str:
@@ -105,12 +88,6 @@ def _refusal(request: Request, refused: Refused) -> Response:
             reason=refused.message[:_MAX_REASON],
         )
     return _error(refused.status, refused.code, refused.message, refused.headers)
-
-
-def _unforeseen(error: Exception) -> str:
-    """What happened and where, without what it says of itself."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"unforeseen {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
 
 
 async def no_such_route(_: Request, error: Exception) -> Response:

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import hashes, keywrap
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from sealserve.attestation.binding import b64url
+from sealserve.keys.body import Body
+from sealserve.keys.refused import Refused, bad_parameter
 from sealserve.keys.trustd import pkcs8
-from sealserve.keys.trustd.body import Body
-from sealserve.keys.trustd.refused import Refused, bad_parameter
 
 RSA_TYPES = ("RSA", "RSA-HSM")
 EC_TYPES = ("EC", "EC-HSM")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from sealserve.keys.keyid import NAME
-from sealserve.keys.trustd.refused import bad_parameter
+from sealserve.keys.refused import bad_parameter
 
 MOST = 25  # Azure's own page
 _SKIP = "$skiptoken"

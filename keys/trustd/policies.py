@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sealserve.attestation.binding import b64url
-from sealserve.keys.trustd.body import Body
-from sealserve.keys.trustd.refused import Refused, bad_parameter
+from sealserve.keys.body import Body
+from sealserve.keys.refused import Refused, bad_parameter
 from sealserve.native.errors import ConfigError
 from sealserve.policy.release import ReleasePolicy
 

@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sealserve.keys.refused import Refused
 from sealserve.keys.trustd.bearers import Bearer
-from sealserve.keys.trustd.refused import Refused
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sealserve.attestation.token import MAX_TOKEN_BYTES
+from sealserve.keys.body import Body
+from sealserve.keys.refused import Refused, bad_parameter, forbidden
 from sealserve.keys.trustd import material
 from sealserve.keys.trustd.attest import attest
 from sealserve.keys.trustd.audit import AuditLog, Entry
 from sealserve.keys.trustd.bearers import CREATE, NOBODY, OWNER, READ, Bearers
-from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.events import Event, log
 from sealserve.keys.trustd.leaves import Leaves
 from sealserve.keys.trustd.pages import Page
 from sealserve.keys.trustd.records import Records
-from sealserve.keys.trustd.refused import Refused, bad_parameter, forbidden
 from sealserve.keys.trustd.release import Wanted
 from sealserve.keys.trustd.state import State
 from sealserve.keys.trustd.token_keys import TokenKeyRing

@@ -15,8 +15,8 @@ from typing import Any, Final
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sealserve.keys.peers import peer_of
 from sealserve.keys.trustd.events import Event, log
-from sealserve.keys.trustd.peers import peer_of
 
 MAX_PEERS: Final = 4096  # remembered at once; those beyond share one bucket
 QUIET_SECONDS: Final = 10.0  # a flood is one fact, not a line for each request

@@ -11,17 +11,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sealserve.attestation.token import verify_token
+from sealserve.keys.body import Body
 from sealserve.keys.keyid import NAME, KeyId
+from sealserve.keys.refused import Refused, bad_parameter, forbidden
 from sealserve.keys.trustd import deletions, material, policies
 from sealserve.keys.trustd.answer import WrappingKey
 from sealserve.keys.trustd.audit import AuditLog, Entry
 from sealserve.keys.trustd.bearers import RELEASE, Bearer, is_release_role
-from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.bundles import bundle, entry, listed
 from sealserve.keys.trustd.deletions import Deletion, Deletions
 from sealserve.keys.trustd.pages import Page
 from sealserve.keys.trustd.records import Record, Records
-from sealserve.keys.trustd.refused import Refused, bad_parameter, forbidden
 from sealserve.keys.trustd.release import Attempt, Released, Wanted, refusal
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.native.errors import EvidenceError, IntegrityError, ReleaseError

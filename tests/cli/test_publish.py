@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sealserve.attestation.simulated import Machine, SimulatedRoot
-from sealserve.keys.opener import VaultOptions, connect_vault
+from sealserve.keys.opener import connect_vault
+from sealserve.keys.place import VaultOptions
 from sealserve.models import slot_area
 from sealserve.native.errors import ReleaseError
 from sealserve.policy.release import build

@@ -66,12 +66,18 @@ from sealserve.attestation.uvm import Statement as UvmStatement
 from sealserve.attestation.uvm import read as read_uvm
 from sealserve.keys import jws, keyfile
 from sealserve.keys.answer import ReleasedKey
+from sealserve.keys.body import Body
 from sealserve.keys.connection import Connection
 from sealserve.keys.keyid import KeyId
+from sealserve.keys.refused import Refused
+from sealserve.keys.sidecar.allowed import Allowed, Options
+from sealserve.keys.sidecar.environment import NAMES, Environment
+from sealserve.keys.sidecar.events import Log
+from sealserve.keys.sidecar.packets import Annotation, WrapRequest
+from sealserve.keys.sidecar.runtime_data import check as check_runtime_data
+from sealserve.keys.sidecar.service import Sidecar
 from sealserve.keys.trustd import material, passphrase
 from sealserve.keys.trustd.attest import attest
-from sealserve.keys.trustd.body import Body
-from sealserve.keys.trustd.refused import Refused
 from sealserve.models import RawKey, Slot, archive, inspect, open_model, package, slot_area
 from sealserve.models import format as layout
 from sealserve.native.errors import (
@@ -346,7 +352,7 @@ def guest_device() -> Target:
 
     good = bytes(8) + response(report)
     busy, too_long = bytes(4) + b"\2\0\0\0", bytes(4) + b"\1\0\0\0"
-    return Target(run, [good, busy + response(report), too_long + table], (UnavailableError,))
+    return Target(run, [good], (UnavailableError,), (busy + response(report), too_long + table))
 
 
 def configfs_answers() -> Target:
@@ -709,7 +715,7 @@ def released_key() -> Target:
 
     def run(payload: bytes) -> None:
         found = ReleasedKey.read(jws.json_object(payload, "payload"))
-        found.check(BUNDLE)
+        found.check(KeyId.parse(BUNDLE))
         with suppress(ReleaseError):
             found.unwrap(rsa_key(3072, 0))
             raise AssertionError("zeros were unwrapped")
@@ -823,6 +829,89 @@ def key_request() -> Target:
     return Target(run, seeds, (Refused,))
 
 
+# ---- keys/sidecar: requests of other containers, and what their group's template sets
+
+
+def runtime_data() -> Target:
+    """What is attested for a caller has no member of ours for a reader of JSON we did not write."""
+
+    def run(data: bytes) -> None:
+        check_runtime_data(data)
+        with suppress(ValueError, RecursionError):
+            assert not names_in(json.loads(data)) & {"keys", "sealserve"}
+
+    ours = TlsClaims(bytes(32)).encode().replace(b"sealserve", b"other")
+    nested = json_bytes({"a": json.dumps({"b": [json.dumps({"c": 1})]})})
+    spelled = (b'"keys":', b"keys", rb"\u006beys", b"SealServe", "\u212aey\u017f".encode())
+    return Target(run, [ours, nested, ours.decode().encode("utf-16")], (Refused,), spelled)
+
+
+def names_in(value: object) -> set[str]:
+    if isinstance(value, dict):
+        return {*map(str.casefold, value)}.union(*map(names_in, value.values()))
+    return set().union(*map(names_in, value)) if isinstance(value, list) else set()
+
+
+class Hardware:
+    """Evidence of a real machine, whatever it is asked about."""
+
+    platform = "aci"
+
+    def evidence(self, _claims: bytes) -> Evidence:
+        return vector(REAL).evidence()
+
+
+def sidecar_request() -> Target:
+    """Of REST: attested as it would be, or read up to where a vault would be asked."""
+    options = Options(("v.example",), (), ("https://a.example",), ("k",))
+    sidecar = Sidecar(Hardware(), Allowed.of(options, "aci"), Log("panic"))
+
+    def run(data: bytes) -> None:
+        asked = Body.parse(data)
+        if asked.has("runtime_data"):
+            sidecar.raw(asked)
+            sidecar.combined(asked)
+        else:
+            token = asked.text("access_token") if asked.has("access_token") else ""
+            vault, service = asked.text("akv_endpoint"), asked.text("maa_endpoint")
+            sidecar.wanted(vault=vault, service=service, kid=asked.text("kid"), access_token=token)
+
+    attest = {"maa_endpoint": "a.example", "runtime_data": "eyJub25jZSI6MX0="}
+    wanted = {"maa_endpoint": "a.example", "akv_endpoint": "v.example", "kid": "k"}
+    seeds = [attest, wanted, {**wanted, "kid": "k/" + "ab" * 16, "access_token": "a.b-c_d"}]
+    return Target(run, [json_bytes(seed) for seed in seeds], (Refused,))
+
+
+def key_provider_packet() -> Target:
+    """Of gRPC: ocicrypt's JSON, in either direction."""
+
+    def run(data: bytes) -> None:
+        read = WrapRequest.read if b"keywrapparams" in data else Annotation.read_unwrap
+        read(data)
+
+    agent = {"Parameters": {"attestation-agent": ["c2tyOms="]}}
+    packed = base64.b64encode(Annotation("k", b"x", "v.example", "a.example").encode()).decode()
+    wrapping = {"op": "keywrap", "keywrapparams": {"ec": agent, "optsdata": "eA=="}}
+    unwrapping = {"op": "keyunwrap", "keyunwrapparams": {"dc": agent, "annotation": packed}}
+    return Target(run, [json_bytes(wrapping), json_bytes(unwrapping)], (Refused,))
+
+
+def sidecar_environment() -> Target:
+    """SkrSideCarArgs, the JSON inside and the text as it stands."""
+
+    def run(data: bytes) -> None:
+        Environment.read({"SkrSideCarArgs": base64.b64encode(data).decode()})
+        with suppress(ConfigError):
+            Environment.read(dict.fromkeys(NAMES, data.decode("latin-1")))
+
+    told = {
+        "certcache": {"endpoint_type": "AMD", "endpoint": "kdsintf.amd.com", "tee_type": ""},
+        "identity": {"client_id": "00000000-0000-4000-8000-00000000000a"},
+        "maaconfig": {"user_agent": "mine/1.0"},
+    }
+    return Target(run, [json_bytes(told), b"{}"], (ConfigError,))
+
+
 def ec_numbers() -> dict[str, str]:
     """The whole private key with the number 7, on P-256."""
     own = ec.derive_private_key(7, ec.SECP256R1()).private_numbers()
@@ -909,6 +998,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         *(token, token_head, token_claims, token_keys, answer, answer_header, answer_certificate),
         released_key,
         *(key_reference, key_file, connection, body, attestation_request, attestation_report),
+        *(runtime_data, sidecar_request, key_provider_packet, sidecar_environment),
         key_request,
         master_sealed,
         *(trust, release_policy, execution_policy, process_policy),

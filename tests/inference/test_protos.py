@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from sealserve.inference.wire import open_inference_pb2 as pb
-
-ROOT = Path(__file__).resolve().parents[2]
-WIRE = "sealserve/inference/wire"
+from support.protos import require_as_generated
 
 
 @pytest.mark.parametrize("name", ["open_inference", "attestation"])
 def test_generated_code_matches_its_proto(name: str, tmp_path: Path) -> None:
-    subprocess.run(  # the command of inference/wire/README.md
-        [sys.executable, "-m", "grpc_tools.protoc", "-I", "src", f"--python_out={tmp_path}",
-         f"--pyi_out={tmp_path}", f"{WIRE}/{name}.proto"],
-        cwd=ROOT, check=True,
-    )  # fmt: skip
-    for suffix in ("_pb2.py", "_pb2.pyi"):
-        made = (tmp_path / WIRE / f"{name}{suffix}").read_text()
-        assert made == (ROOT / "src" / WIRE / f"{name}{suffix}").read_text()
+    require_as_generated("inference/wire", name, tmp_path)
 
 
 # From kserve/open-inference-protocol, specification/protocol/open_inference_grpc.proto.

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealserve.keys.answer import ENC, ReleasedKey
+from sealserve.keys.keyid import KeyId
 from sealserve.native.errors import ReleaseError
 from support.keys_vault import b64url, json_bytes, pkcs8, uint, wrap_key
 
@@ -64,8 +65,9 @@ def edited(path, value):
 def taken(payload, ephemeral=EPHEMERAL):
     """All that a session does with a verified payload."""
     released = ReleasedKey.read(payload)
-    released.check(KID)
-    return released.unwrap(ephemeral)
+    released.check(KeyId.parse(KID))
+    with released.unwrap(ephemeral) as secret:
+        return released.rsa_key(secret)
 
 
 def test_the_released_key_comes_out():
@@ -199,8 +201,40 @@ def test_another_ephemeral_key_does_not_open_it():
 def test_azures_three_wraps_are_known_when_asked_for(enc, algorithm, kek_bytes):
     wrapped = wrapped_as(SECRET, oaep_hash=algorithm, kek_bytes=kek_bytes)
     released = replace(ReleasedKey.read(GOOD), enc=enc, wrapped=wrapped)
-    released.check(KID, enc)
-    assert released.unwrap(EPHEMERAL).private_numbers() == VAULT_KEY.private_numbers()
+    released.check(KeyId.parse(KID), (enc,))
+    with released.unwrap(EPHEMERAL) as secret:
+        assert released.rsa_key(secret).private_numbers() == VAULT_KEY.private_numbers()
+
+
+NEWEST = KeyId.parse(KID.rpartition("/")[0])
+
+
+@pytest.mark.parametrize("request_kid", [KID, NEWEST.url], ids=["as answered", "as asked"])
+def test_who_names_no_version_gets_the_newest(request_kid):
+    replace(ReleasedKey.read(GOOD), request_kid=request_kid).check(NEWEST)
+
+
+NOT_NEWEST = {
+    "another request": ({"request_kid": OTHER_VERSION}, "request.kid"),
+    "another key asked": ({"request_kid": KID.replace("model", "other")}, "request.kid"),
+    "another key": ({"kid": KID.replace("model", "other")}, "key.kid"),
+    "another vault's": ({"kid": KID.replace("vault.", "evil.")}, "key.kid"),
+    "no version": ({"kid": NEWEST.url}, "key.kid"),
+    "a version of a version": ({"kid": f"{KID}/{'ab' * 16}"}, "key.kid"),
+    "a version no vault writes": ({"kid": f"{NEWEST.url}/latest"}, "key.kid"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), NOT_NEWEST.values(), ids=NOT_NEWEST)
+def test_the_newest_is_still_a_version_of_that_key(changes, said):
+    released = replace(ReleasedKey.read(GOOD), **{"request_kid": NEWEST.url, **changes})
+    with pytest.raises(ReleaseError, match=said.replace(".", r"\.")):
+        released.check(NEWEST)
+
+
+def test_another_exponent_beside_the_key():
+    with pytest.raises(ReleaseError, match=r"beside it \(e\)"):
+        taken(edited((*KEY, "e"), uint(3)))
 
 
 JSON = st.recursive(

@@ -19,7 +19,8 @@ from sealserve.attestation.roots import SIMULATED_ORGANIZATION
 from sealserve.keys import jws
 from sealserve.keys.answer import ENC, ReleasedKey
 from sealserve.keys.attest import request_body
-from sealserve.keys.opener import azure_roots
+from sealserve.keys.keyid import KeyId
+from sealserve.keys.place import azure_roots
 from sealserve.native.errors import EvidenceError, ReleaseError
 from support.attestation_uvm import issuer_of
 from support.keys_vault import b64url, der_chain, json_bytes, pkcs8, unb64url, wrap_key
@@ -50,7 +51,7 @@ def test_a_real_release_answer_is_read():
 
 def test_its_key_is_no_rsa_key():
     with pytest.raises(ReleaseError, match=r"key\.kty 'EC-HSM'"):
-        ReleasedKey.read(opened()).check(KID)
+        ReleasedKey.read(opened()).check(KeyId.parse(KID))
 
 
 def altered(index):
@@ -181,5 +182,6 @@ def test_a_key_wrapped_to_the_published_key_comes_out():
             },
         }
     )
-    released.check(KID)
-    assert released.unwrap(published).private_numbers() == vault_key.private_numbers()
+    released.check(KeyId.parse(KID))
+    with released.unwrap(published) as secret:
+        assert released.rsa_key(secret).private_numbers() == vault_key.private_numbers()

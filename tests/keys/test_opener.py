@@ -9,7 +9,8 @@ import pytest
 
 from sealserve.attestation.roots import ARK_SHA256
 from sealserve.attestation.simulated import Machine
-from sealserve.keys.opener import VaultOpener, VaultOptions, connect_vault
+from sealserve.keys.opener import VaultOpener, connect_vault
+from sealserve.keys.place import VaultOptions
 from sealserve.keys.session import ReleaseConfig
 from sealserve.models.slots import Slot
 from sealserve.native.errors import (

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.keys.connection import Connection
-from sealserve.keys.opener import VaultOptions, connect_vault
+from sealserve.keys.opener import connect_vault
 from sealserve.keys.owner import OwnedVault, open_reference
+from sealserve.keys.place import VaultOptions
 from sealserve.keys.trustd import offline
 from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.state import State

@@ -25,7 +25,8 @@ from azure.keyvault.keys import JsonWebKey, KeyClient, KeyReleasePolicy
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.keys.connection import Connection
 from sealserve.keys.keyid import KeyId
-from sealserve.keys.opener import VaultOptions, connect_vault
+from sealserve.keys.opener import connect_vault
+from sealserve.keys.place import VaultOptions
 from sealserve.keys.trustd import audit_reader
 from sealserve.keys.trustd.audit import Entry
 from sealserve.keys.trustd.folder import Folder

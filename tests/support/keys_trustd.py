@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sealserve.attestation import Evidence
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.keys.attest import request_body
+from sealserve.keys.body import Body
 from sealserve.keys.connection import SIMULATED, Connection
+from sealserve.keys.refused import Refused
 from sealserve.keys.trustd import server
-from sealserve.keys.trustd.body import Body
 from sealserve.keys.trustd.folder import Folder
-from sealserve.keys.trustd.refused import Refused
 from sealserve.keys.trustd.service import Service
 from sealserve.keys.trustd.setup import Wanted, init
 from sealserve.keys.trustd.throttle import Rates

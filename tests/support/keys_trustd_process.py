@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.ready_process import ReadyProcess
+from support.ready_process import ReadyProcess, started
 from support.server_process import SEALSERVE, clean_environment, verb
 
 
@@ -50,22 +50,7 @@ class Running(ReadyProcess):
 RUN = (*SEALSERVE, "trustd", "run")
 
 
-@contextmanager
-def running(folder: Path, command: Sequence[str] = RUN) -> Iterator[Running]:
+def running(folder: Path, command: Sequence[str] = RUN) -> AbstractContextManager[Running]:
     """`sealserve trustd run FOLDER`; killed at the end if it is still there."""
     log = folder.with_name(f"{folder.name}.err")
-    with (
-        log.open("w") as err,
-        subprocess.Popen(
-            [*command, folder.name],
-            cwd=folder.parent,
-            env=clean_environment(),
-            stdout=subprocess.PIPE,
-            stderr=err,
-            text=True,
-        ) as process,
-    ):
-        try:
-            yield Running(process, log)
-        finally:
-            process.kill()
+    return started(Running, [*command, folder.name], folder.parent, log, env=clean_environment())

@@ -5,7 +5,10 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 SECONDS = 30.0
 
@@ -36,3 +39,23 @@ class ReadyProcess:
             return self.process.stdout.readline()
         finally:
             guard.cancel()
+
+
+Ready = TypeVar("Ready", bound=ReadyProcess)
+
+
+@contextmanager
+def started(
+    kind: type[Ready], command: Sequence[str], folder: Path, log: Path, **options: Any
+) -> Iterator[Ready]:
+    """The server that a command starts; killed at the end if it is still there."""
+    with (
+        log.open("w") as err,
+        subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=err, text=True, **options
+        ) as process,
+    ):
+        try:
+            yield kind(process, log)
+        finally:
+            process.kill()

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sealserve.attestation.simulated import SOCKET_VARIABLE, Machine, platform
 from sealserve.inference.wire.address import parse_address
+from support import ready_process
 from support.ready_process import SECONDS, ReadyProcess
 from support.system_calls import calls_in, strace
 
@@ -139,19 +140,11 @@ class Server(ReadyProcess):
         return [json.loads(line) for line in self.err.splitlines() if line.startswith("{")]
 
 
-@contextmanager
-def started(command: Sequence[str], folder: Path, log: Path, **options: Any) -> Iterator[Server]:
+def started(
+    command: Sequence[str], folder: Path, log: Path, **options: Any
+) -> AbstractContextManager[Server]:
     """The server that a command starts; killed at the end if it is still there."""
-    with (
-        log.open("w") as err,
-        subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=err, text=True, **options
-        ) as process,
-    ):
-        try:
-            yield Server(process, log)
-        finally:
-            process.kill()
+    return ready_process.started(Server, command, folder, log, **options)
 
 
 @contextmanager

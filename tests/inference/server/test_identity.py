@@ -19,7 +19,9 @@ from support.attestation_hardware import own_place
 from support.attestation_simulated import machine_of
 from support.attestation_uvm import good
 
-NOW = datetime.now(UTC)
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Moody:
@@ -45,7 +47,7 @@ def source(simulated_root: SimulatedRoot) -> Moody:
 def test_both_certificates_have_the_profile_the_key_and_evidence_for_it(source: Moody) -> None:
     identity = TlsIdentity(source)
     for der in (identity.certificates.current, identity.certificates.next):
-        certificate = read_certificate(der, NOW)
+        certificate = read_certificate(der, now())
         assert certificate.spki_sha256 == identity.spki_sha256
         assert TlsClaims.parse(certificate.evidence.claims).spki == identity.spki_sha256
     assert identity.certificates.current != identity.certificates.next
@@ -58,13 +60,13 @@ def test_the_next_one_takes_over_and_a_new_one_follows(source: Moody) -> None:
     after = identity.certificates
     assert after.current == before.next
     assert after.next not in (before.current, before.next)
-    assert read_certificate(after.next, NOW).spki_sha256 == identity.spki_sha256 == spki
+    assert read_certificate(after.next, now()).spki_sha256 == identity.spki_sha256 == spki
 
 
 def test_each_certificate_has_a_report_of_its_own(source: Moody) -> None:
     certificates = TlsIdentity(source).certificates
     current, following = (
-        read_certificate(der, NOW).evidence for der in (certificates.current, certificates.next)
+        read_certificate(der, now()).evidence for der in (certificates.current, certificates.next)
     )
     assert current.report != following.report
 
@@ -89,10 +91,10 @@ def test_a_certificate_of_hardware_needs_no_network_but_the_server(
     hardware.prepare(lambda _why: None)
     identity = TlsIdentity(hardware)
     hardware.close()
-    evidence = read_certificate(identity.certificates.current, NOW).evidence
+    evidence = read_certificate(identity.certificates.current, now()).evidence
     assert (evidence.leaf, evidence.intermediate) == (table.vcek, table.intermediate)
     assert (evidence.crl, evidence.uvm_endorsement) == (table.crl, endorsement)
-    claims = verify(evidence, place.roots, datetime.now(UTC))
+    claims = verify(evidence, place.roots, now())
     assert claims.endorsement is not None
     assert TlsClaims.parse(claims.runtime).spki == identity.spki_sha256
     assert claims.crl_this_update is not None
@@ -114,4 +116,4 @@ def test_the_slowest_rotation_allowed_never_shows_an_expired_certificate(source:
     """A certificate is made one rotation before it is used and then used for another."""
     identity = TlsIdentity(source)
     slowest = timedelta(hours=BOUNDS["rotation_hours"][1])
-    read_certificate(identity.certificates.next, datetime.now(UTC) + 2 * slowest)
+    read_certificate(identity.certificates.next, now() + 2 * slowest)

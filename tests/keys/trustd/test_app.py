@@ -33,13 +33,13 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from sealserve.attestation.binding import ReleaseClaims
 from sealserve.attestation.simulated import Machine, SimulatedRoot
-from sealserve.keys import jws
+from sealserve.keys import incoming, jws
 from sealserve.keys.answer import WRAP_HASHES
 from sealserve.keys.attest import request_body
 from sealserve.keys.authority import Authority
+from sealserve.keys.body import MAX_BODY_BYTES
 from sealserve.keys.connection import Connection
 from sealserve.keys.trustd import endpoint
-from sealserve.keys.trustd.body import MAX_BODY_BYTES
 from sealserve.policy.release import build
 from support.attestation_simulated import CLAIMS, HOST_DATA, NOW, machine_of
 from support.keys_trustd import LocalTrustd, make, private_jwk, random_name, serving
@@ -482,7 +482,7 @@ def connected(running: LocalTrustd) -> http.client.HTTPSConnection:
 def test_a_body_that_never_ends_is_not_waited_for(
     running: LocalTrustd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(incoming, "BODY_SECONDS", 0.2)
     connection = connected(running)
     connection.putrequest("POST", "/attest/SevSnpVm")
     connection.putheader("Content-Length", "100")

@@ -19,7 +19,7 @@ from sealserve.attestation import Evidence
 from sealserve.attestation.simulated import FAULTS, Machine, SimulatedRoot
 from sealserve.attestation.token import LIFETIME_SECONDS, MAX_TOKEN_BYTES
 from sealserve.keys.attest import request_body
-from sealserve.keys.trustd.refused import Refused
+from sealserve.keys.refused import Refused
 from support.attestation_simulated import (
     CLAIMS,
     FAULTS_OF_MILAN,

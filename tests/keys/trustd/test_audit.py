@@ -21,10 +21,10 @@ from sealserve.attestation.binding import ReleaseClaims
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.keys.attest import request_body
 from sealserve.keys.connection import Connection
+from sealserve.keys.refused import Refused
 from sealserve.keys.trustd import audit_reader
 from sealserve.keys.trustd.audit import AuditLog, Entry, rows
 from sealserve.keys.trustd.folder import Folder
-from sealserve.keys.trustd.refused import Refused
 from sealserve.native.errors import ConfigError, IntegrityError, UnavailableError
 from sealserve.policy.release import build
 from support.attestation_simulated import CLAIMS, HOST_DATA

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from sealserve.attestation.simulated import SimulatedRoot
+from sealserve.keys.refused import Refused
 from sealserve.keys.trustd import bearers, offline
 from sealserve.keys.trustd.audit import rows
 from sealserve.keys.trustd.audit_reader import verify
 from sealserve.keys.trustd.pages import Page
-from sealserve.keys.trustd.refused import Refused
 from sealserve.keys.trustd.vault import ROLE_TAG
 from sealserve.native.errors import ConfigError, IntegrityError
 from sealserve.policy.release import build

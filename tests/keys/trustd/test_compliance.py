@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sealserve.attestation.simulated import SimulatedRoot
-from sealserve.keys.trustd.refused import Refused
+from sealserve.keys.refused import Refused
 from sealserve.policy.release import SIMULATED_COMPLIANT
 from support.attestation_simulated import CLAIMS, machine_of
 from support.keys_trustd import LocalTrustd

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from sealserve.attestation.simulated import Machine
 from sealserve.keys.attest import request_body
-from sealserve.keys.trustd.body import Body
+from sealserve.keys.body import Body
+from sealserve.keys.refused import Refused
 from sealserve.keys.trustd.pages import Page
-from sealserve.keys.trustd.refused import Refused
 from sealserve.policy.release import build
 from support.attestation_simulated import CLAIMS, HOST_DATA
 from support.keys_trustd import (

@@ -12,8 +12,9 @@ import pytest
 
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.attestation.token import LIFETIME_SECONDS, verify_token
-from sealserve.keys.opener import VaultOptions, connect_vault
+from sealserve.keys.opener import connect_vault
 from sealserve.keys.owner import open_reference
+from sealserve.keys.place import VaultOptions
 from sealserve.keys.trustd import offline, token_keys
 from sealserve.keys.trustd.audit import rows
 from sealserve.keys.trustd.folder import Folder

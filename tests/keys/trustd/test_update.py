@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sealserve.attestation.simulated import Machine
-from sealserve.keys.trustd.refused import Refused
+from sealserve.keys.refused import Refused
 from sealserve.policy.release import build
 from support.attestation_simulated import CLAIMS, HOST_DATA
 from support.keys_trustd import LocalTrustd, body_of, random_name, release_policy

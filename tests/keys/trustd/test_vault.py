@@ -18,10 +18,10 @@ from joserfc.jwk import RSAKey
 from sealserve.attestation.binding import ReleaseClaims
 from sealserve.attestation.token import CLOCK_SKEW_SECONDS, LIFETIME_SECONDS, MAX_TOKEN_BYTES
 from sealserve.keys import jws
+from sealserve.keys.refused import Refused
 from sealserve.keys.trustd import pkcs8 as own_pkcs8
 from sealserve.keys.trustd import vault
 from sealserve.keys.trustd.pages import Page
-from sealserve.keys.trustd.refused import Refused
 from sealserve.keys.trustd.token_keys import TokenKey, TokenKeyRing
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.native.errors import IntegrityError, ReleaseError

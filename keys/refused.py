@@ -1,4 +1,4 @@
-"""What the service answers instead of what was asked, in the shape Azure's services use."""
+"""What a service of ours answers instead of what was asked; its own routes give it a shape."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault of ours
-    """HTTP `status` with {"error": {"code", "message"}}; nothing secret may stand in message."""
+    """HTTP `status`, a code as Azure's services have, and words in which nothing secret stands."""
 
     def __init__(
         self, status: int, code: str, message: str, *, headers: Mapping[str, str] | None = None

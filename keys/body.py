@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 
-from sealserve.keys.trustd.refused import bad_parameter
+from sealserve.keys.refused import bad_parameter
 from sealserve.policy import strict_json
 
 MAX_BODY_BYTES = 256 * 1024  # a release carries one token (64 KiB), attestation one report

@@ -14,9 +14,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from sealserve.keys.trustd import peers
-from sealserve.keys.trustd.peers import Limited, peer_of
-from sealserve.keys.trustd.server import bound
+from sealserve.keys import peers
+from sealserve.keys.peers import Limited, peer_of
+from sealserve.keys.serving import bound
 from support.ports import free_port
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
@@ -151,7 +151,7 @@ def test_an_answer_waits_for_no_acknowledgement() -> None:
             writer.close()
 
         async with await asyncio.start_server(
-            connected, sock=bound(f"127.0.0.1:{free_port()}")
+            connected, sock=bound(f"127.0.0.1:{free_port()}", what="test")
         ) as listening:
             port = listening.sockets[0].getsockname()[1]
             _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -1,0 +1,1 @@
+"""The sidecar for secure key release: Microsoft's REST paths and gRPC calls, our checks."""
