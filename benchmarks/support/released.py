@@ -23,6 +23,7 @@ from sealserve.keys import jws
 from sealserve.keys.answer import ENC, ReleasedKey
 from sealserve.keys.attest import request_body
 from sealserve.keys.connection import Connection
+from sealserve.keys.keyid import KeyId
 from sealserve.keys.owner import open_reference
 from sealserve.keys.trustd.setup import Wanted, init
 
@@ -91,7 +92,7 @@ class Asker:
         now = datetime.now(UTC)
         payload = jws.open_jws(answer, roots=roots, host=connection.address, now=now)
         released = ReleasedKey.read(payload)
-        released.check(self.trustd.kid)
+        released.check(KeyId.parse(self.trustd.kid))
         oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
         size = self.key.key_size // 8
         kek = self.key.decrypt(released.wrapped[:size], oaep)
