@@ -40,6 +40,8 @@ BRIEF = {
     *("token", "token_head", "token_claims", "token_keys"),
     *("answer", "answer_header", "answer_certificate", "released_key"),
     *("key_reference", "key_file", "connection"),
+    *("guest_device", "configfs_answers", "evidence_files"),
+    *("sidecar_request", "sidecar_environment", "key_provider_packet", "runtime_data"),
     *("body", "attestation_request", "attestation_report", "key_request"),
     *("release_policy", "execution_policy", "process_policy"),
 }
