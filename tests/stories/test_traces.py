@@ -68,7 +68,10 @@ FACES = [
     "sealserve.policy",
 ]
 # Whoever asks a vault imports these, and with them urllib3, which tries for IPv6 as it loads.
-ASKING_A_VAULT = ["bounded", "opener", "owner", "vault"]
+ASKING_A_VAULT = [
+    *("bounded", "opener", "owner", "place", "vault"),
+    *(f"sidecar.{name}" for name in ("allowed", "app", "packets", "provider", "server", "service")),
+]
 EVERY_OTHER_MODULE = f"""
 import importlib, pkgutil, sealserve
 others = ["sealserve.__main__", *(f"sealserve.keys.{{name}}" for name in {ASKING_A_VAULT})]
