@@ -39,7 +39,7 @@ def strace(out: Path, calls: str = ALL) -> list[str]:
 
     Contents of buffers are left out: they would be plaintext on a disk.
     """
-    options = ("-f", "-qq", "-y", "-s", "0", "--seccomp-bpf")
+    options = ("-f", "-qqq", "-y", "-s", "0", "--seccomp-bpf")
     return ["strace", *options, "-e", f"trace={calls}", "-o", str(out)]
 
 
