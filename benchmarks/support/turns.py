@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from statistics import median
 
 Clock = Callable[[], float]  # what the core runs at now, in GHz
-UNDISTURBED = 0.985  # of a turn's best reading: below, somebody else had the core for a while
+UNDISTURBED = 0.015  # from a turn's clock: further off, somebody else had the core for a while
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ def ratio(ours: Speed, peer: Speed) -> Ratio:
 def share(ours: Speed, bytes_per_cycle: float) -> Ratio:
     """What part of a limit is reached.
 
-    The clock of a turn is the highest reading beside it: a reading that was disturbed is too low,
-    and would flatter us.
+    A reading that was disturbed is too low, and would flatter us: see `clock_of`.
     """
     values = [turn.rate / (turn.clock * bytes_per_cycle) for turn in ours.turns]
     bests = [turn.best / (turn.clock * bytes_per_cycle) for turn in ours.turns]
@@ -112,18 +112,31 @@ def _turn(way: Way, turn_seconds: float, clock: Clock) -> Turn:
     while not rates or time.perf_counter() < until:
         rates.append(_burst(way))
         readings.append(clock())
-    return Turn(median(undisturbed(rates, readings)), max(rates), max(readings))
+    return Turn(median(undisturbed(rates, readings)), max(rates), clock_of(readings))
+
+
+def clock_of(readings: Sequence[float]) -> float:
+    """What the core runs at during a turn: nearly the highest reading.
+
+    Not the highest: before the first burst the clock is that of other work, and processors lower it
+    while wide registers are in use.
+    """
+    return sorted(readings)[ceil(0.9 * (len(readings) - 1))]
 
 
 def undisturbed(rates: Sequence[float], readings: Sequence[float]) -> Sequence[float]:
-    """The bursts with the full clock before and after; all of them if there is none.
+    """The bursts with the turn's clock before and after; all of them if there is none.
 
     readings: one more than rates. The clock knows nothing of what a burst does, so leaving others
     out favours nobody.
     """
-    least = UNDISTURBED * max(readings)
+    clock = clock_of(readings)
     pairs = zip(rates, readings, readings[1:], strict=False)
-    return [rate for rate, *beside in pairs if min(beside) >= least] or rates
+    return [
+        rate
+        for rate, *beside in pairs
+        if all(abs(reading / clock - 1) <= UNDISTURBED for reading in beside)
+    ] or rates
 
 
 def _burst(way: Way) -> float:

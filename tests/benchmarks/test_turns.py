@@ -93,3 +93,9 @@ def test_a_burst_beside_a_slow_clock_does_not_count(turns: ModuleType) -> None:
     assert turns.undisturbed([5, 9, 7], [2.0, 2.0, 1.0, 2.0]) == [5]
     assert turns.undisturbed([5, 9], [2.0, 1.0, 2.0]) == [5, 9]  # better than none
     assert turns.undisturbed([5, 9], [2.0, 1.99, 2.0]) == [5, 9]
+
+
+def test_the_clock_is_the_one_while_wide_registers_are_in_use(turns: ModuleType) -> None:
+    readings = [3.0, *(2.8 for _ in range(11))]
+    assert turns.clock_of(readings) == 2.8
+    assert turns.undisturbed(range(11), readings) == [*range(1, 11)]
