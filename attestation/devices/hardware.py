@@ -140,10 +140,7 @@ class HardwareSource:
         if self._endorsement is None:
             return
         try:
-            seen, wanted = (
-                uvm.read(self._endorsement).measurement,
-                endorsed.signed.report.measurement,
-            )
+            seen = uvm.read(self._endorsement).measurement
         except EvidenceError as error:
             tell(f"clients will refuse the endorsement of this machine: {error.message}")
             return
