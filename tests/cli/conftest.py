@@ -1,4 +1,4 @@
-"""One trust service for the verbs that talk to a vault, and a desk beside it."""
+"""Whom the verbs talk to: a trust service and a desk, a server and a client's folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from sealserve.attestation.simulated import SimulatedRoot
+from support import client_case as case
 from support.cli_vault import VaultDesk
+from support.client_cli import Clinic
+from support.client_server import LiveServer
 from support.keys_trustd import LocalTrustd, make, serving
 
 
@@ -25,3 +28,16 @@ def trustd(
 @pytest.fixture
 def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str], trustd: LocalTrustd) -> VaultDesk:
     return VaultDesk(tmp_path, capsys, trustd)
+
+
+@pytest.fixture(scope="module")
+def server(simulated_root: SimulatedRoot) -> Iterator[LiveServer]:
+    with case.live(case.machine(simulated_root)) as live:
+        yield live
+
+
+@pytest.fixture
+def clinic(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], simulated_root: SimulatedRoot
+) -> Clinic:
+    return Clinic(tmp_path, capsys, simulated_root)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from sealserve.attestation.simulated import SimulatedRoot
@@ -14,19 +11,6 @@ from support.client_cli import Clinic
 from support.client_server import MODEL, LiveServer, silent_port
 from support.models_cli import Ran
 from support.ports import free_port
-
-
-@pytest.fixture
-def clinic(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], simulated_root: SimulatedRoot
-) -> Clinic:
-    return Clinic(tmp_path, capsys, simulated_root)
-
-
-@pytest.fixture(scope="module")
-def server(simulated_root: SimulatedRoot) -> Iterator[LiveServer]:
-    with case.live(case.machine(simulated_root)) as live:
-        yield live
 
 
 def refused(ran: Ran, status: int, *words: str) -> None:

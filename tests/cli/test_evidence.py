@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,19 +28,6 @@ AT = ("--at", "2026-09-01T00:00:00Z")
 MILAN = "ms-tav/milan-v3-aci"
 CVM = "trustee/az-cvm-milan-v3-a"
 HOST = "sidecar/aci-milan-v2"
-
-
-@pytest.fixture
-def clinic(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], simulated_root: SimulatedRoot
-) -> Clinic:
-    return Clinic(tmp_path, capsys, simulated_root)
-
-
-@pytest.fixture(scope="module")
-def server(simulated_root: SimulatedRoot) -> Iterator[LiveServer]:
-    with case.live(case.machine(simulated_root)) as live:
-        yield live
 
 
 class Desk:

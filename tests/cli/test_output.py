@@ -13,7 +13,6 @@ import pytest
 
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.cli import files
-from support import client_case as case
 from support.client_cli import Clinic
 from support.client_server import LiveServer
 from support.models_cli import Desk
@@ -21,12 +20,6 @@ from support.unlocked import limited
 
 GENERATE = ("policy", "generate", "--process", "--", "/bin/true")
 NO_ROOM = "sealserve: cannot write the result: No space left on device\n"
-
-
-@pytest.fixture(scope="module")
-def server(simulated_root: SimulatedRoot) -> Iterator[LiveServer]:
-    with case.live(case.machine(simulated_root)) as live:
-        yield live
 
 
 @pytest.fixture

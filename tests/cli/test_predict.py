@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,6 @@ def clinic(
     np.savez(tmp_path / "x.npz", x=ROWS, y=np.zeros(1))
     (tmp_path / "x.json").write_text(json.dumps(ROWS.tolist()))
     return Clinic(tmp_path, capsys, simulated_root)
-
-
-@pytest.fixture(scope="module")
-def server(simulated_root: SimulatedRoot) -> Iterator[LiveServer]:
-    with case.live(case.machine(simulated_root)) as live:
-        yield live
 
 
 def refused(ran: Ran, status: int, *words: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,12 +30,6 @@ def clinic(
     clinic = Clinic(tmp_path, capsys, simulated_root)
     (tmp_path / "trust.toml").unlink()
     return clinic
-
-
-@pytest.fixture(scope="module")
-def server(simulated_root: SimulatedRoot) -> Iterator[LiveServer]:
-    with case.live(case.machine(simulated_root)) as live:
-        yield live
 
 
 def new(clinic: Clinic, server: LiveServer, *options: str) -> Ran:
