@@ -1,0 +1,81 @@
+"""What the guest itself brings along: mounts and capabilities that no policy has to name.
+
+hcsshim pkg/securitypolicy/securitypolicy_linux.go and internal/guest, at 7c9ff7f48.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sealserve.policy.execution.framework.values import Fields
+
+
+def _mount(destination: str, kind: str, source: str, options: str) -> Fields:
+    return {
+        "destination": destination,
+        "options": options.split(),
+        "source": source,
+        "type": kind,
+    }
+
+
+def _cgroups(access: str) -> list[Fields]:
+    options = f"nosuid noexec nodev relatime {access}"
+    return [_mount("/sys/fs/cgroup", kind, kind, options) for kind in ("cgroup", "cgroup2")]
+
+
+_PTS = "nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5"
+_SHM = "nosuid noexec nodev mode=1777 size=65536k"
+_TMPFS = "nosuid strictatime mode=755 size=65536k"
+
+DEFAULT_MOUNTS: Sequence[object] = (
+    _mount("/proc", "proc", "proc", "nosuid noexec nodev"),
+    _mount("/dev", "tmpfs", "tmpfs", _TMPFS),
+    _mount("/dev/pts", "devpts", "devpts", _PTS),
+    _mount("/dev/shm", "tmpfs", "shm", _SHM),  # noqa: S108 - the guest's, not ours
+    _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"),
+    _mount("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
+    _mount("/run", "tmpfs", "tmpfs", _TMPFS),
+    *_cgroups("ro"),
+)
+PRIVILEGED_MOUNTS: Sequence[object] = (
+    *_cgroups("rw"),
+    _mount("/sys", "sysfs", "sysfs", "nosuid noexec nodev rw"),
+)
+# What the sandbox container gets instead of the read-only /sys when its pod is privileged.
+SANDBOX_SYS = _mount("/sys", "sysfs", "sysfs", "nosuid noexec nodev rw")
+
+DEFAULT_CAPABILITIES: Sequence[str] = tuple(
+    f"CAP_{name}"
+    for name in (
+        *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID"),
+        *("SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
+    )
+)
+# Linux, include/uapi/linux/capability.h: all 41.
+ALL_CAPABILITIES: Sequence[str] = tuple(
+    f"CAP_{name}"
+    for name in (
+        *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID"),
+        *("SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST"),
+        *("NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO"),
+        *("SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE"),
+        *("SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE"),
+        *("AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM"),
+        *("BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Guest:
+    """The constants a guest puts beside a policy (`data` in Rego)."""
+
+    default_mounts: Sequence[object] = DEFAULT_MOUNTS
+    privileged_mounts: Sequence[object] = PRIVILEGED_MOUNTS
+    unprivileged_capabilities: Sequence[object] = DEFAULT_CAPABILITIES
+    privileged_capabilities: Sequence[object] = ALL_CAPABILITIES
+    sandbox_prefix: str = "sandbox://"
+    huge_pages_prefix: str = "hugepages://"
+    plan9_prefix: str = "plan9://"
