@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealserve.cli import files
+from sealserve.cli import files, policy_simulate
 from sealserve.cli.output import emit, json_option, say
 from sealserve.policy.execution import ExecutionPolicy, generate_process, words
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
@@ -21,6 +21,9 @@ policy_argument = click.argument(
 @click.group("policy")
 def command() -> None:
     """Write, hash and explain execution policies: what may run."""
+
+
+command.add_command(policy_simulate.command)
 
 
 @command.command(

@@ -89,6 +89,14 @@ class Policy:
         """Entries of the list of transparency trust lists."""
         return items(fill.since(_NEWEST, self.framework_version, self.rule(TRUST_LISTS)))
 
+    def vanished(self) -> list[tuple[str, list[str]]]:
+        """Containers that this guest does not see, each with the fields it misses in them."""
+        found = [
+            (fill.label("containers", index, raw), fill.lost(raw, self.framework_version))
+            for index, raw in enumerate(items(self.rule("containers")))
+        ]
+        return [(label, fields) for label, fields in found if fields]
+
     def layers(self) -> Iterator[object]:
         """Every layer of every container, those that this guest does not read included."""
         for container in items(self.rule("containers")):
