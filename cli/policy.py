@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealserve.cli import files, policy_simulate
+from sealserve.cli import files, policy_diff, policy_hash, policy_simulate
 from sealserve.cli.output import emit, json_option, say
 from sealserve.policy.execution import ExecutionPolicy, generate_process, words
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
@@ -23,7 +23,8 @@ def command() -> None:
     """Write, hash and explain execution policies: what may run."""
 
 
-command.add_command(policy_simulate.command)
+for verb in (policy_diff, policy_hash, policy_simulate):
+    command.add_command(verb.command)
 
 
 @command.command(
@@ -87,15 +88,6 @@ def _warn_of_search(program: str, env_rules: tuple[str, ...], workdir: str) -> N
         say(f"warning: {program!r} will be started from {workdir} (--workdir)")
     elif not any(rule.startswith(("PATH=", "re2:")) for rule in env_rules):
         say(f"warning: {program!r} is not the whole path, and no --env-rule lets a PATH through")
-
-
-@command.command("hash", epilog="Example: sealserve policy hash policy.rego")
-@policy_argument
-@json_option
-def hash_(policy_file: Path, as_json: bool) -> None:
-    """Print the SHA-256 that HOST_DATA holds where this policy is enforced."""
-    sha256 = hashlib.sha256(files.read(policy_file, MAX_POLICY_BYTES)).hexdigest()
-    emit({"file": str(policy_file), "sha256": sha256}, sha256, as_json=as_json)
 
 
 @command.command("explain", epilog="Example: sealserve policy explain policy.rego")
