@@ -2,6 +2,7 @@
 
     run.py --seconds 10 --brief 2     each parser of what a stranger sends 10 s, each other one 2 s
     run.py --seconds 1800             half an hour each
+    run.py --seed 1                   along the same way each time, for a gate
     run.py report claims              these two
     run.py --keep                     what is small and new goes into the repository
 
@@ -76,8 +77,8 @@ class Hunt:
         )
 
 
-def hunt(name: str, seconds: int) -> Hunt:
-    """Hunt with one target for so long."""
+def hunt(name: str, seconds: int, seed: int = 0) -> Hunt:
+    """Hunt with one target for so long. seed: 0 takes another way each time."""
     place = WORK / name
     found, kept = place / "found", CORPUS / name
     found.mkdir(parents=True, exist_ok=True)
@@ -85,6 +86,7 @@ def hunt(name: str, seconds: int) -> Hunt:
     return _run(
         name,
         f"-max_total_time={seconds}",
+        f"-seed={seed}",
         f"-timeout={SLOWEST_SECONDS}",
         f"-rss_limit_mb={MOST_MEMORY_MIB}",
         f"-artifact_prefix={place}/",
@@ -154,6 +156,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Hunt for what parsers do not document.")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--brief", type=int, help="for targets that strangers do not reach")
+    parser.add_argument("--seed", type=int, default=0, help="0: another way each time")
     parser.add_argument("--keep", action="store_true", help="add to tests/fuzz/corpus instead")
     parser.add_argument("names", nargs="*")
     asked = parser.parse_args()
@@ -162,7 +165,7 @@ def main() -> int:
     def work(name: str) -> Hunt:
         if asked.keep:
             return keep(name)
-        done = hunt(name, brief if name in BRIEF else asked.seconds)
+        done = hunt(name, brief if name in BRIEF else asked.seconds, asked.seed)
         print(done.line(), flush=True)
         return done
 
