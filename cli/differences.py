@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from sealserve.policy.execution.lines import one_line
+from sealserve.native.errors import printable
 from sealserve.policy.trust_diff import Beyond
 
-DIFFERENT = 1  # `diff`: they differ; `lint`: there is something to put right
+DIFFERENT = 1  # what `diff` says of two files that differ
 
 
 def document(only_one: Sequence[Beyond], only_other: Sequence[Beyond]) -> dict[str, object]:
@@ -30,7 +30,7 @@ def _only(one: object, other: object, found: Sequence[Beyond]) -> list[str]:
     if not found:
         return []
     return [
-        one_line(line)
+        printable(line)
         for line in (
             f"accepted by {one}, not by {other}:",
             *(

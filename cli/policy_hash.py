@@ -9,9 +9,9 @@ import click
 from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
 from sealserve.cli.policy_input import policy_argument
+from sealserve.native.errors import printable
 from sealserve.policy.execution import form, policy_file
 from sealserve.policy.execution.form import Named
-from sealserve.policy.execution.lines import one_line
 from sealserve.policy.execution.policy_file import MAX_FILE_BYTES
 
 
@@ -39,14 +39,14 @@ def command(policy_path: Path, as_json: bool) -> None:
 
 def _told(named: Named, count: int) -> str:
     digest = named.policy.sha256.hex()
-    return digest if count == 1 else one_line(f"{digest}  {named.policy.group}")
+    return digest if count == 1 else printable(f"{digest}  {named.policy.group}")
 
 
 def _warn(named: Named) -> None:
     if named.allows_everything:
         say(f"warning: everything is allowed under this policy{_called(named.known)}")
     for warning in named.warnings:
-        say(one_line(f"warning: {warning}"))
+        say(printable(f"warning: {warning}"))
 
 
 def _called(name: str) -> str:

@@ -9,10 +9,9 @@ import click
 from sealserve.cli import files, policy_input
 from sealserve.cli.output import emit, json_option, say
 from sealserve.cli.policy_input import group_option, policy_argument
-from sealserve.native.errors import PolicyViolation
+from sealserve.native.errors import PolicyViolation, printable
 from sealserve.policy.execution import requests, simulation, simulation_words
 from sealserve.policy.execution.framework import Policy
-from sealserve.policy.execution.lines import one_line
 
 
 @click.command(
@@ -49,4 +48,4 @@ def command(policy_path: Path, requests_path: Path, group: str, as_json: bool) -
 def _tell_vanished(policy: Policy) -> None:
     for label, fields in policy.vanished():
         missing = ", ".join(fields)
-        say(one_line(f"warning: {label} has no {missing}: a guest does not see it at all"))
+        say(printable(f"warning: {label} has no {missing}: a guest does not see it at all"))

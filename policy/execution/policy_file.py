@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, printable
 from sealserve.policy import strict_json
-from sealserve.policy.execution.lines import cut, one_line
+from sealserve.policy.execution.lines import cut
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
 Form = Literal["text", "base64", "template", "pod"]
@@ -121,7 +121,7 @@ def _json(data: bytes, file: str) -> object:
     try:
         return strict_json.loads(data.decode("utf-8-sig"), max_depth=MAX_TEMPLATE_DEPTH)
     except ValueError as error:
-        raise ConfigError(f"is not JSON: {cut(one_line(str(error)))}", file=file) from None
+        raise ConfigError(f"is not JSON: {cut(printable(str(error)))}", file=file) from None
 
 
 def _groups(value: object) -> Iterator[dict[str, object]]:
@@ -138,7 +138,7 @@ def _groups(value: object) -> Iterator[dict[str, object]]:
 
 
 def _of_group(resource: dict[str, object], file: str) -> PolicyFile:
-    name = one_line(str(_member(resource, "name") or "?"))
+    name = printable(str(_member(resource, "name") or "?"))
     properties = _member(resource, "properties")
     policy = _member(_member(properties, "confidentialComputeProperties"), "ccePolicy")
     if not isinstance(policy, str) or not policy:
@@ -163,7 +163,7 @@ def _decoded(text: bytes, file: str, what: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        shown = one_line(text[:40].decode("utf-8", "replace"))
+        shown = printable(text[:40].decode("utf-8", "replace"))
         raise ConfigError(
             f"{what} is not base64: it begins with {shown!r}",
             file=file,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from sealserve.native.errors import printable
 from sealserve.policy.execution.framework import Check, Considered, Decision
 from sealserve.policy.execution.framework.environment import name_of
 from sealserve.policy.execution.framework.values import items, member
-from sealserve.policy.execution.lines import cut, one_line
+from sealserve.policy.execution.lines import cut
 from sealserve.policy.execution.simulation import Answer
 
 NEAREST = 3  # containers told of a denial; those that missed by more are counted
@@ -15,7 +16,7 @@ NEAREST = 3  # containers told of a denial; those that missed by more are counte
 
 def explain(answers: Sequence[Answer]) -> str:
     """Every answer, a denial with the containers that were nearest to what was asked."""
-    return "\n".join(one_line(line) for answer in answers for line in _told(answer))
+    return "\n".join(printable(line) for answer in answers for line in _told(answer))
 
 
 def _told(answer: Answer) -> Iterator[str]:
