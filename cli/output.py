@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from sealserve.native.errors import UnavailableError, UnlockedMemoryWarning
+from sealserve.native.errors import UnavailableError, UnlockedMemoryWarning, printable
 
 if TYPE_CHECKING:
     from sealserve.policy.remarks import Remark
 
 Progress = Callable[[int, int], None]
-AMISS = 1  # what `lint` says of a file with a danger or a doubt
+AMISS = 1  # what `lint` says of a file with more than notes
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -38,9 +38,9 @@ def emit_remarks(remarks: Sequence[Remark], *, as_json: bool) -> int:
 
 
 def _remarked(remark: Remark) -> Iterator[str]:
-    rank = remark.rank.upper() if remark.rank == "danger" else remark.rank
-    yield f"  {rank:<6}  {remark.key}: {remark.what}"
-    yield f"          hint: {remark.hint}"
+    rank = remark.rank.upper() if remark.rank in ("critical", "danger") else remark.rank
+    yield printable(f"  {rank:<6}  {remark.key}: {remark.what}")
+    yield printable(f"          hint: {remark.hint}")
 
 
 def say(words: str) -> None:

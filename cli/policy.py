@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from sealserve.cli import files, policy_diff, policy_hash, policy_simulate
+from sealserve.cli import files, policy_diff, policy_hash, policy_lint, policy_simulate
 from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import printable
 from sealserve.policy.execution import ExecutionPolicy, generate_process, words
@@ -24,7 +24,7 @@ def command() -> None:
     """Write, hash and explain execution policies: what may run."""
 
 
-for verb in (policy_diff, policy_hash, policy_simulate):
+for verb in (policy_diff, policy_hash, policy_lint, policy_simulate):
     command.add_command(verb.command)
 
 

@@ -1,8 +1,9 @@
 """What a lint says of a file: each thing to think about again, ranked.
 
-danger  the file lets through what it should not, or nothing at all
-doubt   it lets through something with a known weakness, or soon nothing
-note    it works, and could be tidier
+critical  whoever runs the machine can have what the file is there to keep from them
+danger    the file lets through what it should not, or nothing at all
+doubt     it lets through something with a known weakness, or soon nothing
+note      it works, and could be tidier
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Rank = Literal["danger", "doubt", "note"]
-RANKS: tuple[Rank, ...] = ("danger", "doubt", "note")
+Rank = Literal["critical", "danger", "doubt", "note"]
+RANKS: tuple[Rank, ...] = ("critical", "danger", "doubt", "note")
 
 
 @dataclass(frozen=True)
