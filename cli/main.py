@@ -176,6 +176,7 @@ EXTRAS = {
     "starlette": "trustd",
     "structlog": "server",
     "uvicorn": "trustd",
+    "yaml": "owner",
 }
 
 
