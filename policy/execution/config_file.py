@@ -35,7 +35,8 @@ def read_config(document: object, complaints: Complaints) -> list[Group]:
     is_old = bool(listed) and find(listed[0], "containerImage") is not None
     imports = find(document, "fragments")
     if is_old:
-        listed = [_converted(entry, file.at("containers").at(i)) for i, entry in enumerate(listed)]
+        read = (_converted(entry, file.at("containers").at(i)) for i, entry in enumerate(listed))
+        listed = [entry for entry in read if entry is not None]
         imports = imports if complaints.strict else None
     if not listed and not imports:
         file.at("containers").refuse(NOTHING, "containers, or fragments that bring some")
@@ -144,13 +145,14 @@ def _mount(mount: object, place: Place) -> Mount:
 def _processes(listed: object, place: Place) -> list[Process]:
     if listed and not isinstance(listed, list):
         place.refuse(listed, "a list")
-    return [_process(entry, place.at(index)) for index, entry in enumerate(items(listed))]
+    read = (_process(entry, place.at(index)) for index, entry in enumerate(items(listed)))
+    return [process for process in read if process is not None]
 
 
-def _process(entry: object, place: Place) -> Process:
+def _process(entry: object, place: Place) -> Process | None:
     if not isinstance(entry, dict):
         place.refuse(entry, "an object with a command")
-        return Process([])
+        return None
     signals = find(entry, "signals") if "signals" in entry or place.strict else []
     return Process(
         find(entry, "command"), signals if signals is not None or not place.strict else []
@@ -160,15 +162,15 @@ def _process(entry: object, place: Place) -> Process:
 # ---- the older form
 
 
-def _converted(entry: object, place: Place) -> dict[str, object]:
+def _converted(entry: object, place: Place) -> dict[str, object] | None:
     """A flat container as one with properties."""
     if not isinstance(entry, dict):
         place.refuse(entry, "a container, an object")
-        return {}
+        return None
     properties: dict[str, Any] = {
         "image": find(entry, "containerImage"),
         "execProcesses": _old_processes(entry, place),
-        "volumeMounts": [_old_mount(mount, place) for mount in items(find(entry, "mounts"))],
+        "volumeMounts": [_old_mount(mount, place.strict) for mount in items(find(entry, "mounts"))],
         "environmentVariables": [
             _old_variable(variable, place)
             for variable in items(find(entry, "environmentVariables"))
@@ -193,15 +195,13 @@ def _old_processes(entry: dict[str, object], place: Place) -> list[object]:
     return [{"command": own}, *probes] if own else probes
 
 
-def _old_mount(mount: object, place: Place) -> dict[str, object]:
+def _old_mount(mount: object, strict: bool) -> dict[str, object]:
     """Without a word on it a mount was writable; confcom makes it read-only on the way."""
-    if not isinstance(find(mount, "mountType"), str):
-        place.at("mounts").refuse(mount, "a mount with its mountType")
     said = isinstance(mount, dict) and spelling(mount, "readonly") is not None
     return {
         "mountType": find(mount, "mountType"),
         "mountPath": find(mount, "mountPath"),
-        "readOnly": find(mount, "readonly") if said else not place.strict,
+        "readOnly": find(mount, "readonly") if said else not strict,
     }
 
 

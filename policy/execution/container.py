@@ -53,7 +53,9 @@ def container_object(
         "no_new_privileges": security.no_new_privileges(wanted.security, context),
         "seccomp_profile_sha256": security.seccomp_sha256(wanted.security, context),
         "signals": _signals(wanted, image, profile, place.at("image")),
-        "user": security.user(wanted.security, image.user if _is_filled(wanted) else "", context),
+        "user": security.user(
+            wanted.security, image.user if _is_filled(wanted, place) else "", context
+        ),
         "working_dir": _working_dir(wanted, image, place.at("workingDir")),
     }
     if not image.layers:
@@ -61,9 +63,9 @@ def container_object(
     return made
 
 
-def _is_filled(wanted: Wanted) -> bool:
-    """Whether the image fills up what was not said: not for the platform's own helpers."""
-    return wanted.alone or not is_sidecar(wanted.image)
+def _is_filled(wanted: Wanted, place: Place) -> bool:
+    """Whether the image fills up what was not said; confcom leaves out the platform's helpers."""
+    return place.strict or wanted.alone or not is_sidecar(wanted.image)
 
 
 def is_sidecar(image: object) -> bool:
@@ -72,7 +74,7 @@ def is_sidecar(image: object) -> bool:
 
 
 def _command(wanted: Wanted, image: Image, place: Place) -> object:
-    command = _argv(wanted, image)
+    command = _argv(wanted, image, place)
     if not place.strict:
         if not isinstance(wanted.command, (list, tuple)):
             place.refuse(wanted.command, "a list of words")
@@ -99,13 +101,13 @@ def _odd_word(command: object) -> object:
     return next((word for word in words if not isinstance(word, str)), command)
 
 
-def _argv(wanted: Wanted, image: Image) -> object:
+def _argv(wanted: Wanted, image: Image, place: Place) -> object:
     """Kubernetes replaces entrypoint and command apart, the container group both at once."""
     if wanted.entrypoint is not None:
         if wanted.entrypoint:
             return _joined(wanted.entrypoint, wanted.command)
         return _joined(image.entrypoint, wanted.command or image.cmd)
-    if wanted.command or not _is_filled(wanted):
+    if wanted.command or not _is_filled(wanted, place):
         return wanted.command
     return list(image.command) or None
 
@@ -133,7 +135,7 @@ def _working_dir(wanted: Wanted, image: Image, place: Place) -> object:
 def _rules(wanted: Wanted, image: Image, profile: Profile, place: Place) -> list[Fields]:
     """The template's variables, then the image's that it does not set, then the platform's."""
     variables = list(wanted.variables)
-    if _is_filled(wanted):
+    if _is_filled(wanted, place):
         variables += _of_image(image, {_name(entry) for entry in variables}, place)
     if not is_sidecar(wanted.image):
         names = {_name(entry) for entry in variables}
@@ -283,7 +285,7 @@ def _check_process(process: Process, place: Place) -> None:
 def _signals(wanted: Wanted, image: Image, profile: Profile, place: Place) -> list[object]:
     """The image's StopSignal as a number, and what the profile adds."""
     stop: list[object] = []
-    if image.stop_signal and _is_filled(wanted):
+    if image.stop_signal and _is_filled(wanted, place):
         stop = [_signal(image.stop_signal, place)]
     return [*stop, *(number for number in profile.signals if number not in stop)]
 

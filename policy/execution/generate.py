@@ -90,13 +90,17 @@ class _Maker:
             for at, wanted in enumerate(group.containers)
         ]
         containers += [dict(entry) for entry in self.options.containers]
-        if self._is_of_platform(group, place):
+        of_platform = self._is_of_platform(group, place)
+        imports = self._fragments(group, place)
+        if self.complaints.found:
+            return b""
+        if of_platform:
             return self._written(containers).encode_sidecar()
         if not group.containers or not all(is_sidecar(entry.image) for entry in group.containers):
             containers.append(self._pause())
             if not self.options.allow_stdio:
                 containers = [{**entry, "allow_stdio_access": False} for entry in containers]
-        text = self._written(containers, self._fragments(group, place)).encode()
+        text = self._written(containers, imports).encode()
         if len(text) > MAX_POLICY_BYTES:
             place.refuse(Told(f"a policy of {len(text)} bytes"), f"at most {MAX_POLICY_BYTES}")
         return text
