@@ -16,6 +16,7 @@ from sealserve.policy.execution.generate import Options
 from sealserve.policy.execution.image import Image
 from support.policy_generation import (
     APP,
+    POD,
     STRICT,
     Read,
     attempt,
@@ -471,15 +472,6 @@ CONFIGS: dict[str, tuple[Read, str, str, str]] = {
         "one of azureFile",
     ),
 }
-
-POD = """
-kind: Pod
-metadata: {name: p}
-spec:
-  containers:
-  - name: app
-    image: demo/app:1
-"""
 
 
 def in_pod(lines: str, **changes: str) -> Read:

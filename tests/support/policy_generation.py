@@ -16,6 +16,15 @@ from sealserve.policy.execution.wanted import Group
 
 LAYER = "a5" * 32
 APP = Image(layers=(LAYER,), entrypoint=("/srv/app",), cmd=("--serve",), env=("PATH=/bin",))
+POD = """
+kind: Pod
+metadata: {name: p}
+spec:
+  containers:
+  - name: app
+    image: demo/app:1
+"""
+
 STRICT, CONFCOM = named("aci-2025"), named("confcom-1.2")
 
 Read = Callable[[Complaints], list[Group]]
