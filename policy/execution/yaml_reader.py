@@ -27,12 +27,12 @@ class Document:
 
 
 def read_documents(text: str, *, file: str = "") -> list[Document]:
-    """All documents of a file that are not empty. Raises ConfigError with file and line."""
+    """All documents of a file, in order. Raises ConfigError with file and line."""
     if len(text.encode(errors="replace")) > MAX_YAML_BYTES:
         raise ConfigError(f"is longer than {MAX_YAML_BYTES} bytes", file=file)
     try:
         _check_limits(text, file)
-        nodes = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node]
+        nodes = [*yaml.compose_all(text, Loader=yaml.SafeLoader)]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigError(f"not YAML: {_printable(error.problem)}", file=file, line=line) from None
