@@ -86,7 +86,8 @@ def _moment(text: bytes, what: str) -> tuple[int, int]:
         raise RefusedError(f"{what} is not a time")
     nanoseconds = int(fraction[:9].ljust(9, b"0"))
     if whole.startswith(b"-") and nanoseconds:
-        return max(seconds - 1, _MIN), 10**9 - nanoseconds
+        # Below the lowest second Go's arithmetic goes on at the highest.
+        return seconds - 1 if seconds > _MIN else _MAX, 10**9 - nanoseconds
     return seconds, nanoseconds
 
 

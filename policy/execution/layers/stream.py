@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Protocol, Self
@@ -27,11 +28,20 @@ class Source(Protocol):
 class Stream:
     """Reads forwards, each byte once. digest: whether `sha256` will be asked for.
 
+    forward: passes over bytes of the source unread, where that can be done.
+
     Raises RefusedError for a tar that ends inside of what has to be there.
     """
 
-    def __init__(self, source: Source, *, digest: bool = False) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        digest: bool = False,
+        forward: Callable[[int], None] | None = None,
+    ) -> None:
         self._source = source
+        self._forward = forward
         self._windows = [memoryview(bytearray(WINDOW_BYTES)) for _ in range(WINDOWS)]
         self._hashed: list[Future[None] | None] = [None] * WINDOWS
         self._turn = 0
@@ -68,10 +78,14 @@ class Stream:
         try:
             header = read_header(self.window, self._at)
         except ValueError as error:
-            place = self.bytes_read - (self._end - self._at)
-            raise RefusedError(f"at byte {place} of the tar: {error}") from None
+            raise RefusedError(f"at byte {self.position} of the tar: {error}") from None
         self._at += BLOCK_BYTES
         return header
+
+    @property
+    def position(self) -> int:
+        """Bytes of the tar before what comes next."""
+        return self.bytes_read - (self._end - self._at)
 
     def last_block(self) -> bytes:
         """The block that was the header just read."""
@@ -96,6 +110,12 @@ class Stream:
 
     def skip(self, size: int) -> None:
         """Leave out exactly this many bytes."""
+        if self._forward and size > WINDOW_BYTES:
+            size -= self._end - self._at
+            self._at = self._end
+            self._forward(size)
+            self.bytes_read += size
+            return
         while size:
             size -= len(self.take(size))
 
