@@ -82,10 +82,25 @@ class Images(Protocol):
 
 
 def open_images(
-    path: Path, *, platform: Platform = LINUX_AMD64, progress: Progress | None = None
+    path: Path,
+    *,
+    platform: Platform = LINUX_AMD64,
+    cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> Images:
     """The images at a path: an archive of `docker save`, an OCI layout, a store of podman's.
 
-    Raises ConfigError for what is none of these.
+    cache: a folder for roots of layers, by the digest of their tar. Raises ConfigError for what is
+    none of these.
     """
-    raise ConfigError("holds no container images of a form we know", file=str(path))
+    # Imported here: this module is what everybody may import, and that one imports it.
+    from sealserve.policy.execution.images import Cache, find_images
+
+    found = find_images(path, platform=platform, cache=Cache(cache), progress=progress)
+    if found is None:
+        raise ConfigError(
+            "is an archive without images",
+            file=str(path),
+            hint="`docker save`, `podman save` and `skopeo copy … oci:FOLDER` write what we read",
+        )
+    return found
