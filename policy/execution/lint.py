@@ -17,20 +17,24 @@ from sealserve.policy.execution.framework.starting import rule_text
 from sealserve.policy.execution.framework.values import UNDEFINED, holds, items, member, texts
 from sealserve.policy.execution.lines import cut
 from sealserve.policy.execution.normal import Entry, entries
+from sealserve.policy.execution.platform import (
+    IDENTITY_RULES,
+    INFRASTRUCTURE_FEED,
+    POD_RULES,
+    RULES,
+)
 from sealserve.policy.remarks import Rank, Remark, Remarks, ranked
 
-_INFRASTRUCTURE = "/aci/aci-cc-infra-fragment"
 LEAST_INFRASTRUCTURE_SVN = 4  # what Azure advises in 2026; confcom 1.2.8 writes 1
 _SHELLS = frozenset(("sh", "bash", "ash", "dash", "zsh", "ksh", "busybox"))
 _AZURE_FILE = "/azureFileVolume/"
 
-# The platform sets these in every container, so every policy for it has them (confcom 1.2.8,
-# internal_config.json). Of those none carries a danger by its name.
+# The platform sets these in every container, so every policy for it has them. Some of their names
+# end as dangerous ones do, and none of them is one.
 PLATFORM_PATTERNS = frozenset(
-    {"(?i)(FABRIC)_.+=.+", "HOSTNAME=.+", "T(E)?MP=.+"}
-    | {f"{name}=.+" for name in ("FabricPackageFileName", "HostedServiceName")}
-    | {f"IDENTITY_{name}=.+" for name in ("API_VERSION", "HEADER", "SERVER_THUMBPRINT")}
-    | {"azurecontainerinstance_restarted_by=.+"}
+    f"{each.name}={each.value}"
+    for each in (*RULES, *POD_RULES, *IDENTITY_RULES)
+    if each.strategy == "re2"
 )
 
 
@@ -138,7 +142,7 @@ def _vanished(policy: Policy) -> Remarks:
 def _fragments(policy: Policy) -> Remarks:
     for entry in policy.fragments():
         feed, svn = member(entry.fields, "feed"), member(entry.fields, "minimum_svn")
-        standard = str(feed).endswith(_INFRASTRUCTURE)
+        standard = feed == INFRASTRUCTURE_FEED
         if standard and not versions.svn_reaches(svn, LEAST_INFRASTRUCTURE_SVN):
             yield Remark(
                 "doubt",

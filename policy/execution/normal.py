@@ -81,10 +81,10 @@ def meaning(entry: Entry) -> str:
         "working_dir": entry.field("working_dir"),
         "seccomp": entry.field("seccomp_profile_sha256"),
         "user": user(entry.field("user")),
-        "rules": sorted(rule(each) for each in items(entry.field("env_rules"))),
-        "mounts": sorted(mount(each) for each in items(entry.field("mounts"))),
-        "processes": sorted(process(each) for each in items(entry.field("exec_processes"))),
-        "signals": sorted(text(each) for each in items(entry.field("signals"))),
+        "rules": sorted({rule(each) for each in items(entry.field("env_rules"))}),
+        "mounts": sorted({mount(each) for each in items(entry.field("mounts"))}),
+        "processes": sorted({process(each) for each in items(entry.field("exec_processes"))}),
+        "signals": sorted({text(each) for each in items(entry.field("signals"))}),
         "flags": [holds(entry.field(name)) for name in FLAGS],
         "capabilities": [
             {name: sorted(each) for name, each in entry.capabilities(privileged).items()}
@@ -136,7 +136,7 @@ def mount(value: object) -> str:
 
 def process(value: object) -> str:
     """An exec process with its signals as a set."""
-    signals = sorted(text(each) for each in items(member(value, "signals")))
+    signals = sorted({text(each) for each in items(member(value, "signals"))})
     return text({"command": member(value, "command"), "signals": signals})
 
 
@@ -146,7 +146,7 @@ def user(value: object) -> Fields:
     return {
         "umask": member(value, "umask"),
         "user": person(member(value, "user_idname")),
-        "groups": sorted(person(json.loads(each)) for each in groups),
+        "groups": sorted({person(json.loads(each)) for each in groups}),
     }
 
 

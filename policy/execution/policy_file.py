@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import hashlib
 import re
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ def read_all(data: bytes, *, file: str = "") -> list[PolicyFile]:
 
     Raises ConfigError for a template or a pod without one, or with one that is not base64.
     """
-    if data.lstrip()[:1] == b"{":
+    if data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{":
         return list(_of_template(data, file))
     found = _ANNOTATION.findall(data)
     if found:

@@ -30,7 +30,7 @@ FAMILIES = (
     Family("OPENSSL_*", "OPENSSL_[^=]*", "OpenSSL would load other modules"),
     Family("SSL_*", "SSL_[^=]*", "other certificates would be believed"),
     Family("SSLKEYLOGFILE", "SSLKEYLOGFILE", "keys of connections would go to a file"),
-    Family("*_PROXY", "(?i:[^=]*_PROXY)", "connections would go elsewhere"),
+    Family("*_PROXY", "(?i:[^=]+_PROXY)", "connections would go elsewhere"),
 )
 _VALUE = "=(?s:.*)"
 # Nobody writes a rule for this value: one that lets it through lets every value through.

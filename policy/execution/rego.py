@@ -133,7 +133,11 @@ class _Reader:
 
     def _package(self) -> str:
         if self._next.text != "package":
-            self._refuse(f"is not an execution policy: seen {self._next.shown}, wanted 'package'")
+            raise ConfigError(
+                f"is not an execution policy: seen {self._next.shown}, wanted 'package'",
+                file=self._file,
+                hint="`sealserve policy generate` writes one",
+            )
         self._take()
         return self._named("the package's name").text
 

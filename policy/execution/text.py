@@ -115,6 +115,16 @@ class PolicyText:
         )
         return "\n\n".join(paragraphs).encode("ascii")
 
+    def encode_sidecar(self) -> bytes:
+        """What confcom writes for helpers of the platform: no policy, and none a guest takes."""
+        versions = f'api_version := "{self.api_version}"\nframework_version := '
+        paragraphs = (
+            "package microsoftcontainerinstance",
+            f'{versions}"{self.framework_version}"',
+            f"containers := {_compact(self.containers)}",
+        )
+        return "\n\n".join(paragraphs).encode("ascii")
+
     def _flag_names(self) -> tuple[str, ...]:
         return (*NORMAL_FLAGS, *_of_version(_LATER_FLAGS, self.api_version))
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sealserve.policy.execution.framework.values import Fields
+from sealserve.policy.execution.platform import ALL_CAPABILITIES, DEFAULT_CAPABILITIES
 
 
 def _mount(destination: str, kind: str, source: str, options: str) -> Fields:
@@ -45,27 +46,6 @@ PRIVILEGED_MOUNTS: Sequence[object] = (
 )
 # What the sandbox container gets instead of the read-only /sys when its pod is privileged.
 SANDBOX_SYS = _mount("/sys", "sysfs", "sysfs", "nosuid noexec nodev rw")
-
-DEFAULT_CAPABILITIES: Sequence[str] = tuple(
-    f"CAP_{name}"
-    for name in (
-        *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID"),
-        *("SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
-    )
-)
-# Linux, include/uapi/linux/capability.h: all 41.
-ALL_CAPABILITIES: Sequence[str] = tuple(
-    f"CAP_{name}"
-    for name in (
-        *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID"),
-        *("SETUID", "SETPCAP", "LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST"),
-        *("NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER", "SYS_MODULE", "SYS_RAWIO"),
-        *("SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE"),
-        *("SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE"),
-        *("AUDIT_CONTROL", "SETFCAP", "MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM"),
-        *("BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF", "CHECKPOINT_RESTORE"),
-    )
-)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,201 @@
+"""`[parameters('n')]` and `[variables('n')]` of an ARM template; no other function of ARM is known.
+
+Strict profiles put values in before anything is read: a reference that is the whole text keeps its
+value's type, one inside a longer text becomes text. What has no value, or is another expression,
+comes out as `Unresolved`, and whoever needs it refuses it.
+
+`as_confcom` is what confcom does instead, one text at a time and at the end, faults included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sealserve.policy.execution.complaints import Place, Told, Unresolved
+from sealserve.policy.execution.lookup import find, spelling
+from sealserve.policy.execution.wanted import Variable
+
+_REFERENCE = re.compile(r"\[(parameters|variables)\(\s*'([^']+)'\s*\)\]")
+_OF_CONFCOM = re.compile(r"\[(?:parameters|variables)\(\s*'([^./]+?)'\s*\)\]")
+_REPLACED = re.compile(r"\s*\[\s*(?:parameters|variables)\(\s*'[^./]+?'\s*\)\]")
+_MAX_DEPTH = 8  # of variables that name variables; ours, ARM allows no circle
+_MAX_CHARACTERS = 64 * 1024  # of a text after replacing: a policy is at most some of these
+
+
+class UndeclaredError(Exception):
+    """confcom stops at a parameter that the template does not declare."""
+
+
+@dataclass(frozen=True)
+class References:
+    """parameters: name to declaration (`defaultValue`, and `value` once there is one)."""
+
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    variables: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, template: object, given: object, place: Place) -> References:
+        """given: the parameter file, or None. place: of the whole file."""
+        declared = find(template, "parameters")
+        variables = find(template, "variables")
+        parameters = dict(declared) if isinstance(declared, dict) else {}
+        if given:
+            _give(parameters, given, place)
+        return cls(parameters, variables if isinstance(variables, dict) else {})
+
+    # ---- strict profiles
+
+    def resolved(self, value: object, depth: int = 0) -> object:
+        """The same JSON value with every reference in it replaced."""
+        if isinstance(value, dict):
+            return {key: self.resolved(member, depth) for key, member in value.items()}
+        if isinstance(value, list):
+            return [self.resolved(item, depth) for item in value]
+        return self._text(value, depth) if isinstance(value, str) else value
+
+    def _text(self, text: str, depth: int) -> object:
+        if text.startswith("[["):
+            return text[1:]  # ARM's escape for a text that begins with a bracket
+        whole = _REFERENCE.fullmatch(text)
+        if whole:
+            return self._value(whole[1], whole[2], text, depth)
+        inside = self._inside(text, depth)
+        if (
+            isinstance(inside, str)
+            and text.startswith("[")
+            and text.endswith("]")
+            and inside == text
+        ):
+            return Unresolved(
+                text,
+                "a value, parameters('…') or variables('…')",
+                "no other function of ARM is computed here: put the result into a parameter, or "
+                "write [[ if the text really begins with a bracket",
+            )
+        return inside
+
+    def _inside(self, text: str, depth: int) -> object:
+        """References inside a longer text; ARM itself would leave them, people mean them."""
+        parts, at, size = [], 0, 0
+        for match in _REFERENCE.finditer(text):
+            value = self._value(match[1], match[2], text, depth)
+            if isinstance(value, Unresolved):
+                return value
+            parts += [text[at : match.start()], _as_text(value)]
+            at = match.end()
+            size += len(parts[-1])
+            if size > _MAX_CHARACTERS:
+                return Unresolved(text, f"at most {_MAX_CHARACTERS} characters", "")
+        return "".join([*parts, text[at:]])
+
+    def _value(self, kind: str, name: str, text: str, depth: int) -> object:
+        if depth >= _MAX_DEPTH:
+            return Unresolved(text, f"at most {_MAX_DEPTH} references one behind the other", "")
+        if kind == "variables":
+            key = spelling(dict(self.variables), name)
+            if key is None:
+                return Unresolved(
+                    text, f"a variable {name!r}", "add it to the template's variables"
+                )
+            return self.resolved(self.variables[key], depth + 1)
+        key = spelling(dict(self.parameters), name)
+        if key is None:
+            return Unresolved(
+                text, f"a parameter {name!r}", "declare it in the template's parameters"
+            )
+        declared = self.parameters[key]
+        for member in ("value", "secureValue", "defaultValue"):
+            if isinstance(declared, dict) and (found := spelling(declared, member)) is not None:
+                return self.resolved(declared[found], depth + 1)
+        return NoValue(text, name)
+
+    # ---- confcom
+
+    def has_value(self, text: str) -> bool:
+        """Whether confcom puts something else in place of the first reference here, if any."""
+        return _OF_CONFCOM.search(text) is None or self._confcom_value(text) != text
+
+    def as_confcom(self, value: object) -> object:
+        """confcom's replacement: the first reference of a text, and the blanks in front of it."""
+        if isinstance(value, dict):
+            return {key: self.as_confcom(member) for key, member in value.items()}
+        if isinstance(value, list):
+            return [self.as_confcom(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        found = self._confcom_value(value)
+        replaced = _REPLACED.search(value)
+        return value.replace(replaced[0], f"{found}") if replaced else found
+
+    def _confcom_value(self, text: str) -> object:
+        match = _OF_CONFCOM.search(text)
+        if match is None:
+            return text
+        if "parameters" not in text:
+            found = find(dict(self.variables), match[1])
+            return text if found is None else found
+        declared = find(dict(self.parameters), match[1])
+        if not isinstance(declared, dict):
+            raise UndeclaredError(match[1])
+        found = find(declared, "value" if "value" in declared else "defaultValue")
+        return text if found is None else found
+
+
+@dataclass(frozen=True)
+class NoValue(Unresolved):
+    """A declared parameter that nobody gave a value: a variable of the environment may be open."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(
+            text,
+            f"a value for the parameter {name!r}",
+            "give it in --parameters, or a defaultValue in the template",
+        )
+
+
+def _give(parameters: dict[str, object], given: object, place: Place) -> None:
+    """Put the file's values beside the declarations."""
+    values = find(given, "parameters")
+    if not isinstance(values, dict) or not values:
+        place.at("parameters").refuse(values, "values in the parameter file")
+        return
+    for name, entry in values.items():
+        key = name if name in parameters else spelling(parameters, name)
+        if key is None or not (parameters[key] or place.strict):
+            place.at("parameters").at(name).refuse(
+                Told("a value in the parameter file"),
+                "a parameter that the template declares",
+                "declare it, or take it out of the parameter file",
+            )
+            continue
+        if key != name and not place.strict:  # confcom ends in a traceback
+            place.at("parameters").at(name).refuse(name, f"the template's spelling, {key!r}")
+            continue
+        declared = parameters[key]
+        parameters[key] = {
+            **(declared if isinstance(declared, dict) else {}),
+            **_of_file(entry, place),
+        }
+
+
+def _of_file(entry: object, place: Place) -> dict[str, object]:
+    """A parameter file's entry as a member `value`, if it has one."""
+    if place.strict:
+        members = entry if isinstance(entry, dict) else {}
+        found = spelling(members, "value") or spelling(members, "secureValue")
+        return {} if found is None else {"value": members[found]}
+    return {"value": find(entry, "value") or find(entry, "secureValue")}
+
+
+def substituted(variable: Variable, references: References) -> Variable:
+    """confcom replaces in the whole pattern, NAME=VALUE: the first reference may be the name's."""
+    pattern = references.as_confcom(variable.pattern)
+    name, _, value = f"{pattern}".partition("=")
+    return Variable(name, value, variable.strategy, variable.required)
+
+
+def _as_text(value: object) -> str:
+    """Numbers and truth values as Python writes them, as confcom does; text as it is."""
+    return f"{value}"
