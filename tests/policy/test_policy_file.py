@@ -63,7 +63,7 @@ def test_of_several_groups_one_is_chosen() -> None:
         ConfigError, match="has 2 policies, of the groups group-0, group-1"
     ) as caught:
         read_one(data, file="t.json")
-    assert "--group" in told.value.hint
+    assert "--group" in caught.value.hint
     with pytest.raises(ConfigError, match="has no group 'x' with a policy"):
         read_one(data, group="x")
 
