@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution.framework import Enforcer, FragmentDecision, Guest, Policy, versions
+from sealserve.policy.execution.framework import (
+    Enforcer,
+    Fragment,
+    FragmentDecision,
+    Guest,
+    Policy,
+    versions,
+)
 from sealserve.policy.execution.framework.points import POINTS
 from support.policy_guest import (
     ANYBODY,
@@ -427,7 +434,7 @@ def fragment(*lines: str, svn: str = 'svn := "2"', package: str = "f") -> str:
 
 
 def load(enforcer: Enforcer, module: str, **more: Any) -> FragmentDecision:
-    return enforcer.load(module, **{"issuer": ISSUER, "feed": FEED, **more})
+    return enforcer.load(Fragment(module, **{"issuer": ISSUER, "feed": FEED, **more}))
 
 
 def test_a_fragments_container_starts_after_it_was_loaded() -> None:
@@ -490,7 +497,7 @@ RECEIPTS: dict[str, tuple[list[str], list[Any], bool]] = {
 def test_receipts(name: str, framework: str) -> None:
     required, receipts, allowed = RECEIPTS[name]
     enforcer = guest(fragments=[entry(required_receipts=required)], framework=framework)
-    decision = load(enforcer, fragment(), receipts=receipts)
+    decision = load(enforcer, fragment(), receipts=tuple(receipts))
     assert decision.allowed == allowed
     if not allowed:
         assert decision.check is not None

@@ -10,7 +10,7 @@ hcsshim pkg/securitypolicy, securitypolicyenforcer_rego.go and framework.rego.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,6 +89,21 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Fragment:
+    """A fragment that a host hands in, its signature checked.
+
+    header_svn: the version in its signed header, None where that has none. receipts: objects with
+    issuer and ttl_subjects, of those that were found valid.
+    """
+
+    text: str
+    issuer: str
+    feed: str
+    header_svn: object = None
+    receipts: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True)
 class FragmentDecision:
     """The answer to a fragment: asked first without its text, then once per set of parameters.
 
@@ -117,39 +132,31 @@ class Enforcer:
         """Decide one request. Fragments have a text and are asked with `load`."""
         return self._ask(point, request, RULES.get(point, flags.windows_only), None)
 
-    def load(
-        self,
-        text: str,
-        *,
-        issuer: str,
-        feed: str,
-        header_svn: object = None,
-        receipts: Sequence[object] = (),
-    ) -> FragmentDecision:
-        """Decide a fragment. header_svn: from the signed header, None where it has none.
+    def load(self, fragment: Fragment) -> FragmentDecision:
+        """Decide a fragment.
 
-        Raises ConfigError for a fragment that is admitted and has rules of its own.
+        Raises ConfigError for one that is admitted and has rules of its own.
         """
-        package = _package(text)
+        package = _package(fragment.text)
         if not package or package in _RESERVED_PACKAGES:
             return FragmentDecision(False, None, policy_error=_namespace_error(package))
         request: Fields = {
-            "issuer": issuer,
-            "feed": feed,
+            "issuer": fragment.issuer,
+            "feed": fragment.feed,
             "namespace": package,
             "fragment_loaded": False,
-            "has_header_svn": header_svn is not None,
-            "receipts": list(receipts),
+            "has_header_svn": fragment.header_svn is not None,
+            "receipts": [*fragment.receipts],
         }
-        if header_svn is not None:
-            request["header_svn"] = header_svn
-        return self._load(text, request)
+        if fragment.header_svn is not None:
+            request["header_svn"] = fragment.header_svn
+        return self._load(fragment.text, request)
 
     def _load(self, text: str, request: Fields) -> FragmentDecision:
         check = self._ask(LOAD_FRAGMENT, request, fragments.check, None)
         if not check.allowed:
             return FragmentDecision(False, check)
-        module = rego.parse(text.encode("utf-8", "surrogatepass"), file="fragment")
+        module = rego.parse(text.encode(), file="fragment")
         found = check.result.get("parameters", [{}])
         parameters = tuple(found) if isinstance(found, list) else ({},)
         loads: list[Decision] = []
