@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import click
 
 from sealserve.cli import files
+from sealserve.cli.layers import cache_folder
 from sealserve.cli.output import emit, json_option, printable, progress, say
 from sealserve.cli.policy_results import deliver
 from sealserve.cli.policy_sources import (
@@ -20,6 +22,7 @@ from sealserve.cli.policy_sources import (
 )
 from sealserve.policy.execution import generate_process, profile
 from sealserve.policy.execution.generate import generate
+from sealserve.policy.execution.image import open_images
 from sealserve.policy.execution.image_source import ImageSource
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -144,8 +147,9 @@ def _deployment(request: Request) -> None:
     source = read(request)
     file = str(source.path or "")
     refuse_existing(request, source)
-    with progress("hashing layers") as shown:
-        image_of = ImageSource(named_images(request), archives(request), shown)
+    with progress("hashing layers") as bar:
+        open_archive = partial(open_images, cache=cache_folder(), progress=bar)
+        image_of = ImageSource(named_images(request), archives(request), open_archive)
         options = read_options(request)
         policies = generate(source.groups, image_of, request.chosen, options, request.complaints)
     for remark in request.complaints.remarks:
