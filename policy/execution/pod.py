@@ -72,12 +72,19 @@ def _group(workload: Any, at: int, values: Values, complaints: Complaints, sever
     if path is None or not items(find(spec, "containers")):
         group.at("spec").at("containers").refuse(NOTHING, "a list of containers")
         return Group(title, ())
+    metadata = find(pod, "metadata")
+    for held, place in (
+        (metadata, group.at("metadata")),
+        (find(metadata, "annotations"), group.at("metadata").at("annotations")),
+    ):
+        if held is not None and not isinstance(held, dict):
+            place.refuse(held, "an object")
     both = [*items(find(spec, "containers")), *items(find(spec, "initContainers"))]
     reader = _Reader(values, pod, workload, complaints, f"{group.container}, " if several else "")
     return Group(
         name=title,
         containers=[reader.container(entry, index) for index, entry in enumerate(both)],
-        existing=bool(find(find(find(pod, "metadata"), "annotations"), ANNOTATION)),
+        existing=bool(find(find(metadata, "annotations"), ANNOTATION)),
         path=(at, *path),
     )
 

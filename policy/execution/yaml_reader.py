@@ -94,8 +94,8 @@ def _scalar(node: yaml.Node, file: str) -> object:
         return text
     try:
         made: object = yaml.SafeLoader("").construct_object(node)
-    except (ValueError, OverflowError, yaml.YAMLError):
-        raise _error(f"{_printable(node.value)} is not a number we read", node, file) from None
+    except (ValueError, OverflowError, LookupError, yaml.YAMLError):
+        raise _error(f"{_printable(node.value)} is not a value we read", node, file) from None
     return made
 
 

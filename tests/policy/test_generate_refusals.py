@@ -496,6 +496,18 @@ PODS: dict[str, tuple[Read, str, str, str]] = {
         "a list of containers",
     ),
     "no image": (in_pod("", image="other"), "app, image", NONE, "the name of an image"),
+    "metadata in one word": (
+        in_pod("", **{"{name: p}": "p"}),
+        "Pod 0, metadata",
+        '"p"',
+        "an object",
+    ),
+    "annotations in one word": (
+        in_pod("", **{"{name: p}": "{name: p, annotations: a}"}),
+        "Pod p, metadata.annotations",
+        '"a"',
+        "an object",
+    ),
     "a line for a command": (
         in_pod("command: run it"),
         "app, command",

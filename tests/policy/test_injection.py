@@ -253,7 +253,9 @@ ODD = {
     "too deep": ("[" * 60, "nested deeper", 1),
     "too many": ("- 1\n" * 20_001, "more than 20000", 20_000),
     "too long": ("a" * (yaml_reader.MAX_YAML_BYTES + 1), "longer than", 0),
-    "a number beyond all": ("a: " + "9" * 5000, "not a number", 1),
+    "a number beyond all": ("a: " + "9" * 5000, "not a value", 1),
+    "a number without digits": ("a: !!int ''", "not a value", 1),
+    "a truth value that is none": ("a: !!bool x", "not a value", 1),
 }
 
 
