@@ -133,8 +133,8 @@ def _check_source(request: Request, process: bool, command_line: tuple[str, ...]
         raise click.UsageError("a command goes with --process")
     if request.parameters and not request.template:
         raise click.UsageError("--parameters goes with --template")
-    if request.fragments_json and not (request.template or request.pod):
-        raise click.UsageError("--fragments-json goes with --template and --pod")
+    if request.fragments_json and process:
+        raise click.UsageError("--fragments-json goes with a deployment")
     if request.print_policy and request.out:
         raise click.UsageError("--print or --out, not both")
     if request.infrastructure_svn and not request.infrastructure_svn.isdigit():

@@ -131,7 +131,6 @@ def refuse_existing(request: Request, source: Source) -> None:
 
 def read_options(request: Request) -> Options:
     place = request.complaints.place
-    imports = _json_file(request.fragments_json) if request.fragments_json else None
     containers = [
         entry
         for path in request.with_containers
@@ -143,9 +142,20 @@ def read_options(request: Request) -> Options:
         default_fragment=not request.exclude_default_fragment,
         infrastructure_svn=request.infrastructure_svn,
         omit_id=request.omit_id,
-        fragments=fragments.read(imports, place("fragments")) if imports is not None else (),
+        fragments=_imports(request),
         containers=containers,
     )
+
+
+def _imports(request: Request) -> Sequence[dict[str, object]]:
+    if request.fragments_json is None:
+        return ()
+    place = request.complaints.place("fragments")
+    imports = fragments.read(_json_file(request.fragments_json), place)
+    if request.chosen.strict or request.template or request.pod:
+        return imports
+    place.remark("confcom adds imports to templates and pods only: they were left out")
+    return ()
 
 
 def _json_file(path: Path) -> object:

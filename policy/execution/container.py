@@ -6,6 +6,7 @@ are for people and tools.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Literal
 
@@ -29,6 +30,8 @@ from sealserve.policy.execution.profile import Profile
 from sealserve.policy.execution.wanted import Mount, Process, Variable, Wanted
 
 MAX_SIGNAL = 64  # signal(7): the last real-time signal
+_FIRST_REAL_TIME = 34  # as C libraries count; they keep the two before for themselves
+_REAL_TIME = re.compile(r"(RTMIN|RTMAX)([+-][0-9]{1,2})?")
 
 
 def container_object(
@@ -298,7 +301,7 @@ def _signal(stop: str | int, place: Place) -> object:
         return text if known is None else known
     if text.isascii() and text.isdigit() and _is_signal(int(text)):
         return int(text)
-    named = SIGNALS.get(f"SIG{text.upper()}")
+    named = SIGNALS.get(f"SIG{text.upper()}") or _real_time(text.upper().removeprefix("SIG"))
     if named is None:
         place.refuse(
             Told(f"StopSignal {as_json(text)[:60]}"),
@@ -306,6 +309,16 @@ def _signal(stop: str | int, place: Place) -> object:
             "STOPSIGNAL SIGTERM in the image's Containerfile",
         )
     return named
+
+
+def _real_time(text: str) -> int | None:
+    """`RTMIN+3` and `RTMAX-1`, as images that run systemd have it."""
+    match = _REAL_TIME.fullmatch(text)
+    if match is None:
+        return None
+    number = _FIRST_REAL_TIME if match[1] == "RTMIN" else MAX_SIGNAL
+    number += int(match[2] or 0)
+    return number if _FIRST_REAL_TIME <= number <= MAX_SIGNAL else None
 
 
 def _is_signal(value: object) -> bool:

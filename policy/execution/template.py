@@ -60,7 +60,7 @@ def _resources(template: object, file: Place) -> Iterator[tuple[tuple[str | int,
     if isinstance(listed, dict) and file.strict:
         entries = list(listed.items())
     for step, resource in entries:
-        kind = find(resource, "type") if file.strict else _exactly(resource, "type")
+        kind = _type(resource, file.at("resources").at(step))
         if _is_group(kind, file):
             if isinstance(resource, dict) and "copy" in resource:
                 file.at("resources").at(step).at("copy").refuse_if_strict(
@@ -69,8 +69,14 @@ def _resources(template: object, file: Place) -> Iterator[tuple[tuple[str | int,
             yield (key or "resources", step), resource
 
 
-def _exactly(members: object, name: str) -> object:
-    return members.get(name) if isinstance(members, dict) else None
+def _type(resource: object, place: Place) -> object:
+    """confcom knows one spelling, and stops at a resource without it."""
+    if place.strict:
+        return find(resource, "type")
+    if not isinstance(resource, dict) or "type" not in resource:
+        place.refuse(resource, "a resource with its type")
+        return None
+    return resource["type"]
 
 
 def _is_group(kind: object, file: Place) -> bool:
@@ -141,7 +147,10 @@ class _Reader:
             place.at("volumes").refuse(volumes, "a list")
         if self.strict:
             volumes = self.references.resolved(volumes)
-        both = [*items(listed), *items(find(properties, "initContainers"))]
+        first = find(properties, "initContainers")
+        if first and not isinstance(first, list):
+            place.at("initContainers").refuse(first, "a list of containers")
+        both = [*items(listed), *items(first)]
         return [self._container(entry, items(volumes), place, at) for at, entry in enumerate(both)]
 
     def _container(self, entry: Any, volumes: list[object], group: Place, at: int) -> Wanted:

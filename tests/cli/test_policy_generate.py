@@ -196,6 +196,16 @@ def test_other_sources(desk: Desk) -> None:
     assert names == ["app", "pause-container"]
 
 
+def test_imports_are_added_where_confcom_adds_none(desk: Desk) -> None:
+    imports = ("-j", str(CASES / "extra_fragments/fragments.json"))
+    alone = ("--only-image", "demo.example/app:1.4", *IMAGE)
+    added = text.parse(desk.run(*alone, *imports).out.encode()).fragments
+    assert [entry["minimum_svn"] for entry in added] == ["1", "3"]
+    ran = desk.run(*alone, *imports, "--compatible", "confcom-1.2")
+    assert len(text.parse(ran.out.encode()).fragments) == 1
+    assert "they were left out" in ran.err
+
+
 def test_a_pod_gets_an_annotation(desk: Desk) -> None:
     file = desk.folder / "pod.yaml"
     file.write_text(f"# mine\n{POD.replace('demo/app:1', 'demo.example/app:1.4')}")
@@ -236,7 +246,7 @@ USAGE = {
     "no command": (("--process",), "--process needs a command"),
     "a command for a template": (("--template", "t", "--", "x"), "a command goes with --process"),
     "parameters alone": (("--config", "c", "--parameters", "p"), "--parameters goes with"),
-    "imports for a config": (("--config", "c", "-j", "f"), "--fragments-json goes with"),
+    "imports for a process": (("--process", "-j", "f", "--", "x"), "--fragments-json goes with"),
     "printed and written": (("--config", "c", "--print", "-o", "x"), "--print or --out"),
     "no number": (("--config", "c", "--infrastructure-svn", "x"), "is a number"),
     "svn of nothing": (

@@ -82,6 +82,12 @@ TEMPLATES: dict[str, tuple[Read, str, str, str]] = {
         'seen {"a": 1}',
         "a list of containers",
     ),
+    "first containers by name": (
+        of(group={"initContainers": {"a": 1}}),
+        "group one, initContainers",
+        'seen {"a": 1}',
+        "a list of containers",
+    ),
     "Windows": (of(group={"osType": "Windows"}), "group one, osType", '"Windows"', "Linux"),
     "fragments in a registry": (
         of(group={"confidentialComputeProperties": {"standaloneFragments": ["x"]}}),
@@ -352,7 +358,18 @@ REFERENCES: dict[str, tuple[Read, str, str, str]] = {
         ),
         "app, command",
         "[variables('v')]",
-        "at most 8 references",
+        "references at most 100 deep",
+    ),
+    "variables that name many": (
+        from_template(
+            template(
+                {"command": ["[variables('v0')]"]},
+                variables={f"v{at}": [f"[variables('v{at + 1}')]"] * 9 for at in range(20)},
+            )
+        ),
+        "app, command",
+        "[",
+        "a list of words",
     ),
     "a value that grows without end": (
         from_template(
@@ -658,6 +675,12 @@ IMAGES: dict[str, tuple[Image, str, str, str]] = {
         dataclasses.replace(APP, stop_signal="SIGNOT"),
         "app, image",
         'StopSignal "SIGNOT"',
+        "the name or number of a signal",
+    ),
+    "a real-time signal beyond all": (
+        dataclasses.replace(APP, stop_signal="SIGRTMIN+31"),
+        "app, image",
+        'StopSignal "SIGRTMIN+31"',
         "the name or number of a signal",
     ),
     "a signal beyond all": (

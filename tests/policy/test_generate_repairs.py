@@ -92,6 +92,11 @@ def test_a_stop_signal_by_any_name_is_a_number(text: str | int) -> None:
     assert of_image(dataclasses.replace(APP, stop_signal=text))["signals"] == [3]
 
 
+@pytest.mark.parametrize(("text", "number"), [("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("RTMIN", 34)])
+def test_a_real_time_signal_is_a_number(text: str, number: int) -> None:
+    assert of_image(dataclasses.replace(APP, stop_signal=text))["signals"] == [number]
+
+
 def two(profile_: profile.Profile) -> str:
     document = template(
         variables("[parameters('a')][parameters('b')]"),
@@ -231,6 +236,26 @@ def test_a_parameter_may_be_spelt_otherwise_in_its_file() -> None:
     assert faults(from_template(document, given), CONFCOM)
 
 
+def test_a_value_in_a_vault_is_not_the_default() -> None:
+    declared = {"a": {"type": "securestring", "defaultValue": "d"}}
+    given = {"parameters": {"a": {"reference": {"secretName": "s"}}}}
+    read = from_template(template(variables("[parameters('a')]"), parameters=declared), given)
+    assert [found.wanted for found in faults(read)] == ["a value for the parameter 'a'"]
+    approved = from_template(
+        template(variables("[parameters('a')]"), parameters=declared), given, approve=True
+    )
+    assert patterns(approved)[0] == "^V0=.*$"
+    assert patterns(approved, profile=CONFCOM)[0] == "V0=.*"
+
+
+def test_variables_may_hold_lists_and_name_others() -> None:
+    own = {"all": ["[variables('one')]", "x-[parameters('n')]"], "one": "[[literal"}
+    document = template(
+        {"command": "[variables('all')]"}, variables=own, parameters={"n": {"defaultValue": 5}}
+    )
+    assert container(from_template(document))["command"] == ["[literal", "x-5"]
+
+
 # ---- what confcom lets pass, or stops at, as it does
 
 
@@ -301,6 +326,7 @@ CONFCOM_STOPS: dict[str, Read] = {
             group={"volumes": [{"name": "v", "EmptyDir": {}}]},
         )
     ),
+    "a resource without a type": from_template({"resources": [*template()["resources"], {}]}),
     "a Secret nobody approves": from_pods(
         POD + "    env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]\n"
     ),
