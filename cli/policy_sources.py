@@ -10,16 +10,15 @@ from pathlib import Path
 from sealserve.cli import files
 from sealserve.cli.output import printable, say
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution import (
+from sealserve.policy.execution import fragments, profile
+from sealserve.policy.execution.complaints import Complaints, Told
+from sealserve.policy.execution.containers import ready
+from sealserve.policy.execution.deployments import (
     config_file,
-    fragments,
     json_places,
-    profile,
-    ready,
     template,
     template_injection,
 )
-from sealserve.policy.execution.complaints import Complaints, Told
 from sealserve.policy.execution.generate import Generated, Options
 from sealserve.policy.execution.profile import Profile
 from sealserve.policy.execution.wanted import Group
@@ -107,7 +106,7 @@ def _template(request: Request, path: Path) -> Source:
 
 def _pods(request: Request, path: Path) -> Source:
     # Imported here: every other source is read without PyYAML.
-    from sealserve.policy.execution import pod, pod_injection, yaml_reader
+    from sealserve.policy.execution.deployments import pod, pod_injection, yaml_reader
 
     mark, text = _text_file(path, yaml_reader.MAX_YAML_BYTES)
     documents = yaml_reader.read_documents(text, file=str(path))

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from fuzz.ground import VECTORS, same
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution import json_places, text, yaml_reader
+from sealserve.policy.execution import text
+from sealserve.policy.execution.deployments import json_places, yaml_reader
+from sealserve.policy.execution.deployments.pod_injection import into_pods
+from sealserve.policy.execution.deployments.template_injection import into_template
 from sealserve.policy.execution.generate import Generated
-from sealserve.policy.execution.pod_injection import into_pods
-from sealserve.policy.execution.template_injection import into_template
 from support.fuzz_mutations import Target
 from support.policy_generation import (
     APP,

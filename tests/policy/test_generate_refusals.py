@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution import fragments, ready
+from sealserve.policy.execution import fragments
 from sealserve.policy.execution.complaints import MAX_SHOWN, Complaint, Complaints
+from sealserve.policy.execution.containers import ready
 from sealserve.policy.execution.generate import Options
 from sealserve.policy.execution.image import Image
 from support.policy_generation import (

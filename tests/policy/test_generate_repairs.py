@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution import config_file, profile
+from sealserve.policy.execution import profile
+from sealserve.policy.execution.deployments import config_file
 from sealserve.policy.execution.generate import Options
 from sealserve.policy.execution.image import Image
 from sealserve.policy.execution.image_source import tagged

@@ -24,10 +24,10 @@ from sealserve.cli.main import run
 from sealserve.native.errors import ConfigError
 from sealserve.policy.execution import text as policy_text
 from sealserve.policy.execution.complaints import Complaints
+from sealserve.policy.execution.deployments.template import read_template
 from sealserve.policy.execution.generate import Generated, Options, generate
 from sealserve.policy.execution.image import Image
 from sealserve.policy.execution.profile import Profile, named
-from sealserve.policy.execution.template import read_template
 from support.policy_vectors import DIRECTORY, Run, Sample, facts_of, index_of, runs_of, samples_of
 
 SOURCES = {"template": "--template", "config": "--config", "pod_yaml": "--pod"}

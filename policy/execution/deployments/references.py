@@ -2,9 +2,7 @@
 
 Strict profiles put values in before anything is read: a reference that is the whole text keeps its
 value's type, one inside a longer text becomes text. What has no value, or is another expression,
-comes out as `Unresolved`, and whoever needs it refuses it.
-
-`as_confcom` is what confcom does instead, one text at a time and at the end, faults included.
+comes out as `Unresolved`, and whoever needs it refuses it. confcom does otherwise: `confcom`.
 """
 
 from __future__ import annotations
@@ -15,19 +13,11 @@ from dataclasses import dataclass, field
 
 from sealserve.policy.execution.complaints import Place, Told, Unresolved
 from sealserve.policy.execution.lookup import find, spelling
-from sealserve.policy.execution.wanted import Variable
 
 _REFERENCE = re.compile(r"\[(parameters|variables)\(\s*'([^']+)'\s*\)\]")
-_OF_CONFCOM = re.compile(r"\[(?:parameters|variables)\(\s*'([^./]+?)'\s*\)\]")
-_REPLACED = re.compile(r"\s*\[\s*(?:parameters|variables)\(\s*'[^./]+?'\s*\)\]")
 _MAX_DEPTH = 100  # a container's own values lie about 8 deep
 _MAX_VALUES = 20_000  # of one container, its references put in
 _MAX_CHARACTERS = 64 * 1024  # of a text after replacing: a policy is at most some of these
-_SEARCHED = 16 * 1024  # of a text, for the first reference: keeps confcom's patterns quick
-
-
-class UndeclaredError(Exception):
-    """confcom stops at a parameter that the template does not declare."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +36,6 @@ class References:
         if given:
             _give(parameters, given, place)
         return cls(parameters, variables if isinstance(variables, dict) else {})
-
-    # ---- strict profiles
 
     def resolved(self, value: object) -> object:
         """The same JSON value with every reference in it replaced."""
@@ -70,37 +58,6 @@ class References:
             if isinstance(declared, dict) and (found := spelling(declared, member)) is not None:
                 return declared[found]
         return NoValue(text, name)
-
-    # ---- confcom
-
-    def has_value(self, text: str) -> bool:
-        """Whether confcom puts something else in place of the first reference here, if any."""
-        return _first(_OF_CONFCOM, text) is None or self._confcom_value(text) != text
-
-    def as_confcom(self, value: object) -> object:
-        """confcom's replacement: the first reference of a text, and the blanks in front of it."""
-        if isinstance(value, dict):
-            return {key: self.as_confcom(member) for key, member in value.items()}
-        if isinstance(value, list):
-            return [self.as_confcom(item) for item in value]
-        if not isinstance(value, str):
-            return value
-        found = self._confcom_value(value)
-        replaced = _first(_REPLACED, value)
-        return value.replace(replaced[0], f"{found}") if replaced else found
-
-    def _confcom_value(self, text: str) -> object:
-        match = _first(_OF_CONFCOM, text)
-        if match is None:
-            return text
-        if "parameters" not in text:
-            found = find(dict(self.variables), match[1])
-            return text if found is None else found
-        declared = find(dict(self.parameters), match[1])
-        if not isinstance(declared, dict):
-            raise UndeclaredError(match[1])
-        found = find(declared, "value" if "value" in declared else "defaultValue")
-        return text if found is None else found
 
 
 class _Resolution:
@@ -192,10 +149,6 @@ def _give(parameters: dict[str, object], given: object, place: Place) -> None:
         parameters[key] = _with_value(parameters[key], entry, place)
 
 
-def _first(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
-    return pattern.search(text, 0, _SEARCHED)
-
-
 def _with_value(declared: object, entry: object, place: Place) -> dict[str, object]:
     """A declaration with the value of a parameter file's entry.
 
@@ -207,13 +160,6 @@ def _with_value(declared: object, entry: object, place: Place) -> dict[str, obje
         return {"value": members[found]} if found else {}
     members = declared if isinstance(declared, dict) else {}
     return {**members, "value": find(entry, "value") or find(entry, "secureValue")}
-
-
-def substituted(variable: Variable, references: References) -> Variable:
-    """confcom replaces in the whole pattern, NAME=VALUE: the first reference may be the name's."""
-    pattern = references.as_confcom(variable.pattern)
-    name, _, value = f"{pattern}".partition("=")
-    return Variable(name, value, variable.strategy, variable.required)
 
 
 def _as_text(value: object) -> str:
