@@ -196,6 +196,7 @@ class _Maker:
             self._flags(),
             api_version=self.profile.api_version,
             framework_version=self.profile.framework_version,
+            binds_rw_unmount=self.profile.strict,
         )
 
 

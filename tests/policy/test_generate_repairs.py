@@ -489,6 +489,8 @@ def test_the_newer_profile_pins_other_numbers() -> None:
     assert (read.api_version, read.framework_version) == ("0.11.0", "0.2.3")
     assert [each["signals"] for each in read.containers] == [[9, 15], [9, 15]]
     assert read.fragments[0]["minimum_svn"] == "4"
+    assert read.binds_rw_unmount
+    assert not policy(from_template(template()), profile.named("confcom-2.0")).binds_rw_unmount
 
 
 def test_a_profile_with_other_versions_says_so() -> None:
