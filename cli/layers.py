@@ -42,8 +42,9 @@ def root(
 ) -> None:
     """Print the dm-verity root of each layer of an image, base layer first.
 
-    PATH is an archive of `docker save` or `podman save`, an OCI layout as folder or archive, a store
-    of podman's (/var/lib/containers/storage), or one layer as a tar; archives may be gzip or zstd.
+    PATH is an archive of `docker save` or `podman save`, an OCI layout as folder or archive, a
+    store of podman's (/var/lib/containers/storage), or one layer as a tar; archives may be gzip or
+    zstd.
     """
     cache = Cache(None if no_cache else cache_folder())
     with progress("hashing") as bar:

@@ -10,7 +10,7 @@ import click
 
 from sealserve.cli import files
 from sealserve.cli.layers import cache_folder
-from sealserve.cli.output import emit, json_option, printable, progress, say
+from sealserve.cli.output import emit, json_option, progress, say
 from sealserve.cli.policy_results import deliver
 from sealserve.cli.policy_sources import (
     Request,
@@ -20,6 +20,7 @@ from sealserve.cli.policy_sources import (
     read_options,
     refuse_existing,
 )
+from sealserve.native.errors import printable
 from sealserve.policy.execution import generate_process, profile
 from sealserve.policy.execution.generate import generate
 from sealserve.policy.execution.image import open_images

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from sealserve.cli import files
-from sealserve.cli.output import emit, printable, say
+from sealserve.cli.output import emit, say
 from sealserve.cli.policy_sources import Request, Source, asked
+from sealserve.native.errors import printable
 from sealserve.policy.execution.generate import Generated
 from sealserve.policy.execution.profile import Profile
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sealserve.cli import files
-from sealserve.cli.output import printable, say
-from sealserve.native.errors import ConfigError
+from sealserve.cli.output import say
+from sealserve.native.errors import ConfigError, printable
 from sealserve.policy.execution import fragments, profile
 from sealserve.policy.execution.complaints import Complaints, Told
 from sealserve.policy.execution.containers import ready

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sealserve.native.errors import ConfigError, Finding, PolicyViolation
+from sealserve.native.errors import ConfigError, Finding, PolicyViolation, printable
 from sealserve.policy.execution import environment
 from sealserve.policy.execution.environment import EnvRule
+from sealserve.policy.execution.patterns import UnusableError
 from sealserve.policy.execution.text import (
     API_VERSION,
     FRAMEWORK_VERSION,
@@ -152,7 +153,7 @@ class _Place:
         """Say where unusable text stands."""
         try:
             yield
-        except environment.UnusableError as error:
+        except UnusableError as error:
             raise self.error(_shown(str(error)), key, hint=error.hint) from None
 
 
@@ -270,5 +271,5 @@ def _json(value: object) -> str:
 
 def _shown(text: str) -> str:
     """A policy is somebody else's: no word of it may fill a screen or move a cursor."""
-    kept = "".join(c if c.isprintable() else "?" for c in text[: _MAX_SHOWN + 1])
-    return kept if len(kept) <= _MAX_SHOWN else f"{kept[:_MAX_SHOWN]}…"
+    kept = printable(text[:_MAX_SHOWN])
+    return kept if len(text) <= _MAX_SHOWN else f"{kept}…"

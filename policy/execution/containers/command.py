@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sealserve.policy.execution import environment
 from sealserve.policy.execution.complaints import NOTHING, Place, Told, shown
 from sealserve.policy.execution.containers.platform_helpers import is_filled
-from sealserve.policy.execution.environment import UnusableError
 from sealserve.policy.execution.image import Image
+from sealserve.policy.execution.patterns import UnusableError
 from sealserve.policy.execution.wanted import Wanted
 
 

@@ -8,8 +8,9 @@ from typing import Literal
 from sealserve.policy.execution import environment
 from sealserve.policy.execution.complaints import Place, Told, as_json, shown
 from sealserve.policy.execution.containers.platform_helpers import is_filled, is_helper
-from sealserve.policy.execution.environment import EnvRule, UnusableError
+from sealserve.policy.execution.environment import EnvRule
 from sealserve.policy.execution.image import Image
+from sealserve.policy.execution.patterns import UnusableError
 from sealserve.policy.execution.platform import POD_RULES, RULES, Fields
 from sealserve.policy.execution.profile import Profile
 from sealserve.policy.execution.wanted import Variable, Wanted
