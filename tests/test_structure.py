@@ -149,6 +149,7 @@ def test_every_verb_has_its_module_and_no_module_lacks_its_verb():
 
     helpers = {
         "__init__",
+        "differences",
         "files",
         "main",
         "output",
@@ -157,6 +158,7 @@ def test_every_verb_has_its_module_and_no_module_lacks_its_verb():
         "policy_explain",
         "policy_generate",
         "policy_hash",
+        "policy_input",
         "policy_lint",
         "policy_results",
         "policy_simulate",
