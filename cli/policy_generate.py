@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import click
 
 from sealserve.cli import files
+from sealserve.cli.layers import cache_folder
 from sealserve.cli.output import emit, json_option, progress, say
 from sealserve.cli.policy_results import deliver
 from sealserve.cli.policy_sources import (
@@ -21,6 +23,7 @@ from sealserve.cli.policy_sources import (
 from sealserve.native.errors import printable
 from sealserve.policy.execution import generate_process, profile
 from sealserve.policy.execution.generate import generate
+from sealserve.policy.execution.image import open_images
 from sealserve.policy.execution.image_source import ImageSource
 
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -131,8 +134,8 @@ def _check_source(request: Request, process: bool, command_line: tuple[str, ...]
         raise click.UsageError("a command goes with --process")
     if request.parameters and not request.template:
         raise click.UsageError("--parameters goes with --template")
-    if request.fragments_json and not (request.template or request.pod):
-        raise click.UsageError("--fragments-json goes with --template and --pod")
+    if request.fragments_json and process:
+        raise click.UsageError("--fragments-json goes with a deployment")
     if request.print_policy and request.out:
         raise click.UsageError("--print or --out, not both")
     if request.infrastructure_svn and not request.infrastructure_svn.isdigit():
@@ -145,8 +148,9 @@ def _deployment(request: Request) -> None:
     source = read(request)
     file = str(source.path or "")
     refuse_existing(request, source)
-    with progress("hashing layers") as shown:
-        image_of = ImageSource(named_images(request), archives(request), shown)
+    with progress("hashing layers") as bar:
+        open_archive = partial(open_images, cache=cache_folder(), progress=bar)
+        image_of = ImageSource(named_images(request), archives(request), open_archive)
         options = read_options(request)
         policies = generate(source.groups, image_of, request.chosen, options, request.complaints)
     for remark in request.complaints.remarks:

@@ -10,16 +10,15 @@ from pathlib import Path
 from sealserve.cli import files
 from sealserve.cli.output import say
 from sealserve.native.errors import ConfigError, printable
-from sealserve.policy.execution import (
+from sealserve.policy.execution import fragments, profile
+from sealserve.policy.execution.complaints import Complaints, Told
+from sealserve.policy.execution.containers import ready
+from sealserve.policy.execution.deployments import (
     config_file,
-    fragments,
     json_places,
-    profile,
-    ready,
     template,
     template_injection,
 )
-from sealserve.policy.execution.complaints import Complaints, Told
 from sealserve.policy.execution.generate import Generated, Options
 from sealserve.policy.execution.profile import Profile
 from sealserve.policy.execution.wanted import Group
@@ -107,7 +106,7 @@ def _template(request: Request, path: Path) -> Source:
 
 def _pods(request: Request, path: Path) -> Source:
     # Imported here: every other source is read without PyYAML.
-    from sealserve.policy.execution import pod, pod_injection, yaml_reader
+    from sealserve.policy.execution.deployments import pod, pod_injection, yaml_reader
 
     mark, text = _text_file(path, yaml_reader.MAX_YAML_BYTES)
     documents = yaml_reader.read_documents(text, file=str(path))
@@ -131,7 +130,6 @@ def refuse_existing(request: Request, source: Source) -> None:
 
 def read_options(request: Request) -> Options:
     place = request.complaints.place
-    imports = _json_file(request.fragments_json) if request.fragments_json else None
     containers = [
         entry
         for path in request.with_containers
@@ -143,9 +141,20 @@ def read_options(request: Request) -> Options:
         default_fragment=not request.exclude_default_fragment,
         infrastructure_svn=request.infrastructure_svn,
         omit_id=request.omit_id,
-        fragments=fragments.read(imports, place("fragments")) if imports is not None else (),
+        fragments=_imports(request),
         containers=containers,
     )
+
+
+def _imports(request: Request) -> Sequence[dict[str, object]]:
+    if request.fragments_json is None:
+        return ()
+    place = request.complaints.place("fragments")
+    imports = fragments.read(_json_file(request.fragments_json), place)
+    if request.chosen.strict or request.template or request.pod:
+        return imports
+    place.remark("confcom adds imports to templates and pods only: they were left out")
+    return ()
 
 
 def _json_file(path: Path) -> object:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, printable
 
-MAX_SHOWN = 40  # complaints in one message; more are counted
+MAX_SHOWN = 25  # complaints in one message; more are counted
 _MAX_CHARACTERS = 120  # of one value: somebody else's file may hold a megabyte
+_MAX_WHERE = 200  # characters of a place
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Place:
         if isinstance(seen, Unresolved):
             wanted, hint = seen.wanted, seen.hint
         told = seen if isinstance(seen, Told) else shown(as_json(seen))
-        self.complaints.found.append(Complaint(self.where or "file", told, shown(wanted), hint))
+        where = shown(self.where, _MAX_WHERE) or "file"
+        self.complaints.found.append(Complaint(where, told, shown(wanted), hint))
 
     def refuse_if_strict(self, seen: object, wanted: str, hint: str = "") -> None:
         """The same, where confcom says nothing and writes a policy that does not work."""
@@ -115,7 +117,7 @@ def as_json(value: object) -> str:
     return json.dumps(value, default=str)  # ASCII: half characters must not raise here
 
 
-def shown(text: str) -> str:
+def shown(text: str, limit: int = _MAX_CHARACTERS) -> str:
     """A template is somebody else's: no word of it may fill a screen or move a cursor."""
-    kept = "".join(c if c.isprintable() else "?" for c in text[: _MAX_CHARACTERS + 1])
-    return kept if len(kept) <= _MAX_CHARACTERS else f"{kept[:_MAX_CHARACTERS]}…"
+    kept = printable(text[: limit + 1])
+    return kept if len(kept) <= limit else f"{kept[:limit]}…"

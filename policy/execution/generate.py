@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from sealserve.native.errors import ConfigError
 from sealserve.policy.execution import fragments
 from sealserve.policy.execution.complaints import Complaints, Place, Told, shown
-from sealserve.policy.execution.container import container_object, is_sidecar
+from sealserve.policy.execution.containers.container import container_object
+from sealserve.policy.execution.containers.platform_helpers import is_helper
 from sealserve.policy.execution.image import Image
 from sealserve.policy.execution.image_source import tagged
 from sealserve.policy.execution.platform import (
@@ -96,7 +97,7 @@ class _Maker:
             return b""
         if of_platform:
             return self._written(containers).encode_sidecar()
-        if not group.containers or not all(is_sidecar(entry.image) for entry in group.containers):
+        if not group.containers or not all(is_helper(entry.image) for entry in group.containers):
             containers.append(self._pause())
             if not self.options.allow_stdio:
                 containers = [{**entry, "allow_stdio_access": False} for entry in containers]
@@ -145,14 +146,14 @@ class _Maker:
 
     def _is_of_platform(self, group: Group, place: Place) -> bool:
         """Where a helper of the platform is first, confcom writes a fragment's text."""
-        helpers = [entry for entry in group.containers if is_sidecar(entry.image)]
+        helpers = [entry for entry in group.containers if is_helper(entry.image)]
         if helpers:
             place.refuse_if_strict(
                 helpers[0].image,
                 "images of your own",
                 "the platform's helpers come in through its fragment",
             )
-        return bool(group.containers) and is_sidecar(group.containers[0].image)
+        return bool(group.containers) and is_helper(group.containers[0].image)
 
     def _pause(self) -> Fields:
         return pause_container(allow_stdio=self.options.allow_stdio, signals=self.profile.signals)
@@ -195,6 +196,7 @@ class _Maker:
             self._flags(),
             api_version=self.profile.api_version,
             framework_version=self.profile.framework_version,
+            binds_rw_unmount=self.profile.strict,
         )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution.image import Image, Images, Progress, open_images
+from sealserve.policy.execution.image import Image, Images, open_images
 
 
 class ImageSource:
@@ -19,11 +19,11 @@ class ImageSource:
         self,
         named: Mapping[str, Path],
         archives: Sequence[Path] = (),
-        progress: Progress | None = None,
+        open_archive: Callable[[Path], Images] = open_images,
     ) -> None:
         self._named = {tagged(name): path for name, path in named.items()}
         self._archives = archives
-        self._progress = progress
+        self._open_archive = open_archive
         self._opened: dict[Path, Images] = {}
         self._found: dict[str, Image] = {}
 
@@ -50,7 +50,7 @@ class ImageSource:
 
     def _open(self, path: Path) -> Images:
         if path not in self._opened:
-            self._opened[path] = open_images(path, progress=self._progress)
+            self._opened[path] = self._open_archive(path)
         return self._opened[path]
 
 

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from sealserve.policy.execution import platform, profile, text
 from sealserve.policy.execution.generate import Options
 from sealserve.policy.execution.image import Image
-from support.policy_generation import Fields, attempt, from_config, from_template, template
+from support.policy_generation import (
+    Fields,
+    attempt,
+    from_config,
+    from_template,
+    template,
+    unhurried,
+)
 
 DEFAULTS = json.loads(
     (Path(__file__).parent.parent / "vectors/policy/confcom/defaults.json").read_text()
@@ -78,6 +85,7 @@ options = st.builds(
 )
 
 
+@unhurried
 @given(deployments(), options, st.sampled_from(sorted(profile.PROFILES)))
 def test_a_deployment_keeps_its_meaning(
     deployment: tuple[Fields, dict[str, Image]], chosen: Options, name: str
@@ -137,6 +145,7 @@ def require_security(container: Fields, security: Fields) -> None:
         assert container["user"]["group_idnames"][0]["pattern"] == str(security["runAsGroup"])
 
 
+@unhurried
 @given(
     st.recursive(
         st.one_of(st.none(), st.booleans(), st.integers(), words),

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution import fragments, ready
+from sealserve.policy.execution import fragments
 from sealserve.policy.execution.complaints import MAX_SHOWN, Complaint, Complaints
+from sealserve.policy.execution.containers import ready
 from sealserve.policy.execution.generate import Options
 from sealserve.policy.execution.image import Image
 from support.policy_generation import (
@@ -79,6 +80,12 @@ TEMPLATES: dict[str, tuple[Read, str, str, str]] = {
     "containers by name": (
         of(group={"containers": {"a": 1}}),
         "group one, containers",
+        'seen {"a": 1}',
+        "a list of containers",
+    ),
+    "first containers by name": (
+        of(group={"initContainers": {"a": 1}}),
+        "group one, initContainers",
         'seen {"a": 1}',
         "a list of containers",
     ),
@@ -352,7 +359,18 @@ REFERENCES: dict[str, tuple[Read, str, str, str]] = {
         ),
         "app, command",
         "[variables('v')]",
-        "at most 8 references",
+        "references at most 100 deep",
+    ),
+    "variables that name many": (
+        from_template(
+            template(
+                {"command": ["[variables('v0')]"]},
+                variables={f"v{at}": [f"[variables('v{at + 1}')]"] * 9 for at in range(20)},
+            )
+        ),
+        "app, command",
+        "[",
+        "a list of words",
     ),
     "a value that grows without end": (
         from_template(
@@ -496,6 +514,18 @@ PODS: dict[str, tuple[Read, str, str, str]] = {
         "a list of containers",
     ),
     "no image": (in_pod("", image="other"), "app, image", NONE, "the name of an image"),
+    "metadata in one word": (
+        in_pod("", **{"{name: p}": "p"}),
+        "Pod 0, metadata",
+        '"p"',
+        "an object",
+    ),
+    "annotations in one word": (
+        in_pod("", **{"{name: p}": "{name: p, annotations: a}"}),
+        "Pod p, metadata.annotations",
+        '"a"',
+        "an object",
+    ),
     "a line for a command": (
         in_pod("command: run it"),
         "app, command",
@@ -646,6 +676,12 @@ IMAGES: dict[str, tuple[Image, str, str, str]] = {
         dataclasses.replace(APP, stop_signal="SIGNOT"),
         "app, image",
         'StopSignal "SIGNOT"',
+        "the name or number of a signal",
+    ),
+    "a real-time signal beyond all": (
+        dataclasses.replace(APP, stop_signal="SIGRTMIN+31"),
+        "app, image",
+        'StopSignal "SIGRTMIN+31"',
         "the name or number of a signal",
     ),
     "a signal beyond all": (

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution import config_file, profile
+from sealserve.policy.execution import profile
+from sealserve.policy.execution.deployments import config_file
 from sealserve.policy.execution.generate import Options
 from sealserve.policy.execution.image import Image
 from sealserve.policy.execution.image_source import tagged
@@ -90,6 +91,11 @@ def test_a_stop_signal_in_digits_is_a_number() -> None:
 @pytest.mark.parametrize("text", ["SIGQUIT", "sigquit", "QUIT", 3, "3"])
 def test_a_stop_signal_by_any_name_is_a_number(text: str | int) -> None:
     assert of_image(dataclasses.replace(APP, stop_signal=text))["signals"] == [3]
+
+
+@pytest.mark.parametrize(("text", "number"), [("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("RTMIN", 34)])
+def test_a_real_time_signal_is_a_number(text: str, number: int) -> None:
+    assert of_image(dataclasses.replace(APP, stop_signal=text))["signals"] == [number]
 
 
 def two(profile_: profile.Profile) -> str:
@@ -231,6 +237,26 @@ def test_a_parameter_may_be_spelt_otherwise_in_its_file() -> None:
     assert faults(from_template(document, given), CONFCOM)
 
 
+def test_a_value_in_a_vault_is_not_the_default() -> None:
+    declared = {"a": {"type": "securestring", "defaultValue": "d"}}
+    given = {"parameters": {"a": {"reference": {"secretName": "s"}}}}
+    read = from_template(template(variables("[parameters('a')]"), parameters=declared), given)
+    assert [found.wanted for found in faults(read)] == ["a value for the parameter 'a'"]
+    approved = from_template(
+        template(variables("[parameters('a')]"), parameters=declared), given, approve=True
+    )
+    assert patterns(approved)[0] == "^V0=.*$"
+    assert patterns(approved, profile=CONFCOM)[0] == "V0=.*"
+
+
+def test_variables_may_hold_lists_and_name_others() -> None:
+    own = {"all": ["[variables('one')]", "x-[parameters('n')]"], "one": "[[literal"}
+    document = template(
+        {"command": "[variables('all')]"}, variables=own, parameters={"n": {"defaultValue": 5}}
+    )
+    assert container(from_template(document))["command"] == ["[literal", "x-5"]
+
+
 # ---- what confcom lets pass, or stops at, as it does
 
 
@@ -301,6 +327,7 @@ CONFCOM_STOPS: dict[str, Read] = {
             group={"volumes": [{"name": "v", "EmptyDir": {}}]},
         )
     ),
+    "a resource without a type": from_template({"resources": [*template()["resources"], {}]}),
     "a Secret nobody approves": from_pods(
         POD + "    env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]\n"
     ),
@@ -462,6 +489,8 @@ def test_the_newer_profile_pins_other_numbers() -> None:
     assert (read.api_version, read.framework_version) == ("0.11.0", "0.2.3")
     assert [each["signals"] for each in read.containers] == [[9, 15], [9, 15]]
     assert read.fragments[0]["minimum_svn"] == "4"
+    assert read.binds_rw_unmount
+    assert not policy(from_template(template()), profile.named("confcom-2.0")).binds_rw_unmount
 
 
 def test_a_profile_with_other_versions_says_so() -> None:

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution import json_places, pod, yaml_reader
+from sealserve.policy.execution.deployments import json_places, pod, yaml_reader
+from sealserve.policy.execution.deployments.pod_injection import into_pods
+from sealserve.policy.execution.deployments.template_injection import into_template
 from sealserve.policy.execution.generate import Generated
-from sealserve.policy.execution.pod_injection import into_pods
 from sealserve.policy.execution.profile import named
-from sealserve.policy.execution.template_injection import into_template
 from sealserve.policy.execution.wanted import Group
+from support.policy_generation import unhurried
 
 TEXT = b"package policy"
 POLICY = base64.b64encode(TEXT).decode()
@@ -105,6 +106,7 @@ values = st.recursive(
 )
 
 
+@unhurried
 @given(
     st.dictionaries(st.text(max_size=6), values, min_size=1, max_size=4),
     st.sampled_from([None, 0, 1, 2, 4, "\t"]),
@@ -158,6 +160,7 @@ def test_a_template_has_a_limit() -> None:
         json_places.loads(" " * (json_places.MAX_TEMPLATE_BYTES + 1))
 
 
+@unhurried
 @given(values)
 def test_places_are_those_of_the_values(value: object) -> None:
     text = json.dumps(value, indent=1)
@@ -253,7 +256,9 @@ ODD = {
     "too deep": ("[" * 60, "nested deeper", 1),
     "too many": ("- 1\n" * 20_001, "more than 20000", 20_000),
     "too long": ("a" * (yaml_reader.MAX_YAML_BYTES + 1), "longer than", 0),
-    "a number beyond all": ("a: " + "9" * 5000, "not a number", 1),
+    "a number beyond all": ("a: " + "9" * 5000, "not a value", 1),
+    "a number without digits": ("a: !!int ''", "not a value", 1),
+    "a truth value that is none": ("a: !!bool x", "not a value", 1),
 }
 
 

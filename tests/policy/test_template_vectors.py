@@ -24,10 +24,10 @@ from sealserve.cli.main import run
 from sealserve.native.errors import ConfigError
 from sealserve.policy.execution import text as policy_text
 from sealserve.policy.execution.complaints import Complaints
+from sealserve.policy.execution.deployments.template import read_template
 from sealserve.policy.execution.generate import Generated, Options, generate
 from sealserve.policy.execution.image import Image
 from sealserve.policy.execution.profile import Profile, named
-from sealserve.policy.execution.template import read_template
 from support.policy_vectors import DIRECTORY, Run, Sample, facts_of, index_of, runs_of, samples_of
 
 SOURCES = {"template": "--template", "config": "--config", "pod_yaml": "--pod"}
@@ -64,6 +64,7 @@ def test_there_are_cases(pytestconfig: pytest.Config) -> None:
 def test_row(
     row: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     answers = "".join(f"{answer}\n" for answer in row.row.get("answers", ()))
     monkeypatch.setattr("sys.stdin", io.StringIO(answers))
     source = copied_source(row, tmp_path)
@@ -121,8 +122,12 @@ def judge_injected(row: Run, file: Path, out: str) -> None:
 
 
 def test_images_of_one_archive_are_told_apart(
-    pytestconfig: pytest.Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pytestconfig: pytest.Config,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = directory_of(pytestconfig) / "templates"
     together = index_of(folder).get("three_in_one")
     if together is None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution import config_file, pod, text, yaml_reader
+from sealserve.policy.execution import text
 from sealserve.policy.execution.complaints import Complaint, Complaints
+from sealserve.policy.execution.deployments import config_file, pod, yaml_reader
+from sealserve.policy.execution.deployments.template import TYPES, read_template
 from sealserve.policy.execution.generate import Generated, Options, generate
 from sealserve.policy.execution.image import Image
 from sealserve.policy.execution.profile import Profile, named
-from sealserve.policy.execution.template import TYPES, read_template
 from sealserve.policy.execution.wanted import Group
 
 LAYER = "a5" * 32
@@ -24,6 +27,9 @@ spec:
   - name: app
     image: demo/app:1
 """
+
+# A machine that is busy with others may take its time over one example.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 STRICT, CONFCOM = named("aci-2025"), named("confcom-1.2")
 

@@ -9,11 +9,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sealserve.policy.execution import json_places
+from sealserve.policy.execution.deployments import json_places
+from sealserve.policy.execution.deployments.json_places import Place
+from sealserve.policy.execution.deployments.text_edit import Edit, applied, line_end, require_same
 from sealserve.policy.execution.generate import Generated
-from sealserve.policy.execution.json_places import Place
 from sealserve.policy.execution.lookup import spelling
-from sealserve.policy.execution.text_edit import Edit, applied, line_end, require_same
 
 _PROPERTIES = "confidentialComputeProperties"
 _POLICY = "ccePolicy"

@@ -12,16 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sealserve.policy.execution.complaints import NOTHING, Complaints, Place, Told
+from sealserve.policy.execution.deployments import confcom
+from sealserve.policy.execution.deployments.probes import probe
+from sealserve.policy.execution.deployments.references import NoValue, References
+from sealserve.policy.execution.deployments.volumes import config_map, mounts_of
 from sealserve.policy.execution.lookup import find, items, spelling
-from sealserve.policy.execution.platform import CONFIG_MAP, MOUNT_SOURCES
-from sealserve.policy.execution.probes import probe
-from sealserve.policy.execution.references import (
-    NoValue,
-    References,
-    UndeclaredError,
-    substituted,
-)
-from sealserve.policy.execution.wanted import Group, Mount, Process, Variable, Wanted
+from sealserve.policy.execution.wanted import Group, Variable, Wanted
 
 Approve = Callable[[str], bool]  # may this variable have any value?
 
@@ -60,7 +56,7 @@ def _resources(template: object, file: Place) -> Iterator[tuple[tuple[str | int,
     if isinstance(listed, dict) and file.strict:
         entries = list(listed.items())
     for step, resource in entries:
-        kind = find(resource, "type") if file.strict else _exactly(resource, "type")
+        kind = _type(resource, file.at("resources").at(step))
         if _is_group(kind, file):
             if isinstance(resource, dict) and "copy" in resource:
                 file.at("resources").at(step).at("copy").refuse_if_strict(
@@ -69,8 +65,14 @@ def _resources(template: object, file: Place) -> Iterator[tuple[tuple[str | int,
             yield (key or "resources", step), resource
 
 
-def _exactly(members: object, name: str) -> object:
-    return members.get(name) if isinstance(members, dict) else None
+def _type(resource: object, place: Place) -> object:
+    """confcom knows one spelling, and stops at a resource without it."""
+    if place.strict:
+        return find(resource, "type")
+    if not isinstance(resource, dict) or "type" not in resource:
+        place.refuse(resource, "a resource with its type")
+        return None
+    return resource["type"]
 
 
 def _is_group(kind: object, file: Place) -> bool:
@@ -141,7 +143,10 @@ class _Reader:
             place.at("volumes").refuse(volumes, "a list")
         if self.strict:
             volumes = self.references.resolved(volumes)
-        both = [*items(listed), *items(find(properties, "initContainers"))]
+        first = find(properties, "initContainers")
+        if first and not isinstance(first, list):
+            place.at("initContainers").refuse(first, "a list of containers")
+        both = [*items(listed), *items(first)]
         return [self._container(entry, items(volumes), place, at) for at, entry in enumerate(both)]
 
     def _container(self, entry: Any, volumes: list[object], group: Place, at: int) -> Wanted:
@@ -159,7 +164,7 @@ class _Reader:
             command=find(properties, "command") or (),
             variables=self._variables(properties, place.at("environmentVariables")),
             mounts=[
-                *_mounts(find(properties, "volumeMounts"), volumes, place.at("volumeMounts")),
+                *mounts_of(find(properties, "volumeMounts"), volumes, place.at("volumeMounts")),
                 *config_map(properties),
             ],
             processes=[
@@ -168,7 +173,7 @@ class _Reader:
             ],
             security=find(properties, "securityContext"),
         )
-        return wanted if self.strict else as_confcom(wanted, self.references, place)
+        return wanted if self.strict else confcom.replaced_in(wanted, self.references, place)
 
     def _variables(self, properties: object, place: Place) -> list[Variable]:
         listed = find(properties, "environmentVariables")
@@ -186,8 +191,8 @@ class _Reader:
             return None
         try:
             return self._valued(name, value, place.at("value"))
-        except UndeclaredError as error:
-            place.at("value").refuse(value, f"a parameter {error.args[0]!r}", "declare it")
+        except confcom.StoppedError as error:
+            error.complain(place.at("value"))
             return None
 
     def _valued(self, name: str, value: object, place: Place) -> Variable | None:
@@ -210,36 +215,11 @@ class _Reader:
         return Variable(name, value)
 
     def _is_open(self, value: object) -> bool:
-        return isinstance(value, str) and not self.strict and not self.references.has_value(value)
-
-
-def as_confcom(wanted: Wanted, references: References, place: Place) -> Wanted:
-    """What confcom replaces, and when: at the end, in these fields alone."""
-    put = references.as_confcom
-    try:
-        return dataclasses.replace(
-            wanted,
-            name=put(wanted.name),
-            image=put(wanted.image),
-            command=put(wanted.command),
-            working_dir=put(wanted.working_dir),
-            variables=[substituted(entry, references) for entry in wanted.variables],
-            mounts=[
-                dataclasses.replace(mount, destination=put(mount.destination))
-                for mount in wanted.mounts
-            ],
-            processes=[
-                Process(put(process.command), put(process.signals)) for process in wanted.processes
-            ],
+        return (
+            isinstance(value, str)
+            and not self.strict
+            and not confcom.has_value(value, self.references)
         )
-    except UndeclaredError as error:
-        place.refuse(Told(f"parameters({error.args[0]!r})"), "a declared parameter", "declare it")
-        return wanted
-
-
-def config_map(properties: object) -> list[Mount]:
-    """Where the platform puts a container's configMap."""
-    return [Mount.of_platform(CONFIG_MAP)] if find(properties, "configMap") else []
 
 
 def _image(value: object, place: Place) -> Any:
@@ -255,31 +235,3 @@ def _zero_sidecar(tags: object) -> bool | None:
         return None
     said = find(tags, _ZERO_SIDECAR)
     return said.lower() == "true" if isinstance(said, str) else bool(said)
-
-
-def _mounts(listed: object, volumes: list[object], place: Place) -> list[Mount]:
-    if listed and not isinstance(listed, list):
-        place.refuse(listed, "a list of mounts")
-    read = (_mount(mount, volumes, place.at(index)) for index, mount in enumerate(items(listed)))
-    return [mount for mount in read if mount is not None]
-
-
-def _mount(mount: object, volumes: list[object], place: Place) -> Mount | None:
-    name = find(mount, "name")
-    volume = next((entry for entry in volumes if find(entry, "name") == name), None)
-    if volume is None:
-        place.at("name").refuse(name, "a volume that the group declares", "add it to its volumes")
-        return None
-    return Mount(_kind(volume, place), find(mount, "mountPath"), find(mount, "readOnly"))
-
-
-def _kind(volume: object, place: Place) -> str:
-    """Of several kinds in one volume confcom takes the last."""
-    members = volume if isinstance(volume, dict) else {}
-    known = {kind.lower(): kind for kind in MOUNT_SOURCES}
-    kinds = [key for key in members if key in MOUNT_SOURCES]
-    if place.strict:
-        kinds = [known[key.lower()] for key in members if key.lower() in known]
-        if len(kinds) > 1:
-            place.refuse(kinds, "one kind of volume")
-    return kinds[-1] if kinds else ""

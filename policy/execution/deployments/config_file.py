@@ -10,15 +10,16 @@ from typing import Any
 
 from sealserve.policy.execution import fragments
 from sealserve.policy.execution.complaints import NOTHING, Complaints, Place
+from sealserve.policy.execution.deployments import confcom
+from sealserve.policy.execution.deployments.probes import probe
+from sealserve.policy.execution.deployments.references import References
+from sealserve.policy.execution.deployments.volumes import config_map
 from sealserve.policy.execution.lookup import find, items, spelling
 from sealserve.policy.execution.platform import (
     IDENTITY_MOUNT,
     IDENTITY_RULES,
     POD_PRIVILEGED_MOUNTS,
 )
-from sealserve.policy.execution.probes import probe
-from sealserve.policy.execution.references import References
-from sealserve.policy.execution.template import as_confcom, config_map
 from sealserve.policy.execution.wanted import Group, Mount, Process, Variable, Wanted
 
 IDENTITY_LABEL = "azure.workload.identity/use"
@@ -62,7 +63,7 @@ def of_image(name: str, complaints: Complaints) -> list[Group]:
     """A group of one container, of which nothing but its image is known."""
     wanted = Wanted(name=name, image=name, alone=True)
     if not complaints.strict:
-        wanted = as_confcom(wanted, References(), complaints.place(""))
+        wanted = confcom.replaced_in(wanted, References(), complaints.place(""))
     return [Group(name="", containers=[wanted])]
 
 
@@ -94,7 +95,7 @@ class _Reader:
             security=find(properties, "securityContext"),
             is_pod=self._in_pod,
         )
-        return wanted if place.strict else as_confcom(wanted, References(), place)
+        return wanted if place.strict else confcom.replaced_in(wanted, References(), place)
 
     def _variables(self, properties: object, place: Place) -> list[Variable]:
         of_identity = IDENTITY_RULES if self._identity else ()

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from sealserve.policy.execution import yaml_reader
+from sealserve.policy.execution.deployments import yaml_reader
+from sealserve.policy.execution.deployments.pod import ANNOTATION
+from sealserve.policy.execution.deployments.text_edit import Edit, applied, line_end, require_same
 from sealserve.policy.execution.generate import Generated
-from sealserve.policy.execution.pod import ANNOTATION
-from sealserve.policy.execution.text_edit import Edit, applied, line_end, require_same
 
 
 def into_pods(text: str, policies: Sequence[Generated]) -> str:

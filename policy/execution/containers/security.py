@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sealserve.policy.execution import seccomp
 from sealserve.policy.execution.complaints import Place, Told
+from sealserve.policy.execution.containers import seccomp
 from sealserve.policy.execution.lookup import find
 from sealserve.policy.execution.platform import (
     ALL_CAPABILITIES,

@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from sealserve.policy.execution.complaints import NOTHING, Complaints, Place
-from sealserve.policy.execution.config_file import IDENTITY_LABEL
+from sealserve.policy.execution.deployments import confcom
+from sealserve.policy.execution.deployments.config_file import IDENTITY_LABEL
+from sealserve.policy.execution.deployments.pod_variables import Values
+from sealserve.policy.execution.deployments.probes import probe
+from sealserve.policy.execution.deployments.references import References
+from sealserve.policy.execution.deployments.template import Approve
 from sealserve.policy.execution.lookup import find, items
 from sealserve.policy.execution.platform import (
     IDENTITY_MOUNT,
     IDENTITY_RULES,
     POD_PRIVILEGED_MOUNTS,
 )
-from sealserve.policy.execution.pod_variables import Values
-from sealserve.policy.execution.probes import probe
-from sealserve.policy.execution.references import References
-from sealserve.policy.execution.template import Approve, as_confcom
 from sealserve.policy.execution.wanted import Group, Mount, Process, Variable, Wanted
 
 KINDS = ("Pod", "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicaSet")
@@ -72,12 +73,19 @@ def _group(workload: Any, at: int, values: Values, complaints: Complaints, sever
     if path is None or not items(find(spec, "containers")):
         group.at("spec").at("containers").refuse(NOTHING, "a list of containers")
         return Group(title, ())
+    metadata = find(pod, "metadata")
+    for held, place in (
+        (metadata, group.at("metadata")),
+        (find(metadata, "annotations"), group.at("metadata").at("annotations")),
+    ):
+        if held is not None and not isinstance(held, dict):
+            place.refuse(held, "an object")
     both = [*items(find(spec, "containers")), *items(find(spec, "initContainers"))]
     reader = _Reader(values, pod, workload, complaints, f"{group.container}, " if several else "")
     return Group(
         name=title,
         containers=[reader.container(entry, index) for index, entry in enumerate(both)],
-        existing=bool(find(find(find(pod, "metadata"), "annotations"), ANNOTATION)),
+        existing=bool(find(find(metadata, "annotations"), ANNOTATION)),
         path=(at, *path),
     )
 
@@ -115,7 +123,7 @@ class _Reader:
             security=security,
             is_pod=True,
         )
-        return wanted if place.strict else as_confcom(wanted, References(), place)
+        return wanted if place.strict else confcom.replaced_in(wanted, References(), place)
 
     def _merged(self, own: object, place: Place) -> dict[str, object]:
         """The pod's context under the container's."""

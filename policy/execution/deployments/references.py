@@ -2,9 +2,7 @@
 
 Strict profiles put values in before anything is read: a reference that is the whole text keeps its
 value's type, one inside a longer text becomes text. What has no value, or is another expression,
-comes out as `Unresolved`, and whoever needs it refuses it.
-
-`as_confcom` is what confcom does instead, one text at a time and at the end, faults included.
+comes out as `Unresolved`, and whoever needs it refuses it. confcom does otherwise: `confcom`.
 """
 
 from __future__ import annotations
@@ -15,17 +13,11 @@ from dataclasses import dataclass, field
 
 from sealserve.policy.execution.complaints import Place, Told, Unresolved
 from sealserve.policy.execution.lookup import find, spelling
-from sealserve.policy.execution.wanted import Variable
 
 _REFERENCE = re.compile(r"\[(parameters|variables)\(\s*'([^']+)'\s*\)\]")
-_OF_CONFCOM = re.compile(r"\[(?:parameters|variables)\(\s*'([^./]+?)'\s*\)\]")
-_REPLACED = re.compile(r"\s*\[\s*(?:parameters|variables)\(\s*'[^./]+?'\s*\)\]")
-_MAX_DEPTH = 8  # of variables that name variables; ours, ARM allows no circle
+_MAX_DEPTH = 100  # a container's own values lie about 8 deep
+_MAX_VALUES = 20_000  # of one container, its references put in
 _MAX_CHARACTERS = 64 * 1024  # of a text after replacing: a policy is at most some of these
-
-
-class UndeclaredError(Exception):
-    """confcom stops at a parameter that the template does not declare."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +37,49 @@ class References:
             _give(parameters, given, place)
         return cls(parameters, variables if isinstance(variables, dict) else {})
 
-    # ---- strict profiles
-
-    def resolved(self, value: object, depth: int = 0) -> object:
+    def resolved(self, value: object) -> object:
         """The same JSON value with every reference in it replaced."""
+        return _Resolution(self).value(value, 0)
+
+    def lookup(self, kind: str, name: str, text: str) -> object:
+        """What is declared under this name, unresolved; text: where it is asked for."""
+        if kind == "variables":
+            key = spelling(dict(self.variables), name)
+            if key is None:
+                hint = "add it to the template's variables"
+                return Unresolved(text, f"a variable {name!r}", hint)
+            return self.variables[key]
+        key = spelling(dict(self.parameters), name)
+        if key is None:
+            hint = "declare it in the template's parameters"
+            return Unresolved(text, f"a parameter {name!r}", hint)
+        declared = self.parameters[key]
+        for member in ("value", "secureValue", "defaultValue"):
+            if isinstance(declared, dict) and (found := spelling(declared, member)) is not None:
+                return declared[found]
+        return NoValue(text, name)
+
+
+class _Resolution:
+    """One replacement, with bounds: variables may name each other, and each of them many."""
+
+    def __init__(self, references: References) -> None:
+        self._references = references
+        self._left = _MAX_VALUES
+
+    def value(self, value: object, depth: int) -> object:
+        """depth: of lists, objects and references that lie around it."""
+        self._left -= 1
+        if depth > _MAX_DEPTH or self._left < 0:
+            return Unresolved(
+                f"{value}"[:80],
+                f"references at most {_MAX_DEPTH} deep, and {_MAX_VALUES} values of them",
+                "is there a circle among the template's variables?",
+            )
         if isinstance(value, dict):
-            return {key: self.resolved(member, depth) for key, member in value.items()}
+            return {key: self.value(member, depth + 1) for key, member in value.items()}
         if isinstance(value, list):
-            return [self.resolved(item, depth) for item in value]
+            return [self.value(item, depth + 1) for item in value]
         return self._text(value, depth) if isinstance(value, str) else value
 
     def _text(self, text: str, depth: int) -> object:
@@ -60,14 +87,9 @@ class References:
             return text[1:]  # ARM's escape for a text that begins with a bracket
         whole = _REFERENCE.fullmatch(text)
         if whole:
-            return self._value(whole[1], whole[2], text, depth)
+            return self._referred(whole[1], whole[2], text, depth)
         inside = self._inside(text, depth)
-        if (
-            isinstance(inside, str)
-            and text.startswith("[")
-            and text.endswith("]")
-            and inside == text
-        ):
+        if inside == text and text.startswith("[") and text.endswith("]"):
             return Unresolved(
                 text,
                 "a value, parameters('…') or variables('…')",
@@ -80,7 +102,7 @@ class References:
         """References inside a longer text; ARM itself would leave them, people mean them."""
         parts, at, size = [], 0, 0
         for match in _REFERENCE.finditer(text):
-            value = self._value(match[1], match[2], text, depth)
+            value = self._referred(match[1], match[2], text, depth)
             if isinstance(value, Unresolved):
                 return value
             parts += [text[at : match.start()], _as_text(value)]
@@ -90,57 +112,8 @@ class References:
                 return Unresolved(text, f"at most {_MAX_CHARACTERS} characters", "")
         return "".join([*parts, text[at:]])
 
-    def _value(self, kind: str, name: str, text: str, depth: int) -> object:
-        if depth >= _MAX_DEPTH:
-            return Unresolved(text, f"at most {_MAX_DEPTH} references one behind the other", "")
-        if kind == "variables":
-            key = spelling(dict(self.variables), name)
-            if key is None:
-                return Unresolved(
-                    text, f"a variable {name!r}", "add it to the template's variables"
-                )
-            return self.resolved(self.variables[key], depth + 1)
-        key = spelling(dict(self.parameters), name)
-        if key is None:
-            return Unresolved(
-                text, f"a parameter {name!r}", "declare it in the template's parameters"
-            )
-        declared = self.parameters[key]
-        for member in ("value", "secureValue", "defaultValue"):
-            if isinstance(declared, dict) and (found := spelling(declared, member)) is not None:
-                return self.resolved(declared[found], depth + 1)
-        return NoValue(text, name)
-
-    # ---- confcom
-
-    def has_value(self, text: str) -> bool:
-        """Whether confcom puts something else in place of the first reference here, if any."""
-        return _OF_CONFCOM.search(text) is None or self._confcom_value(text) != text
-
-    def as_confcom(self, value: object) -> object:
-        """confcom's replacement: the first reference of a text, and the blanks in front of it."""
-        if isinstance(value, dict):
-            return {key: self.as_confcom(member) for key, member in value.items()}
-        if isinstance(value, list):
-            return [self.as_confcom(item) for item in value]
-        if not isinstance(value, str):
-            return value
-        found = self._confcom_value(value)
-        replaced = _REPLACED.search(value)
-        return value.replace(replaced[0], f"{found}") if replaced else found
-
-    def _confcom_value(self, text: str) -> object:
-        match = _OF_CONFCOM.search(text)
-        if match is None:
-            return text
-        if "parameters" not in text:
-            found = find(dict(self.variables), match[1])
-            return text if found is None else found
-        declared = find(dict(self.parameters), match[1])
-        if not isinstance(declared, dict):
-            raise UndeclaredError(match[1])
-        found = find(declared, "value" if "value" in declared else "defaultValue")
-        return text if found is None else found
+    def _referred(self, kind: str, name: str, text: str, depth: int) -> object:
+        return self.value(self._references.lookup(kind, name, text), depth + 1)
 
 
 @dataclass(frozen=True)
@@ -173,27 +146,20 @@ def _give(parameters: dict[str, object], given: object, place: Place) -> None:
         if key != name and not place.strict:  # confcom ends in a traceback
             place.at("parameters").at(name).refuse(name, f"the template's spelling, {key!r}")
             continue
-        declared = parameters[key]
-        parameters[key] = {
-            **(declared if isinstance(declared, dict) else {}),
-            **_of_file(entry, place),
-        }
+        parameters[key] = _with_value(parameters[key], entry, place)
 
 
-def _of_file(entry: object, place: Place) -> dict[str, object]:
-    """A parameter file's entry as a member `value`, if it has one."""
+def _with_value(declared: object, entry: object, place: Place) -> dict[str, object]:
+    """A declaration with the value of a parameter file's entry.
+
+    An entry may name a secret in a vault instead: no default counts then, the value is not known.
+    """
     if place.strict:
         members = entry if isinstance(entry, dict) else {}
         found = spelling(members, "value") or spelling(members, "secureValue")
-        return {} if found is None else {"value": members[found]}
-    return {"value": find(entry, "value") or find(entry, "secureValue")}
-
-
-def substituted(variable: Variable, references: References) -> Variable:
-    """confcom replaces in the whole pattern, NAME=VALUE: the first reference may be the name's."""
-    pattern = references.as_confcom(variable.pattern)
-    name, _, value = f"{pattern}".partition("=")
-    return Variable(name, value, variable.strategy, variable.required)
+        return {"value": members[found]} if found else {}
+    members = declared if isinstance(declared, dict) else {}
+    return {**members, "value": find(entry, "value") or find(entry, "secureValue")}
 
 
 def _as_text(value: object) -> str:

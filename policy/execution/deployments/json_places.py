@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from sealserve.native.errors import ConfigError
 from sealserve.policy import strict_json
+from sealserve.policy.execution.complaints import shown
 
 MAX_TEMPLATE_BYTES = 4 * 1024 * 1024  # Azure Resource Manager's own limit for a template
 _MAX_DEPTH = 64  # a probe's command lies about 12 deep; nested deployments double that
@@ -52,8 +53,7 @@ def loads(text: str, *, file: str = "") -> object:
     except json.JSONDecodeError as error:
         raise ConfigError(f"not JSON: {error.msg}", file=file, line=error.lineno) from None
     except ValueError as error:
-        words = "".join(c if c.isprintable() else "?" for c in f"{error}")
-        raise ConfigError(f"not JSON: {words[:200]}", file=file) from None
+        raise ConfigError(f"not JSON: {shown(f'{error}')}", file=file) from None
 
 
 def places(text: str) -> Place:

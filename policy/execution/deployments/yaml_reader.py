@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import yaml
 
 from sealserve.native.errors import ConfigError
+from sealserve.policy.execution.complaints import shown
 
 MAX_YAML_BYTES = 256 * 1024  # PyYAML takes some seconds for it; a pod has a few KiB
 _MAX_NODES = 20_000
@@ -35,9 +36,9 @@ def read_documents(text: str, *, file: str = "") -> list[Document]:
         nodes = [*yaml.compose_all(text, Loader=yaml.SafeLoader)]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigError(f"not YAML: {_printable(error.problem)}", file=file, line=line) from None
+        raise ConfigError(f"not YAML: {shown(error.problem or '')}", file=file, line=line) from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"not YAML: {_printable(f'{error}')}", file=file) from None
+        raise ConfigError(f"not YAML: {shown(str(error))}", file=file) from None
     return [Document(_value(node, file), node) for node in nodes]
 
 
@@ -81,7 +82,7 @@ def _members(node: yaml.MappingNode, file: str) -> dict[str, object]:
         if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
             raise _error("a key that is not text", key, file, "write out what it stands for")
         if key.value in members:
-            raise _error(f"key {_printable(key.value)} appears twice", key, file)
+            raise _error(f"key {shown(key.value)} appears twice", key, file)
         members[key.value] = _value(value, file)
     return members
 
@@ -94,15 +95,11 @@ def _scalar(node: yaml.Node, file: str) -> object:
         return text
     try:
         made: object = yaml.SafeLoader("").construct_object(node)
-    except (ValueError, OverflowError, yaml.YAMLError):
-        raise _error(f"{_printable(node.value)} is not a number we read", node, file) from None
+    except (ValueError, OverflowError, LookupError, yaml.YAMLError):
+        raise _error(f"{shown(node.value)} is not a value we read", node, file) from None
     return made
 
 
 def _error(message: str, place: yaml.Event | yaml.Node, file: str, hint: str = "") -> ConfigError:
     mark = place.start_mark
     return ConfigError(message, file=file, line=mark.line + 1 if mark else 0, hint=hint)
-
-
-def _printable(words: str | None) -> str:
-    return "".join(c if c.isprintable() else "?" for c in (words or "")[:120])
