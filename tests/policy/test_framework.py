@@ -320,7 +320,11 @@ def test_a_policy_gets_the_default_of_points_it_never_heard_of() -> None:
             assert (decision.source, decision.allowed) == ("framework", False)
         else:
             assert (decision.source, decision.allowed) == ("default", point.older == "allow")
-    assert enforcer.ask("mount_overlay", {}).policy_error == "rule is missing from policy"
+    missing = enforcer.ask("mount_overlay", {})
+    assert missing.policy_error == "rule is missing from policy"
+    assert failed(missing) == ["mount_overlay"]
+    assert failed(enforcer.ask("host_network", {})) == ["api_version"]
+    assert failed(enforcer.ask("nothing_of_the_kind", {})) == ["point"]
 
 
 def test_a_policy_answers_for_itself_where_it_wants_to() -> None:
@@ -328,7 +332,7 @@ def test_a_policy_answers_for_itself_where_it_wants_to() -> None:
     enforcer = guest({}, bindings={**bindings, "get_properties": '{"x": 1}'})
     decision = enforcer.ask("dump_stacks", {})
     assert (decision.allowed, decision.source) == (True, "policy")
-    assert not enforcer.ask("runtime_logging", {}).allowed
+    assert failed(enforcer.ask("runtime_logging", {})) == ["runtime_logging"]
     assert enforcer.ask("get_properties", {}).policy_error == "the rule's value has no allowed"
     assert "dump_stacks := {" in decision.rule
 
@@ -339,6 +343,7 @@ def test_without_an_api_version_everything_is_denied() -> None:
     decision = enforcer.ask("get_properties", {})
     assert (decision.allowed, decision.source) == (False, "")
     assert decision.policy_error == "policy does not define api_version"
+    assert failed(decision) == ["api_version"]
 
 
 AHEAD = "framework_version is ahead of the current version: 0.6.0 is greater than 0.5.0"
@@ -563,6 +568,7 @@ def test_entries_that_include_different_things_are_an_error() -> None:
     decision = load(guest(fragments=entries), fragment())
     assert not decision.allowed
     assert "include different things" in decision.loads[0].policy_error
+    assert failed(decision.loads[0]) == ["includes"]
 
 
 def test_two_feeds_of_one_issuer_stay_apart() -> None:

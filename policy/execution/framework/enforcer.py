@@ -24,6 +24,7 @@ from sealserve.policy.execution.framework import (
     mounting,
     reasons,
     trust_lists,
+    unasked,
     versions,
 )
 from sealserve.policy.execution.framework.checks import Considered, Outcome
@@ -177,12 +178,12 @@ class Enforcer:
     def _ask(self, name: str, request: Fields, rule: Rule, loaded: Loaded | None) -> Decision:
         policy, point = self._world.policy, POINTS.get(name)
         if policy.api_version is None:
-            return _error(name, "policy does not define api_version")
+            return self._error(name, "policy does not define api_version")
         if point is None or not versions.is_semver(policy.api_version):
-            return _error(name, "unknown enforcement point")
+            return self._error(name, "unknown enforcement point")
         said = policy.rule(name)
         if said is UNDEFINED and versions.at_least(policy.api_version, point.since):
-            return _error(name, "rule is missing from policy", self._says(name, point))
+            return self._error(name, "rule is missing from policy", self._says(name, point))
         framework = rule(Question(request, self._world))
         if is_binding_to(said, name) or (said is UNDEFINED and point.older == "framework"):
             source: Source = "framework" if said is UNDEFINED else "policy"
@@ -190,7 +191,7 @@ class Enforcer:
         answer = said if isinstance(said, dict) else {}
         source = "default" if said is UNDEFINED else "policy"
         if said is not UNDEFINED and not isinstance(answer.get("allowed"), bool):
-            return _error(name, "the rule's value has no allowed", self._says(name, point))
+            return self._error(name, "the rule's value has no allowed", self._says(name, point))
         result = {**point.defaults(), **answer}
         return self._decided(name, request, result, source, framework, loaded)
 
@@ -203,7 +204,11 @@ class Enforcer:
         loaded: Loaded | None,
     ) -> Decision:
         if framework.conflict:
-            return _error(name, "entries that include different things fit the same fragment")
+            message = "entries that include different things fit the same fragment"
+            considered = framework.considered
+            return Decision(
+                name, False, "", message, {}, policy_error=message, considered=considered
+            )
         if framework.allowed and framework.change:
             framework.change(self._world.state)
         answer = {"allowed": framework.allowed, **(framework.result or {})}
@@ -229,7 +234,7 @@ class Enforcer:
             rule=self._says(name, POINTS[name]),
             result={key: value for key, value in result.items() if key != "allowed"},
             reasons=tuple(told),
-            considered=framework.considered if asked else (),
+            considered=framework.considered if asked else self._unasked(name, allowed),
         )
 
     def _reasons(
@@ -241,6 +246,14 @@ class Enforcer:
         else:
             told = reasons.of(name, asked, framework)
         return self._world.policy.reasons(told)
+
+    def _unasked(self, name: str, allowed: bool) -> tuple[Considered, ...]:
+        return () if allowed else unasked.told(name, self._world.policy)
+
+    def _error(self, name: str, message: str, rule: str = "") -> Decision:
+        considered = unasked.told(name, self._world.policy)
+        rule = rule or message
+        return Decision(name, False, "", rule, {}, policy_error=message, considered=considered)
 
     def _says(self, name: str, point: Point) -> str:
         """Which rule decides a point, in words."""
@@ -260,10 +273,6 @@ class Enforcer:
         )
 
 
-def _error(point: str, message: str, rule: str = "") -> Decision:
-    return Decision(point, False, "", rule or message, {}, policy_error=message)
-
-
 def _package(text: str) -> str:
     """The fragment's package, which has to stand in its first line; "" where it does not."""
     words = text.partition("\n")[0].split()
@@ -274,4 +283,5 @@ def _package(text: str) -> str:
 def _namespace_error(package: str) -> str:
     if not package:
         return "namespace: the first line has to be `package NAME`"
-    return f"namespace: {package} is reserved"
+    reserved = ", ".join(_RESERVED_PACKAGES)
+    return f"namespace: {package} is the guest's own; any name but {reserved} will do"
