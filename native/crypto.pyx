@@ -27,6 +27,7 @@ cdef extern from "crypto.h" nogil:
     int c_hmac "hmac_sha512"(const uint8_t*, size_t, const uint8_t*, size_t, uint8_t*)
     int c_equal "constant_time_equal"(const uint8_t*, const uint8_t*, size_t)
     void c_wipe "wipe"(void*, size_t)
+    void c_copy_past_cache "copy_past_cache"(uint8_t*, const uint8_t*, size_t)
 
 
 cdef gcm_key* new_key(const uint8_t* key, gcm_direction direction) noexcept nogil:
@@ -63,6 +64,10 @@ cdef bint authenticate(
 
 cdef bint equal(const uint8_t* a, const uint8_t* b, size_t size) noexcept nogil:
     return c_equal(a, b, size)
+
+
+cdef void copy_past_cache(uint8_t* to, const uint8_t* data, size_t size) noexcept nogil:
+    c_copy_past_cache(to, data, size)
 
 
 cdef void wipe_memory(void* memory, size_t size) noexcept nogil:

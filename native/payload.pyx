@@ -21,6 +21,7 @@ from sealserve.native.crypto cimport (
     GCM_OPEN,
     GCM_TAG_BYTES,
     SHA256_BYTES,
+    copy_past_cache,
     equal,
     free_key,
     wipe_memory,
@@ -42,6 +43,7 @@ cdef enum:
     CARRY = 5 * PAGE  # room for a chunk that is not whole yet, so that pieces stay aligned
     RING = CARRY + PIECE
     PIECE_PLAIN = PIECE + 16384  # a piece and nearly a whole chunk in front of it, without tags
+    FAR = 1 << 20  # a destination from this size on is not in the cache any more when it is full
 
 
 cdef class _Opening:
@@ -248,10 +250,18 @@ cdef bint _deliver(Walker* walker, uint64_t start, uint64_t size) noexcept nogil
             continue
         data = walker.plain + (begin - start)
         if target.memory is not NULL:
-            memcpy(target.memory + (begin - target.start), data, end - begin)
+            _put(target, begin, data, end - begin)
         elif not _write(walker, target, begin, data, end - begin):
             return False
     return True
+
+
+cdef void _put(Target* target, uint64_t begin, const uint8_t* data, uint64_t size) noexcept nogil:
+    cdef uint8_t* to = target.memory + (begin - target.start)
+    if target.size < FAR:
+        memcpy(to, data, size)
+    else:
+        copy_past_cache(to, data, size)
 
 
 cdef Py_ssize_t _first_beyond(const Payload* payload, uint64_t start) noexcept nogil:

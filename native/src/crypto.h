@@ -57,6 +57,9 @@ int hmac_sha512(const uint8_t *key, size_t key_bytes, const uint8_t *data, size_
 /* 1 when equal, in a time that depends on `bytes` alone. */
 int constant_time_equal(const uint8_t *a, const uint8_t *b, size_t bytes);
 
+/* Copies without a way through the cache. Other threads see it once they see that it returned. */
+void copy_past_cache(uint8_t *to, const uint8_t *from, size_t bytes);
+
 /* Zeroes memory; the compiler cannot drop it. */
 void wipe(void *memory, size_t bytes);
 
