@@ -30,6 +30,14 @@ cdef bint open_sealed(
 cdef bint hash_blocks(
     const uint8_t* salt, const uint8_t* blocks, size_t block_bytes, size_t count, uint8_t* digests
 ) noexcept nogil
+cdef bint hash_blocks_before(
+    const uint8_t* salt,
+    const uint8_t* blocks,
+    size_t block_bytes,
+    size_t count,
+    uint8_t* digests,
+    const uint8_t* soon,
+) noexcept nogil
 cdef bint authenticate(
     const uint8_t* key, size_t key_bytes, const uint8_t* data, size_t data_bytes, uint8_t* mac
 ) noexcept nogil

@@ -131,7 +131,7 @@ static const uint8_t ZERO_SALT[SHA256_SALT_BYTES];
 
 EXPORT int bench_evp_leaves(const uint8_t *data, size_t leaves, uint8_t *digests)
 {
-    return sha256_libcrypto.hash(ZERO_SALT, data, LEAF_BYTES, leaves, digests) == leaves;
+    return sha256_libcrypto.hash(ZERO_SALT, data, LEAF_BYTES, leaves, digests, NULL) == leaves;
 }
 
 /* ---- Intel's libipsec-mb, by its direct functions for AES-256-GCM (intel-ipsec-mb.h, 1.x) */
@@ -204,7 +204,7 @@ static int open_place(int fd, const place *at)
     static uint8_t plain[CHUNK_BYTES] __attribute__((aligned(4096)));
     uint8_t seen[sizeof at->digests];
     return pread(fd, pages, sizeof pages, at->offset) == sizeof pages
-           && sha256_blocks(ZERO_SALT, pages, LEAF_BYTES, PAGES, seen)
+           && sha256_blocks(ZERO_SALT, pages, LEAF_BYTES, PAGES, seen, NULL)
            && constant_time_equal(seen, at->digests, sizeof seen)
            && gcm_open(own_key, at->nonce, pages + at->start, CHUNK_BYTES + GCM_TAG_BYTES, plain);
 }
