@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -121,7 +120,7 @@ def test_a_report_that_tells_no_line() -> None:
 
 def test_a_leaf_whose_issuer_is_missing(simulated_root: SimulatedRoot) -> None:
     evidence = MILAN.machine(simulated_root).evidence(CLAIMS)
-    pieces = replace(Pieces.of(evidence), intermediate=None)
+    pieces = Pieces.of(evidence)._replace(intermediate=None)
     assert codes(diagnose(pieces, MILAN.roots(simulated_root), NOW)) == ["no_certificate"]
 
 
@@ -131,7 +130,7 @@ def test_whatever_a_piece_holds_is_an_answer(
     member: str, data: bytes, simulated_root: SimulatedRoot
 ) -> None:
     evidence = MILAN.machine(simulated_root).evidence(CLAIMS)
-    pieces = replace(Pieces.of(evidence), **{member: data})
+    pieces = Pieces.of(evidence)._replace(**{member: data})
     assert diagnose(pieces, MILAN.roots(simulated_root), NOW).failures
 
 
