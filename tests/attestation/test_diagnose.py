@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from sealserve.attestation import Claims, Evidence, Roots, verify
-from sealserve.attestation.checks import ALL, Pieces
+from sealserve.attestation.bench import Pieces
+from sealserve.attestation.checks import ALL
 from sealserve.attestation.simulated import FAULTS, SimulatedRoot
 from sealserve.attestation.verify import Diagnosis, Statement, diagnose
 from sealserve.errors import EvidenceError

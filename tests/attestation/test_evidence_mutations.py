@@ -13,7 +13,7 @@ from datetime import datetime
 import pytest
 
 from sealserve.attestation import Evidence, Roots
-from sealserve.attestation.checks import Pieces
+from sealserve.attestation.bench import Pieces
 from sealserve.attestation.report import REPORT_BYTES, SIGNED_BYTES, Report
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.attestation.verify import diagnose, signed_report
