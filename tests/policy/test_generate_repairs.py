@@ -533,6 +533,11 @@ def test_a_secret_in_the_policy_is_remarked_on_without_telling_it() -> None:
     assert "hush" not in words
 
 
+def test_debug_is_remarked_on() -> None:
+    _, complaints = attempt(from_template(template()), CONFCOM, Options(debug=True))
+    assert [remark[:5] for remark in complaints.remarks] == ["debug"]
+
+
 @pytest.mark.parametrize("name", REMARKS)
 def test_a_remark_is_made_on(name: str) -> None:
     read, each, words = REMARKS[name]
