@@ -72,6 +72,10 @@ def generate(
     complaints: Complaints,
 ) -> list[Generated]:
     """One policy per group. What is wrong goes to `complaints`; the caller asks it then."""
+    if options.debug:
+        complaints.place("").remark(
+            "debug lets in shells and lets out stacks and logs: not for use"
+        )
     maker = _Maker(image_of, profile, options, complaints, several=len(groups) > 1)
     return [Generated(group, profile, maker.text(group)) for group in groups]
 

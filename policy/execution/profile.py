@@ -10,6 +10,7 @@ The others give confcom's bytes, faults included; they exist so that hashes can 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from sealserve.native.errors import ConfigError
 from sealserve.policy.execution.text import API_VERSION, FRAMEWORK_VERSION
 
 DEFAULT = "aci-2025"
+_VERSION = re.compile(r"[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}")
 ADVISED_SVN = 4  # of the infrastructure fragment: what Microsoft advises since 2026
 
 
@@ -37,7 +39,13 @@ class Profile:
     anchored_rules: bool = False
 
     def changed(self, *, api_version: str = "", framework_version: str = "") -> Profile:
-        """The same with other versions; its name then says so."""
+        """The same with other versions; its name then says so. Raises ConfigError."""
+        for key, version in (
+            ("--api-version", api_version),
+            ("--framework-version", framework_version),
+        ):
+            if version and not _VERSION.fullmatch(version):
+                raise ConfigError(f"{version[:40]!r} is not x.y.z, three numbers", key=key)
         api = api_version or self.api_version
         framework = framework_version or self.framework_version
         if (api, framework) == (self.api_version, self.framework_version):

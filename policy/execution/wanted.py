@@ -16,13 +16,17 @@ from sealserve.policy.execution.platform import PlatformMount, PlatformRule
 
 @dataclass(frozen=True)
 class Variable:
-    """One entry of the environment. strategy: `string` or `re2`. pinned: a rule of the platform."""
+    """One entry of the environment. strategy: `string` or `re2`.
+
+    pinned: a rule of the platform. secret: no message may show the value; the policy holds it.
+    """
 
     name: Any
     value: Any
     strategy: str = "string"
     required: bool = False
     pinned: bool = False
+    secret: bool = False
 
     @property
     def pattern(self) -> str:

@@ -788,6 +788,35 @@ def test_a_fault_of_a_ready_container_is_told(name: str) -> None:
     assert wanted in found.wanted
 
 
+# ---- secrets
+
+
+SECRETS: dict[str, Read] = {
+    "a template's, twice": of(
+        {"environmentVariables": [{"name": "A", "secureValue": v} for v in ("hush1", "hush2")]}
+    ),
+    "a template's, with NUL": variable(name="A", secureValue="hush\0"),
+    "a template's, a list": variable(name="A", secureValue=["hush"]),
+    "a config's, a list": in_config(
+        {"environmentVariables": [{"name": "A", "secureValue": ["hush"]}]}
+    ),
+    "a config's, with NUL": in_config(
+        {"environmentVariables": [{"name": "A", "secureValue": "hush\0"}]}
+    ),
+    "a pod's, with NUL": from_pods(
+        f'kind: Secret\nmetadata: {{name: s}}\nstringData: {{k: "hush\\0"}}\n---{POD}'
+        "    env: [{name: A, valueFrom: {secretKeyRef: {name: s, key: k}}}]\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_message_tells_a_secret(name: str) -> None:
+    (found,) = faults(SECRETS[name])
+    assert "secret" in found.seen
+    assert "hush" not in str(found)
+
+
 # ---- all at once
 
 

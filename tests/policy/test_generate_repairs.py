@@ -500,11 +500,21 @@ def test_a_profile_with_other_versions_says_so() -> None:
     assert not policy(from_template(template()), changed).flags["allow_host_network"]
 
 
+@pytest.mark.parametrize("version", ["1", "1.0", '0.2.3"\nx := 1', "x.y.z", "0.10.0\n"])
+def test_a_version_is_three_numbers(version: str) -> None:
+    """It goes into the text as it is."""
+    with pytest.raises(ConfigError, match="three numbers"):
+        STRICT.changed(framework_version=version)
+    with pytest.raises(ConfigError, match="three numbers"):
+        STRICT.changed(api_version=version)
+
+
 def test_an_unknown_profile_is_told_which_there_are() -> None:
     with pytest.raises(ConfigError, match="aci-2025"):
         profile.named("aci-1999")
 
 
+SECRET = {"environmentVariables": [{"name": "A", "secureValue": "hush"}]}
 REMARKS: dict[str, tuple[Read, profile.Profile, str]] = {
     "an old fragment": (from_template(template()), STRICT, "4 is advised"),
     "a moving name": (
@@ -513,6 +523,19 @@ REMARKS: dict[str, tuple[Read, profile.Profile, str]] = {
         "another image tomorrow",
     ),
 }
+
+
+def test_a_secret_in_the_policy_is_remarked_on_without_telling_it() -> None:
+    _, complaints = attempt(from_template(template(SECRET)))
+    complaints.check()
+    (words,) = (remark for remark in complaints.remarks if "secret" in remark)
+    assert words.startswith("app, environmentVariables.A: ")
+    assert "hush" not in words
+
+
+def test_debug_is_remarked_on() -> None:
+    _, complaints = attempt(from_template(template()), CONFCOM, Options(debug=True))
+    assert [remark[:5] for remark in complaints.remarks] == ["debug"]
 
 
 @pytest.mark.parametrize("name", REMARKS)

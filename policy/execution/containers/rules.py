@@ -77,11 +77,13 @@ def _check_variables(variables: Sequence[Variable], place: Place) -> None:
                 "a container has one value per name: take one of them out",
             )
         seen.setdefault(name, variable)
+        if variable.secret and variable.value:
+            place.at(name).remark("its secret value stands in the policy, which the host can read")
         _check_rule(variable, place.at(name))
 
 
 def _short(variable: Variable) -> str:
-    return as_json(variable.value)[:40]
+    return "a secret" if variable.secret else as_json(variable.value)[:40]
 
 
 def _check_rule(variable: Variable, place: Place) -> None:
@@ -92,4 +94,5 @@ def _check_rule(variable: Variable, place: Place) -> None:
     try:
         environment.check(EnvRule(variable.pattern, strategy))
     except UnusableError as error:
-        place.refuse(Told(shown(f"{error}")), "a rule the guest can apply", error.hint)
+        seen = "a secret of another kind" if variable.secret else shown(f"{error}")
+        place.refuse(Told(seen), "a rule the guest can apply", error.hint)

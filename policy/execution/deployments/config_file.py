@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from sealserve.policy.execution import fragments
-from sealserve.policy.execution.complaints import NOTHING, Complaints, Place
+from sealserve.policy.execution.complaints import NOTHING, Complaints, Place, Told
 from sealserve.policy.execution.deployments import confcom
 from sealserve.policy.execution.deployments.probes import probe
 from sealserve.policy.execution.deployments.references import References
@@ -124,14 +124,16 @@ def _variable(entry: object, place: Place) -> Variable | None:
     if not name or (place.strict and not isinstance(name, str)):
         place.at("name").refuse(name, "the name of a variable")
         return None
+    secret = not find(entry, "value")
     value = find(entry, "value") or find(entry, "secureValue") or ""
     if not isinstance(value, str):
-        place.at("value").refuse_if_strict(value, "text")
+        seen = Told("a secret of another kind") if secret else value
+        place.at("value").refuse_if_strict(seen, "text")
     strategy = "re2" if find(entry, "regex") else "string"
     if isinstance(entry, dict) and "strategy" in entry:
         strategy = entry["strategy"]
     required = place.strict and find(entry, "required") is True
-    return Variable(name, value, strategy, required)
+    return Variable(name, value, strategy, required, secret=secret)
 
 
 def _mount(mount: object, place: Place) -> Mount:

@@ -98,9 +98,9 @@ class Values:
             value = _decoded(_member(document, "data", key) or "", place)
             value = value or _member(document, "stringData", key)
             if place.strict:
-                return _kept(name, value, key, place)
+                return _kept(name, value, key, place, secret=True)
         if value is not None:
-            return Variable(name, value)
+            return Variable(name, value, secret=True)
         if self._is_open(f"Secret {secret_name}", secret_name, place):
             return Variable.anything(name)
         if not place.strict:
@@ -146,11 +146,13 @@ def _plain(name: str, value: object, place: Place) -> Variable | None:
     return Variable(name, value)
 
 
-def _kept(name: str, value: object, key: str, place: Place) -> Variable | None:
+def _kept(
+    name: str, value: object, key: str, place: Place, *, secret: bool = False
+) -> Variable | None:
     if not isinstance(value, str) and (place.strict or value is None):
         place.at("key").refuse(key, "a key that is there, with text")
         return None
-    return Variable(name, value)
+    return Variable(name, value, secret=secret)
 
 
 def _member(document: object, name: str, key: str) -> object:

@@ -184,18 +184,19 @@ class _Reader:
 
     def _variable(self, entry: object, place: Place) -> Variable | None:
         name, value = find(entry, "name"), find(entry, "value")
-        if value is None:
+        secret = value is None
+        if secret:
             value = find(entry, "secureValue")
         if not name or not isinstance(name, str):
             place.at("name").refuse(name, "the name of a variable")
             return None
         try:
-            return self._valued(name, value, place.at("value"))
+            return self._valued(name, value, place.at("value"), secret)
         except confcom.StoppedError as error:
             error.complain(place.at("value"))
             return None
 
-    def _valued(self, name: str, value: object, place: Place) -> Variable | None:
+    def _valued(self, name: str, value: object, place: Place, secret: bool) -> Variable | None:
         if isinstance(value, NoValue) or self._is_open(value):
             if self.approve(name):
                 return Variable.anything(name)
@@ -208,11 +209,12 @@ class _Reader:
         if name == _THIM_NAME and isinstance(value, str) and _THIM_VALUE.fullmatch(value):
             return Variable.anything(name)
         if self.strict and isinstance(value, int):  # of a parameter; as confcom writes it
-            return Variable(name, f"{value}")
+            return Variable(name, f"{value}", secret=secret)
         if not isinstance(value, str):
-            place.refuse(NOTHING if value is None else value, "text", 'an empty value is ""')
+            seen = Told("a secret of another kind") if secret else value
+            place.refuse(NOTHING if value is None else seen, "text", 'an empty value is ""')
             return None
-        return Variable(name, value)
+        return Variable(name, value, secret=secret)
 
     def _is_open(self, value: object) -> bool:
         return (
