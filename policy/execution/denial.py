@@ -18,7 +18,6 @@ from sealserve.policy.execution.denial_reasons import Reason, meant
 from sealserve.policy.execution.framework.values import Fields, items, member
 from sealserve.policy.execution.lines import cut
 
-MAX_LOG_BYTES = 8 * 1024 * 1024
 MAX_DENIAL_CHARS = 1024 * 1024
 
 # A log that is JSON itself, or a page, spells the brackets otherwise.
