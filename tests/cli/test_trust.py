@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -473,7 +474,28 @@ def test_explains_for_programs(owner: Owner) -> None:
         "policies": [POLICY],
         "models": {"net": [ROOT]},
         "dangers": ["debug machines are accepted: the host can read their memory"],
+        "simulated_root_sha256": ran.json["simulated_root_sha256"],
+        "hardware": ran.json["hardware"],
+        "launch": ran.json["launch"],
+        "guest": ran.json["guest"],
     }
+
+
+def test_explains_every_expectation_to_programs(owner: Owner) -> None:
+    owner.new()
+    hardware = "[hardware]\n"
+    optional = 'minimum_firmware = "1.55.29"\n'
+    owner.file.write_text(owner.file.read_text().replace(hardware, hardware + optional))
+    ran = owner.run("trust", "explain", "trust.toml", "--json")
+    assert (ran.status, ran.err) == (0, "")
+    told = ran.json
+    trust = Trust.load(owner.file)
+    assert told["simulated_root_sha256"] == (trust.simulated_root_sha256 or b"").hex()
+    for part in ("hardware", "launch", "guest"):
+        assert told[part].keys() == {each.name for each in fields(getattr(trust, part))}
+    assert told["hardware"]["minimum_firmware"] == "1.55.29"
+    line, floor = next(iter(trust.hardware.floors.items()))
+    assert told["hardware"]["floors"][line]["snp"] == floor.snp
 
 
 def test_explains_dangers_to_people(owner: Owner) -> None:
