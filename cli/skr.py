@@ -6,7 +6,6 @@ Importing this module loads nothing that starts a thread: the process is hardene
 from __future__ import annotations
 
 import os
-import resource
 from functools import partial
 
 import click
@@ -89,12 +88,11 @@ def command(
     answers. SIGTERM ends it once the requests under way have finished.
     """
     from sealserve.inference.server.guard import guard
-    from sealserve.inference.server.hardening import set_undumpable
+    from sealserve.native import dumps
 
     given = dict(os.environ)
     guard(os.environ)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key
-    set_undumpable()
+    dumps.forbid()
     # From here on threads may start.
     from sealserve.attestation import devices
     from sealserve.keys.sidecar import server
