@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from azure.core.credentials import TokenCredential
-
 from sealserve.keys.connection import SIMULATED, Connection, default_path
+from sealserve.keys.identity import owner_credential
 from sealserve.keys.keyid import NAME, KeyId, vault_host
 from sealserve.keys.vault import StaticCredential, Vault, VaultKey
 from sealserve.keys.wrap import RsaRecipient
@@ -87,7 +86,7 @@ def open_reference(ref: str, connection: Path | None, attestation_service: str =
     scheme, _, rest = ref.partition(":")
     if scheme == "azure":
         key_id = KeyId.parse(rest)
-        vault = Vault(key_id.host, _azure_identity())
+        vault = Vault(key_id.host, owner_credential())
         return OwnedVault(vault, key_id, attestation_service, simulated=False, ca_sha256="")
     if scheme == "trustd" and attestation_service:
         raise ConfigError(
@@ -133,9 +132,3 @@ def _same_policy(stored: bytes, wanted: bytes) -> bool:
         return ReleasePolicy.parse(stored) == ReleasePolicy.parse(wanted)
     except ConfigError:
         return False
-
-
-def _azure_identity() -> TokenCredential:
-    from azure.identity import DefaultAzureCredential  # heavy, and only Azure needs it
-
-    return DefaultAzureCredential()

@@ -24,6 +24,7 @@ from azure.core.rest import HttpResponse
 from azure.keyvault.keys import KeyClient, KeyExportEncryptionAlgorithm, KeyReleasePolicy
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sealserve.attestation.exchange import words
 from sealserve.keys import bounded
 from sealserve.keys.attest import printable, told_by
 from sealserve.keys.authority import Authority
@@ -68,6 +69,29 @@ class StaticCredential:
         return AccessToken(self._token, int(time.time()) + 3600)
 
 
+class _Introduced:
+    """A credential whose failures are told as its own: the SDK raises them as if the vault's."""
+
+    def __init__(self, credential: TokenCredential, host: str) -> None:
+        self._credential = credential
+        self._host = host
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """As the credential does. Raises ReleaseError, and UnavailableError if nobody answers."""
+        try:
+            return self._credential.get_token(*scopes, **options)
+        except (ServiceRequestError, ServiceResponseError) as error:
+            raise UnavailableError(
+                f"whoever says as whom we may ask {self._host} does not answer: "
+                f"{words(error.inner_exception or error)}"
+            ) from error
+        except AzureError as error:
+            raise ReleaseError(
+                f"there is no identity to ask {self._host} as: {printable(error.message)}",
+                hint="sign in with `az login`, or set what azure-identity reads",
+            ) from error
+
+
 class Vault:
     """One vault by its host."""
 
@@ -91,7 +115,7 @@ class Vault:
         self._authority = authority  # keeps the path below alive
         self._client = KeyClient(
             f"https://{host}",
-            credential,
+            _Introduced(credential, host),
             verify_challenge_resource=authority is None,
             # a redirect would carry the attestation token to a host nobody measured
             permit_redirects=False,
