@@ -69,6 +69,7 @@ def run(folder: Folder, rates: Rates, announce: Callable[[Ready], None]) -> None
             meanwhile=lambda: _renew_for_ever(service),
         )
         asyncio.run(server.serve([listener]))
+        service.settle()
 
 
 async def _renew_for_ever(service: Service) -> None:
