@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from sealserve.attestation.simulated import Machine
 from sealserve.attestation.token import TokenKeys, verify_token
 from sealserve.keys.issuer_keys import KEPT, IssuerKeys
-from sealserve.keys.opener import connect_vault
-from sealserve.keys.place import VaultOptions
-from sealserve.models.slots import Slot
 from sealserve.native.errors import EvidenceError, UnavailableError
 from support.attestation_simulated import NOW
-from support.keys_tls import Ca
-from support.keys_vault import SimulatedVault, rsa_key, signed
+from support.keys_vault import rsa_key, signed
 
 ISSUER = "https://service.example"
 OLD, NEW = rsa_key(2048, 0), rsa_key(2048, 1)
@@ -108,14 +102,3 @@ def test_a_token_that_cannot_be_read_is_worth_no_question() -> None:
     with pytest.raises(EvidenceError):
         service.kept.of("a.b.c", NOW)
     assert service.asked == []
-
-
-def test_one_server_asks_once_for_two_releases(
-    vault: SimulatedVault, ca: Ca, machine: Machine, slot: Slot
-) -> None:
-    options = VaultOptions(f"trustd:{vault.host}", ca_sha256=ca.sha256)
-    with closing(connect_vault(options, machine)) as opener:
-        for _ in range(2):
-            with opener.unwrap([slot], b"", b""):
-                pass
-    assert vault.paths("GET").count("/simulated/certs") == 1
