@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation.exchange import words
 from sealserve.keys import bounded
-from sealserve.keys.attest import printable, told_by
+from sealserve.keys.attest import quoted, told_by
 from sealserve.keys.authority import Authority
 from sealserve.keys.keyid import KeyId
 from sealserve.keys.session import ReleaseRequest
@@ -87,7 +87,7 @@ class _Introduced:
             ) from error
         except AzureError as error:
             raise ReleaseError(
-                f"there is no identity to ask {self._host} as: {printable(error.message)}",
+                f"there is no identity to ask {self._host} as: {quoted(error.message)}",
                 hint="sign in with `az login`, or set what azure-identity reads",
             ) from error
 
@@ -256,5 +256,5 @@ def _retry_after(error: AzureError) -> float:
 def _told(error: AzureError) -> str:
     response = error.response if isinstance(error, HttpResponseError) else None
     if not isinstance(response, HttpResponse):
-        return printable(str(error))
+        return quoted(str(error))
     return told_by(response.content)
