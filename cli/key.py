@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sealserve.cli import release
+from sealserve.cli import key_policy, release
 from sealserve.cli.output import emit, json_option
 from sealserve.keys import new_identity
 
@@ -16,6 +16,9 @@ reference_argument = click.argument("reference", metavar="REF")
 @click.group("key")
 def command() -> None:
     """Key pairs of people, and keys in a vault."""
+
+
+command.add_command(key_policy.command)
 
 
 @command.command("new", epilog="Example: sealserve key new owner.key")
@@ -39,13 +42,18 @@ def new(file: Path, as_json: bool) -> None:
     "create", epilog="Example: sealserve key create trustd:127.0.0.1:8443/net --policy policy.rego"
 )
 @reference_argument
-@release.policy_option
+@release.admitted_options
+@click.option(
+    "--rotate", is_flag=True, help="Make a new version even where the newest has that policy."
+)
 @release.connection_option
 @release.service_option
 @json_option
 def create(
     reference: str,
-    policy_file: Path,
+    policy_files: tuple[Path, ...],
+    trust_file: Path | None,
+    rotate: bool,
     connection: Path | None,
     attestation_service: str,
     as_json: bool,
@@ -53,11 +61,11 @@ def create(
     """Make the vault key REF (azure:URL or trustd:HOST:PORT/NAME) with a release policy.
 
     It leaves the vault only for a machine that runs under the execution policy. Where the newest
-    version has that release policy already, nothing is made.
+    version has that release policy already, nothing is made. Older versions stay as they are.
     """
-    host_data = release.host_data(policy_file)
+    admitted = release.admitted(policy_files, trust_file)
     with release.owned(reference, connection, attestation_service) as vault:
-        key = vault.key_for(host_data)
+        key = vault.key_for(admitted, anew=rotate)
     emit(release.told(key), release.words(key), as_json=as_json)
 
 

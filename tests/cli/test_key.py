@@ -11,7 +11,7 @@ import pytest
 
 from sealserve.attestation import Roots
 from sealserve.keys import HpkeIdentity, HpkeRecipient
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.cli_vault import VaultDesk
 from support.keys_tls import Ca
 from support.keys_trustd import body_of, release_policy
@@ -19,7 +19,7 @@ from support.keys_vault import SimulatedVault
 from support.models_cli import Ran, help_of
 from support.ports import free_port
 
-KEY_FACTS = {"bits", "enabled", "key", "release_policy"}
+KEY_FACTS = {"bits", "enabled", "key", "key_version", "release_policy"}
 
 
 # ---- key new
