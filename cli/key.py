@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sealserve.cli import key_policy, release
+from sealserve.cli import key_check, key_policy, release
 from sealserve.cli.output import emit, json_option
 from sealserve.keys import new_identity
 
@@ -19,6 +19,7 @@ def command() -> None:
 
 
 command.add_command(key_policy.command)
+command.add_command(key_check.command)
 
 
 @command.command("new", epilog="Example: sealserve key new owner.key")

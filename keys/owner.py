@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from azure.core.credentials import TokenCredential
 
+from sealserve.attestation.token import TokenKeys
+from sealserve.keys.attest import AttestationService
+from sealserve.keys.authority import Authority
 from sealserve.keys.connection import SIMULATED, Connection, default_path
 from sealserve.keys.keyid import NAME, VERSION, KeyId, vault_host
 from sealserve.keys.vault import StaticCredential, Vault, VaultKey
@@ -23,14 +27,29 @@ class OwnedVault:
     """A vault with the owner's credential, and the key that the reference names there.
 
     authority: issuer of the tokens its release policies should ask for; "" where the owner chooses
-    an attestation service (Azure). ca_sha256: what servers pin; "" for Azure.
+    an attestation service (Azure). ca: of a trust service, None for Azure.
     """
 
     vault: Vault
     key_id: KeyId
     authority: str
     simulated: bool
-    ca_sha256: str
+    ca: Authority | None
+
+    @property
+    def ca_sha256(self) -> str:
+        """What servers pin; "" for Azure."""
+        return self.ca.sha256 if self.ca else ""
+
+    def token_keys(self) -> TokenKeys:
+        """What verifies the tokens of the authority, fetched from where it says.
+
+        Raises as `AttestationService.keys`.
+        """
+        url = f"https://{self.vault.host}" if self.ca else self.authority
+        service = AttestationService(url, tls=self.ca.tls() if self.ca else None)
+        with closing(service):
+            return service.keys(self.authority.rstrip("/"))
 
     def close(self) -> None:
         """Close the connections."""
@@ -94,7 +113,7 @@ def open_reference(ref: str, connection: Path | None, attestation_service: str =
     if scheme == "azure":
         key_id = KeyId.parse(rest)
         vault = Vault(key_id.host, _azure_identity())
-        return OwnedVault(vault, key_id, attestation_service, simulated=False, ca_sha256="")
+        return OwnedVault(vault, key_id, attestation_service, simulated=False, ca=None)
     if scheme == "trustd" and attestation_service:
         raise ConfigError(
             f"{ref[:120]!r} is its own attestation service", key="--attestation-service"
@@ -131,7 +150,7 @@ def _trust_service(ref: str, rest: str, file: Path) -> OwnedVault:
         key_id=KeyId(wanted, name, version),
         authority=f"https://{wanted}" + (SIMULATED_SUFFIX if simulated else ""),
         simulated=simulated,
-        ca_sha256=authority.sha256,
+        ca=authority,
     )
 
 

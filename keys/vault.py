@@ -27,8 +27,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sealserve.keys import bounded
 from sealserve.keys.attest import printable, told_by
 from sealserve.keys.authority import Authority
+from sealserve.keys.connection import ROLE_TAG
 from sealserve.keys.keyid import KeyId
 from sealserve.keys.session import ReleaseRequest
+from sealserve.keys.terms import Terms
 from sealserve.keys.unreachable import Peer
 from sealserve.native.errors import ConfigError, ReleaseError, SealserveError, UnavailableError
 
@@ -149,7 +151,28 @@ class Vault:
         except NoSuchKeyError:
             return None
 
-    def _key(self, ask: Callable[[], Any], name: str) -> VaultKey:
+    def terms(self, name: str, version: str = "") -> Terms:
+        """On what terms a key of any type leaves; its newest version without one. As `get`."""
+        key_id, key = self._asked(lambda: self._client.get_key(name, version or None), name)
+        about, policy = key.properties, key.properties.release_policy
+        return Terms(
+            key=key_id.url,
+            policy=policy.encoded_policy if policy else b"",
+            enabled=about.enabled is True,
+            exportable=about.exportable is True,
+            not_before=about.not_before,
+            expires=about.expires_on,
+            role=str((about.tags or {}).get(ROLE_TAG, "")),
+        )
+
+    def set_enabled(self, name: str, version: str, enabled: bool) -> VaultKey:
+        """Take one version out of use, or put it back. Raises as `get`."""
+        with self._translated(f"key {name}"):
+            self._client.update_key_properties(name, version, enabled=enabled)
+        return self.get(name, version)
+
+    def _asked(self, ask: Callable[[], Any], name: str) -> tuple[KeyId, Any]:
+        """What the vault answered of a key, if it is the one that was asked for."""
         with self._translated(f"key {name}"):
             key = ask()
         try:
@@ -163,6 +186,10 @@ class Vault:
                 f"{self.host} was asked for the key {name} and answered with {key_id}",
                 hint="is the vault known under another name than its own configuration says?",
             )
+        return key_id, key
+
+    def _key(self, ask: Callable[[], Any], name: str) -> VaultKey:
+        key_id, key = self._asked(ask, name)
         jwk = key.key
         if jwk.n is None or jwk.e is None:
             raise ConfigError(f"{key_id} is a key of type {key.key_type}; wanted RSA")
