@@ -9,6 +9,7 @@ import click
 from sealserve.cli import key_check, key_policy, release
 from sealserve.cli.output import emit, json_option
 from sealserve.keys import new_identity
+from sealserve.native.errors import ConfigError, ReleaseError
 
 reference_argument = click.argument("reference", metavar="REF")
 
@@ -79,3 +80,60 @@ def show(reference: str, connection: Path | None, as_json: bool) -> None:
     with release.owned(reference, connection) as vault:
         key = vault.vault.get(vault.key_id.name, vault.key_id.version)
     emit(release.told(key), release.words(key), as_json=as_json)
+
+
+@command.command("versions", epilog="Example: sealserve key versions trustd:127.0.0.1:8443/net")
+@reference_argument
+@release.connection_option
+@json_option
+def versions(reference: str, connection: Path | None, as_json: bool) -> None:
+    """List the versions of the vault key REF, oldest first."""
+    with release.owned(reference, connection) as vault:
+        found = vault.vault.versions(vault.key_id.name)
+    told = [
+        {
+            "created": each.created.isoformat() if each.created else None,
+            "enabled": each.enabled,
+            "key": each.key_id.url,
+            "key_version": each.key_id.version,
+        }
+        for each in found
+    ]
+    lines = [f"{each['key']}{'' if each['enabled'] else '  DISABLED'}" for each in told]
+    emit({"versions": told}, "\n".join(lines) or "no version of this key", as_json=as_json)
+
+
+@command.command("disable", epilog="Example: sealserve key disable trustd:127.0.0.1:8443/net/3b1f…")
+@reference_argument
+@release.connection_option
+@json_option
+def disable(reference: str, connection: Path | None, as_json: bool) -> None:
+    """Take one version of a vault key out of use: REF/VERSION.
+
+    No machine gets it any more. Whoever has it has it still: to revoke, seal the model again.
+    """
+    _set_enabled(reference, connection, enabled=False, as_json=as_json)
+
+
+@command.command("enable", epilog="Example: sealserve key enable trustd:127.0.0.1:8443/net/3b1f…")
+@reference_argument
+@release.connection_option
+@json_option
+def enable(reference: str, connection: Path | None, as_json: bool) -> None:
+    """Put one version of a vault key back into use: REF/VERSION."""
+    _set_enabled(reference, connection, enabled=True, as_json=as_json)
+
+
+def _set_enabled(reference: str, connection: Path | None, *, enabled: bool, as_json: bool) -> None:
+    with release.owned(reference, connection) as vault:
+        if not vault.key_id.version:
+            raise ConfigError(
+                f"{vault.key_id} names no version",
+                key="REF",
+                hint="`sealserve key versions` lists them; write REF/VERSION",
+            )
+        terms = vault.vault.set_enabled(vault.key_id.name, vault.key_id.version, enabled)
+    if terms.enabled is not enabled:
+        raise ReleaseError(f"{terms.key} did not change", hint="is this host really the vault?")
+    words = f"key {terms.key}\n  {'enabled' if enabled else 'DISABLED: released to nobody'}"
+    emit({"enabled": enabled, "key": terms.key}, words, as_json=as_json)
