@@ -86,10 +86,21 @@ def admitted(policy_files: tuple[Path, ...], trust_file: Path | None) -> Admitte
             key="expires",
             hint="compare it with what its owners publish now, then set a later date",
         )
-    if isinstance(trust.launch, UvmLaunch):
-        svn = trust.launch.minimum_svn
-        say(f'uvm_minimum_svn = {svn} is not in the policy: its grammar has no "at least"')
+    _say_left_out(trust)
     return Admitted.by(trust)
+
+
+def _say_left_out(trust: Trust) -> None:
+    """What a client with this trust file asks for, and a release policy cannot or will not."""
+    left_out = ["hardware.tcb"]
+    if isinstance(trust.launch, UvmLaunch):
+        left_out.append(f"uvm_minimum_svn = {trust.launch.minimum_svn}")
+    elif trust.kind != "simulated":
+        say("warning: no attestation service calls a launch compliant that nobody endorsed, so")
+        say("         this key is released to nobody; uvm_issuer says whose endorsement counts")
+    say(f'not in the policy, whose grammar has no "at least": {", ".join(left_out)}')
+    for key in sorted({"allow_debug", "allow_vmpl"} & trust.danger.told().keys()):
+        say(f"not in the policy, which is stricter: danger.{key}")
 
 
 def host_data(policy_file: Path) -> str:

@@ -45,7 +45,24 @@ def test_a_trust_file(desk: VaultDesk) -> None:
     assert ran.status == 0
     assert ran.json["host_data"] == [case.POLICY.hex()]
     assert case.ISSUER in json.dumps(ran.json["release_policy"])
-    assert 'uvm_minimum_svn = 104 is not in the policy: its grammar has no "at least"' in ran.err
+    left_out = 'whose grammar has no "at least": hardware.tcb, uvm_minimum_svn = 104\n'
+    assert ran.err == f"not in the policy, {left_out}"
+
+
+def test_what_a_trust_file_allows_is_not_allowed_here(desk: VaultDesk) -> None:
+    danger = "[danger]\nallow_debug = true\nallow_vmpl = [1]\n[software]"
+    desk.write("trust.toml", edit((case.MEASURED, case.ENDORSED), ("[software]", danger)))
+    ran = policy(desk, "--trust", "trust.toml", "--attestation-service", SERVICE)
+    assert "which is stricter: danger.allow_debug\n" in ran.err
+    assert "which is stricter: danger.allow_vmpl\n" in ran.err
+    assert '"x-ms-sevsnpvm-is-debuggable","equals":"false"' in ran.out
+
+
+def test_a_launch_that_nobody_endorses_is_told(desk: VaultDesk) -> None:
+    desk.write("trust.toml", edit())
+    ran = policy(desk, "--trust", "trust.toml", "--attestation-service", SERVICE)
+    assert ran.status == 0
+    assert "this key is released to nobody" in ran.err
 
 
 def test_publish_and_create_take_a_trust_file_too(desk: VaultDesk) -> None:
