@@ -26,6 +26,7 @@ from support.keys_trustd import body_of, private_jwk, release_policy, wrapping_j
 from support.keys_vault import der_chain, rsa_key, unb64url
 from support.models_cli import Ran
 from support.policy_case import ENDORSED, MEASURED, POLICY, edit
+from support.policy_release import claim, conditions
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "policy" / "release"
 STATUS = "x-ms-compliance-status"
@@ -259,15 +260,7 @@ def released(case: Case, token: str) -> bool:
 
 NAMES = ["x-ms-sevsnpvm-hostdata", DEBUG, "x-ms-runtime.a", "b"]
 VALUES = st.sampled_from(["0", "1", "false", "true", 0, 1, False, True, 1.5, ""])
-CONDITIONS = st.recursive(
-    st.builds(lambda name, value: {"claim": name, "equals": value}, st.sampled_from(NAMES), VALUES),
-    lambda inner: st.builds(
-        lambda name, parts: {name: parts},
-        st.sampled_from(["allOf", "anyOf"]),
-        st.lists(inner, min_size=1, max_size=3),
-    ),
-    max_leaves=6,
-)
+CONDITIONS = conditions(NAMES, VALUES, 6)
 CLAIMS = st.dictionaries(
     st.sampled_from(["x-ms-sevsnpvm-hostdata", DEBUG, "b"]), VALUES | st.none() | st.just([])
 )
@@ -286,12 +279,12 @@ CLAIMS = st.dictionaries(
 def test_it_says_what_the_vault_does(
     case: Case,
     operator: str,
-    conditions: list[object],
+    parts: list[object],
     claims: dict[str, object],
     enabled: bool,
     runtime: object,
 ) -> None:
-    block = {"authority": case.desk.trustd.issuer, operator: conditions}
+    block = {"authority": case.desk.trustd.issuer, operator: parts}
     case.bring(json.dumps({"version": VERSION, "anyOf": [block]}).encode(), enabled=enabled)
     token = case.desk.trustd.token({**claims, "x-ms-runtime": runtime})
     ran = case.check_token(token, "--json")
@@ -366,7 +359,7 @@ def test_a_simulated_machine_gets_no_real_key(case: Case, simulated_root: Simula
     case.keep(evidence_of(simulated_root))
     block = {
         "authority": "https://a.example",
-        "allOf": [{"claim": "x-ms-sevsnpvm-vmpl", "equals": "0"}],
+        "allOf": [claim("x-ms-sevsnpvm-vmpl", "0")],
     }
     policy = json.dumps({"version": VERSION, "anyOf": [block]}).encode()
     root = ("--simulated-root", "evidence/simulated_root.der")

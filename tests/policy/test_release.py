@@ -23,6 +23,7 @@ from sealserve.policy.release import (
     ReleasePolicy,
 )
 from sealserve.policy.release_build import build
+from support.policy_release import JSON, claim
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "policy" / "release"
 ISSUER = "https://trust.example:8700/simulated"
@@ -40,10 +41,6 @@ CLAIMS: Mapping[str, object] = {
 def policy(*conditions: object, operator: str = "allOf", authority: str = ISSUER) -> ReleasePolicy:
     block = {"authority": authority, operator: list(conditions)}
     return ReleasePolicy.parse(json.dumps({"version": "1.0.0", "anyOf": [block]}).encode())
-
-
-def claim(name: str, value: object) -> dict[str, object]:
-    return {"claim": name, "equals": value}
 
 
 def denied(tested: ReleasePolicy, claims: Mapping[str, object]) -> ReleaseError:
@@ -321,20 +318,6 @@ def test_parsed_form() -> None:
     (entry,) = policy(claim("a.b", True)).authorities
     assert isinstance(entry, Authority)
     assert entry.condition.parts == (Equals(("a", "b"), True),)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["version", "anyOf", "allOf", "authority", "claim", "equals", "x"]),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=12,
-)
 
 
 @given(JSON, st.sampled_from([["anyOf"], BLOCK, CONDITION, [*CONDITION, "equals"], ["x"]]))

@@ -16,13 +16,10 @@ from sealserve.policy.release_lint import lint
 from sealserve.policy.trust import Trust
 from support import policy_case as case
 from support.policy_case import edit
+from support.policy_release import claim
 
 HOST_DATA, OTHER = "5a" * 32, "5b" * 32
 SERVICE = "https://a.example"
-
-
-def claim(name: str, value: object) -> dict[str, object]:
-    return {"claim": name, "equals": value}
 
 
 def clauses(policy: bytes) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from sealserve.policy.release_build import build
 from sealserve.policy.release_grammar import MOST
 from sealserve.policy.release_lint import asked_for, lint
 from sealserve.policy.remarks import RANKS
+from support.policy_release import JSON, claim, conditions
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "policy" / "release"
 SERVICE = "https://a.example"
@@ -28,10 +29,6 @@ VMPL = "x-ms-sevsnpvm-vmpl"
 STATUS = "x-ms-compliance-status"
 KIND = "x-ms-attestation-type"
 FLOOR = ("note", "policy", "no least firmware")
-
-
-def claim(name: str, value: object) -> dict[str, object]:
-    return {"claim": name, "equals": value}
 
 
 def block(**changes: Any) -> dict[str, Any]:
@@ -294,24 +291,16 @@ def test_what_is_no_json_is_no_policy() -> None:
 
 NAMES = [HOST, DEBUG, "a"]
 TEXTS = ["0", "1", "false", "true"]
-EQUALS = st.builds(claim, st.sampled_from(NAMES), st.sampled_from([*TEXTS, 0, 1, False, True]))
-CONDITIONS = st.recursive(
-    EQUALS,
-    lambda inner: st.builds(
-        lambda name, parts: {name: parts},
-        st.sampled_from(["allOf", "anyOf"]),
-        st.lists(inner, min_size=1, max_size=3),
-    ),
-    max_leaves=8,
-)
-CLAIMS = st.dictionaries(st.sampled_from(NAMES), st.sampled_from([*TEXTS, 0, 1, False, True]))
+VALUES = st.sampled_from([*TEXTS, 0, 1, False, True])
+CONDITIONS = conditions(NAMES, VALUES, 8)
+CLAIMS = st.dictionaries(st.sampled_from(NAMES), VALUES)
 
 
 @given(st.lists(CONDITIONS, min_size=1, max_size=3), CLAIMS)
 def test_whoever_meets_a_policy_has_what_it_asks_for(
-    conditions: list[object], claims: dict[str, object]
+    parts: list[object], claims: dict[str, object]
 ) -> None:
-    read = ReleasePolicy.parse(policy({"authority": SERVICE, "allOf": conditions}))
+    read = ReleasePolicy.parse(policy({"authority": SERVICE, "allOf": parts}))
     if read.unmet({"iss": SERVICE, **claims}):
         return
     for name in NAMES:
@@ -319,20 +308,6 @@ def test_whoever_meets_a_policy_has_what_it_asks_for(
         if values is not None:
             value = claims[name]
             assert (value if isinstance(value, str) else json.dumps(value)) in values
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["version", "anyOf", "allOf", "authority", "claim", "equals", "x"]),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=12,
-)
 
 
 @given(JSON)
