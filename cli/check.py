@@ -9,10 +9,11 @@ from pathlib import Path
 
 import click
 
-from sealserve.cli.output import emit, json_option, printable, say
+from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
 from sealserve.inference.client.served import Served
 from sealserve.inference.wire.spec import TensorSpec
+from sealserve.native.errors import printable
 from sealserve.policy import Trust
 
 

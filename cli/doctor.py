@@ -14,11 +14,11 @@ import click
 
 from sealserve.attestation import devices
 from sealserve.cli import prerequisites
-from sealserve.cli.output import emit, json_option, printable
+from sealserve.cli.output import emit, json_option
 from sealserve.cli.prerequisites import Check
 from sealserve.inference.wire.address import parse_address
 from sealserve.inference.wire.names import DEFAULT_PORT
-from sealserve.native.errors import ConfigError, UnavailableError
+from sealserve.native.errors import ConfigError, UnavailableError, printable
 
 _WIDEST = 100
 

@@ -88,11 +88,6 @@ def not_written(error: OSError | UnicodeError) -> UnavailableError | None:
     )
 
 
-def printable(words: str) -> str:
-    """Somebody else's words: nothing in them may break a line or move a cursor."""
-    return "".join(c if c.isprintable() else "?" for c in words)
-
-
 @contextmanager
 def progress(label: str) -> Iterator[Progress | None]:
     """A callback `(bytes done, bytes in all)` that draws a bar, or None where nobody looks."""

@@ -10,6 +10,7 @@ import click
 
 from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
+from sealserve.native.errors import printable
 from sealserve.policy.execution import ExecutionPolicy, generate_process, words
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
@@ -121,9 +122,4 @@ def _plainly(policy: ExecutionPolicy) -> str:
         "  and no other command, with no other variable" + ("" if policy.env_rules else " at all"),
         *(f"  RISK    {risk}" for risk in words.risks(policy)),
     ]
-    return "\n".join(_on_one_line(line) for line in lines)
-
-
-def _on_one_line(text: str) -> str:
-    """A policy is somebody else's: no word of it may break a line or move a cursor."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "\n".join(printable(line) for line in lines)

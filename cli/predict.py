@@ -15,9 +15,9 @@ import numpy as np
 
 from sealserve.cli import files
 from sealserve.cli.check import Seconds, trust_option
-from sealserve.cli.output import emit, json_option, printable, say
+from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, printable
 from sealserve.policy import Trust, Verdict
 from sealserve.policy.verdict import SIMULATED_BANNER
 

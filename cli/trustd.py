@@ -7,9 +7,10 @@ from pathlib import Path
 
 import click
 
-from sealserve.cli.output import emit, json_option, printable, say
+from sealserve.cli.output import emit, json_option, say
 from sealserve.cli.passphrase import chosen_passphrase, folder_of
 from sealserve.keys.connection import PLATFORMS, SIMULATED
+from sealserve.native.errors import printable
 
 folder_argument = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 passphrase_option = click.option(

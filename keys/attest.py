@@ -19,7 +19,7 @@ from sealserve.attestation.exchange import RETRIED, Answer, BrokenOffError, Exch
 from sealserve.attestation.roots import Roots
 from sealserve.attestation.token import MAX_JWKS_BYTES, MAX_TOKEN_BYTES, TokenKeys
 from sealserve.keys.unreachable import Peer
-from sealserve.native.errors import ReleaseError, UnavailableError
+from sealserve.native.errors import ReleaseError, UnavailableError, printable
 
 API_VERSION = "2022-08-01"  # first version with SevSnpVm in the published API specification
 DEADLINE_SECONDS = 60.0  # for one call with all its retries
@@ -174,13 +174,12 @@ def told_by(body: bytes) -> str:
         message = json.loads(body)["error"]["message"]
     except (ValueError, RecursionError, KeyError, TypeError):
         return "no reason given"
-    return printable(str(message))
+    return quoted(str(message))
 
 
-def printable(text: str) -> str:
-    """A stranger's words, safe for a terminal and a log."""
-    kept = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
-    return kept[:_MAX_TOLD_CHARACTERS]
+def quoted(text: str) -> str:
+    """A stranger's words, not all of many."""
+    return printable(text[:_MAX_TOLD_CHARACTERS], lines=True)
 
 
 def _pem(der: bytes) -> bytes:

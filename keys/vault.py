@@ -27,7 +27,7 @@ from azure.keyvault.keys import KeyClient, KeyExportEncryptionAlgorithm, KeyRele
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.keys import bounded
-from sealserve.keys.attest import printable, told_by
+from sealserve.keys.attest import quoted, told_by
 from sealserve.keys.authority import Authority
 from sealserve.keys.connection import ROLE_TAG
 from sealserve.keys.keyid import KeyId
@@ -286,5 +286,5 @@ def _retry_after(error: AzureError) -> float:
 def _told(error: AzureError) -> str:
     response = error.response if isinstance(error, HttpResponseError) else None
     if not isinstance(response, HttpResponse):
-        return printable(str(error))
+        return quoted(str(error))
     return told_by(response.content)

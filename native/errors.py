@@ -21,18 +21,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+def printable(text: str, *, lines: bool = False) -> str:
+    """Somebody else's words, escaped where they would move a cursor or break a line.
+
+    lines: whether line ends may stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)
+
+
 class SealserveError(Exception):
     """Base of everything the outside world can make us raise.
 
     message: what was seen and what was wanted, never a secret. hint: the way out, if there is one.
+    Both are for a terminal: a parser's words about what a stranger sent are escaped here.
     """
 
     exit_code = 70
 
     def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message, lines=True)
+        self.hint = printable(hint, lines=True)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from sealserve.attestation.verify import Statement
-from sealserve.native.errors import Finding
+from sealserve.native.errors import Finding, printable
 from sealserve.policy.inspection import Inspection, Judgement, Line
 from sealserve.policy.trust import Trust
 from sealserve.policy.verdict import SIMULATED_BANNER
@@ -125,14 +125,9 @@ def _summary(inspection: Inspection, trust: Trust | None) -> Iterator[str]:
 def _wrapped(start: str, words: str, indent: str = "") -> list[str]:
     """Lines of at most WIDTH; long digests are broken where they have to be."""
     return textwrap.wrap(
-        _printable(words),
+        printable(words),
         WIDTH,
         initial_indent=start,
         subsequent_indent=indent or " " * len(start),
         break_on_hyphens=False,
     )
-
-
-def _printable(words: str) -> str:
-    """Somebody else's words: nothing in them may break a line or move a cursor."""
-    return "".join(c if c.isprintable() else "?" for c in words)

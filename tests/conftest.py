@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,10 +16,16 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # `python -m pytest` puts the repository root on the path, from where `import models` would work.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
+# A gate judges a change by the same examples each time and never by a clock; `make long` looks
+# further, at others each time.
+hypothesis.settings.register_profile("gate", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("hunt", max_examples=2000, deadline=None, print_blob=True)
+hypothesis.settings.load_profile("gate")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """For tests/attestation/test_evidence_vectors.py."""
-    parser.addoption("--vectors", metavar="DIR", help="judge the evidence in this directory")
+    """For the tests of vectors, `test_*_vectors.py`: other directories of the same form."""
+    parser.addoption("--vectors", metavar="DIR", help="judge the cases in this directory")
 
 
 pytest_plugins = ["support.attestation_simulated"]

@@ -15,6 +15,7 @@ from sealserve.native.errors import (
     PolicyViolation,
     SealserveError,
     UnavailableError,
+    printable,
 )
 
 _MAX_WORDS = 400
@@ -29,7 +30,7 @@ _NOT_NOW = (
 def our_error(error: grpc.RpcError, what: str) -> SealserveError:
     """The error that a failed call means. what: the call, for the message."""
     code = error.code()
-    words = f"{what}: {_printable(error.details() or code.name)}"
+    words = f"{what}: {printable((error.details() or code.name)[:_MAX_WORDS])}"
     if code is grpc.StatusCode.FAILED_PRECONDITION:
         return PolicyViolation(words, hint="the server changed its model: attest again")
     if too_long(error):
@@ -90,8 +91,3 @@ def pushback_seconds(error: grpc.RpcError) -> float | None:
             known = isinstance(value, str) and value.isdecimal() and len(value) < 9
             return int(value) / 1000 if known else math.inf
     return None
-
-
-def _printable(words: str) -> str:
-    """A server's words go to a terminal: nothing in them may move its cursor."""
-    return "".join(c if c.isprintable() else "?" for c in words[:_MAX_WORDS])

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sealserve.native.errors import ConfigError, Finding, PolicyViolation
+from sealserve.native.errors import ConfigError, Finding, PolicyViolation, printable
 from sealserve.policy.execution import environment
 from sealserve.policy.execution.environment import EnvRule
 from sealserve.policy.execution.text import (
@@ -270,5 +270,5 @@ def _json(value: object) -> str:
 
 def _shown(text: str) -> str:
     """A policy is somebody else's: no word of it may fill a screen or move a cursor."""
-    kept = "".join(c if c.isprintable() else "?" for c in text[: _MAX_SHOWN + 1])
-    return kept if len(kept) <= _MAX_SHOWN else f"{kept[:_MAX_SHOWN]}…"
+    kept = printable(text[:_MAX_SHOWN])
+    return kept if len(text) <= _MAX_SHOWN else f"{kept}…"

@@ -16,8 +16,8 @@ import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-# The folder of this file would let `import run` work, and the root `import models`.
-sys.path[:1] = [str(ROOT / "src"), str(ROOT / "tests")]
+if __name__ == "__main__":  # the folder of this file would let `import run` work
+    sys.path[:1] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 import atheris  # noqa: E402
 

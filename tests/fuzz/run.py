@@ -1,7 +1,10 @@
 """Hunts with every target, two at a time, and keeps what it learned.
 
+Each is a fork of this process, which has read and instrumented the product once for all of them.
+
     run.py --seconds 10 --brief 2     each parser of what a stranger sends 10 s, each other one 2 s
     run.py --seconds 1800             half an hour each
+    run.py --seed 1                   along the same way each time, for a gate
     run.py report claims              these two
     run.py --keep                     what is small and new goes into the repository
 
@@ -13,20 +16,31 @@ it does not document, takes longer than a minute, or takes more memory than it m
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
+import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import traceback
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-HUNT = Path(__file__).with_name("hunt.py")
+sys.path[:1] = [str(ROOT / "src"), str(ROOT / "tests")]
+
+with (
+    Path(os.devnull).open("w") as nowhere,
+    contextlib.redirect_stderr(nowhere),
+):  # a line per module
+    from fuzz import hunt
+    from fuzz.targets import TARGETS
+
 CORPUS = Path(__file__).with_name("corpus")
 WORK = ROOT / "build" / "fuzz"
-CANARY = "canary"
 AT_ONCE = 2
 SLOWEST_SECONDS = 60  # one input; a machine that is busy with others is slow
 MOST_MEMORY_MIB = 2048
@@ -76,15 +90,60 @@ class Hunt:
         )
 
 
-def hunt(name: str, seconds: int) -> Hunt:
-    """Hunt with one target for so long."""
+@dataclass
+class Running:
+    """One that goes on. What the target writes goes where it is removed: libFuzzer does not."""
+
+    name: str
+    log: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
+    scratch: tempfile.TemporaryDirectory[str] = field(
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix="fuzz-")
+    )
+
+    def become(self, options: Iterable[str]) -> NoReturn:
+        """In the fork: the hunt and nothing else."""
+        try:
+            os.environ["TMPDIR"] = tempfile.tempdir = self.scratch.name
+            for stream in (1, 2):
+                os.dup2(self.log.fileno(), stream)
+            hunt.main(self.name, WORK / self.name / "seeds", [*options])
+        except SystemExit:  # libFuzzer saves the input in an exit handler of C
+            ctypes.CDLL(None).exit(1)
+        except BaseException:
+            os.write(2, traceback.format_exc().encode())
+        finally:
+            os._exit(1)
+
+    def ended(self, status: int) -> Hunt:
+        self.scratch.cleanup()
+        with self.log:
+            self.log.seek(0)
+            return Hunt(self.name, status != 0, self.log.read().decode(errors="replace"))
+
+
+def run(jobs: Iterable[tuple[str, list[str]]]) -> Iterator[Hunt]:
+    """Each target with its options, AT_ONCE of them at a time; as they end."""
+    waiting, running = list(jobs)[::-1], dict[int, Running]()
+    while waiting or running:
+        while waiting and len(running) < AT_ONCE:
+            name, options = waiting.pop()
+            started = Running(name)
+            if not (pid := os.fork()):
+                started.become(options)
+            running[pid] = started
+        pid, status = os.wait()
+        yield running.pop(pid).ended(status)
+
+
+def options_of(name: str, seconds: int, seed: int) -> list[str]:
+    """To hunt with one target for so long. seed: 0 takes another way each time."""
     place = WORK / name
     found, kept = place / "found", CORPUS / name
     found.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(place / "seeds", ignore_errors=True)  # some have new keys each time
-    return _run(
-        name,
+    return [
         f"-max_total_time={seconds}",
+        f"-seed={seed}",
         f"-timeout={SLOWEST_SECONDS}",
         f"-rss_limit_mb={MOST_MEMORY_MIB}",
         f"-artifact_prefix={place}/",
@@ -92,7 +151,7 @@ def hunt(name: str, seconds: int) -> Hunt:
         str(found),
         str(place / "seeds"),
         *([str(kept)] if kept.is_dir() else []),
-    )
+    ]
 
 
 def keep(name: str) -> Hunt:
@@ -108,7 +167,7 @@ def keep(name: str) -> Hunt:
             if file.stat().st_size <= KEPT_BYTES:
                 shutil.copy(file, small)
         folders = (merged, kept, place / "seeds", small)
-        done = _run(name, "-merge=1", "-set_cover_merge=1", *map(str, folders))
+        (done,) = run([(name, ["-merge=1", "-set_cover_merge=1", *map(str, folders)])])
         known = {file.name for folder in (kept, place / "seeds") for file in folder.iterdir()}
         for file in sorted(merged.iterdir(), key=lambda file: file.stat().st_size):
             size = file.stat().st_size
@@ -118,33 +177,10 @@ def keep(name: str) -> Hunt:
     return done
 
 
-def _run(name: str, *options: str) -> Hunt:
-    """The target's scratch files go where they are removed: libFuzzer ends without clean-up."""
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
-        done = subprocess.run(
-            [sys.executable, HUNT, name, WORK / name / "seeds", *options],
-            env={"PATH": "/usr/bin:/bin", "TMPDIR": scratch, "ORT_DISABLE_TELEMETRY": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    return Hunt(name, done.returncode != 0, done.stdout.decode(errors="replace"))
-
-
-def _names() -> list[str]:
-    """Every target, by a process of its own: this one stays free of what they import."""
-    listing = "from fuzz.targets import TARGETS; print(*TARGETS)"
-    path = {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        [sys.executable, "-c", listing], env=path, capture_output=True, check=True, text=True
-    )
-    return done.stdout.split()
-
-
 def _require_canary() -> None:
     """A hunt that cannot find a planted bug proves nothing by finding none."""
-    shutil.rmtree(WORK / CANARY, ignore_errors=True)
-    found = hunt(CANARY, 60)
+    shutil.rmtree(WORK / hunt.CANARY, ignore_errors=True)
+    (found,) = run([(hunt.CANARY, options_of(hunt.CANARY, 60, seed=1))])
     if not (found.failed and found.saved and "KeyError: 'planted'" in found.log):
         sys.exit(f"the planted bug was not found, so nothing would be:\n{found.log[-4000:]}")
 
@@ -154,22 +190,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Hunt for what parsers do not document.")
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--brief", type=int, help="for targets that strangers do not reach")
+    parser.add_argument("--seed", type=int, default=0, help="0: another way each time")
     parser.add_argument("--keep", action="store_true", help="add to tests/fuzz/corpus instead")
     parser.add_argument("names", nargs="*")
     asked = parser.parse_args()
     brief = asked.seconds if asked.brief is None else asked.brief
 
-    def work(name: str) -> Hunt:
-        if asked.keep:
-            return keep(name)
-        done = hunt(name, brief if name in BRIEF else asked.seconds)
-        print(done.line(), flush=True)
-        return done
-
-    if not asked.keep:
-        _require_canary()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        ended = list(pool.map(work, asked.names or _names()))
+    names = asked.names or list(TARGETS)
+    if asked.keep:
+        return int(any(keep(name).failed for name in names))
+    _require_canary()
+    ended = []
+    for one in run(
+        (name, options_of(name, brief if name in BRIEF else asked.seconds, asked.seed))
+        for name in names
+    ):
+        print(one.line(), flush=True)
+        ended.append(one)
     failed = [one for one in ended if one.failed]
     for one in failed:
         print(f"\n{one.name}: {one.saved or 'no input saved'}\n{one.log[-6000:]}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What it means that a file could not be written."""
+"""What errors say, and what it means that a file could not be written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ import os
 
 import pytest
 
-from sealserve.native.errors import ConfigError, UnavailableError, unwritten
+from sealserve.native.errors import (
+    ConfigError,
+    EvidenceError,
+    Finding,
+    FormatError,
+    PolicyViolation,
+    UnavailableError,
+    printable,
+    unwritten,
+)
 
 NOT_NOW = ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "ENOMEM", "EMFILE", "ENFILE")
 NEVER = ("ENOENT", "ENOTDIR", "EISDIR", "EACCES", "EPERM", "ENAMETOOLONG", "ELOOP", "EEXIST")
@@ -22,3 +31,27 @@ def test_a_full_disk_is_no_mistake_and_a_wrong_name_is(name: str, kind: type[Exc
     error = unwritten(OSError(number, os.strerror(number)), "out/file")
     assert type(error) is kind
     assert error.message == f"out/file: cannot be written: {os.strerror(number)}"
+
+
+@pytest.mark.parametrize(
+    ("heard", "said"),
+    [
+        ("plain, ü and 例", "plain, ü and 例"),
+        ("\x1b[2J\ufeff", "\\x1b[2J\\ufeff"),
+        ("right\u202eleft", "right\\u202eleft"),
+        ("half \ud800", "half \\ud800"),
+        ("tag \U000e0041", "tag \\U000e0041"),
+    ],
+)
+def test_no_word_of_a_stranger_reaches_a_terminal_as_a_command(heard: str, said: str) -> None:
+    assert printable(heard) == said
+    assert str(FormatError(heard, hint=heard)) == f"{said}\nhint: {said}"
+    assert str(EvidenceError("code", "what", seen=heard)).startswith(f"what: seen {said}; ")
+    assert said in str(PolicyViolation("not", findings=[Finding("code", heard, "wanted")]))
+    assert str(ConfigError("bad", file="f", key=heard)) == f"f, key {said}: bad"
+
+
+def test_lines_stay_where_they_were_meant() -> None:
+    assert FormatError("one\ntwo").message == "one\ntwo"
+    assert printable("one\ntwo", lines=True) == "one\ntwo"
+    assert printable("one\ntwo") == r"one\ntwo"
