@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from sealserve.native.errors import ConfigError, Finding, ReleaseError
+from sealserve.native.errors import ConfigError, Finding, ReleaseError, printable
 from sealserve.policy import strict_json
 
 VERSION = "1.0.0"
@@ -249,17 +249,12 @@ def shown(value: object) -> str:
         return "an object"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
-    return _cut(_printable(json.dumps(value)))
+    return _cut(printable(json.dumps(value)))
 
 
 def escaped(text: str) -> str:
-    """Somebody's words for a message: nothing in them moves a cursor, and no more than a line."""
-    return _cut(_printable(json.dumps(text)[1:-1]))
-
-
-def _printable(text: str) -> str:
-    """JSON escapes every character outside ASCII's printable ones but DEL."""
-    return text.replace("\x7f", "\\u007f")
+    """Somebody's words for a message: on one line, and no more than it takes."""
+    return _cut(printable(text))
 
 
 def _cut(text: str) -> str:

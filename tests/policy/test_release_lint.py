@@ -257,7 +257,7 @@ WITHIN: dict[str, tuple[object, str, str]] = {
     "a text": ("x", "", 'seen "x"; wanted a condition'),
     "an empty claim": ({"claim": "", "equals": "1"}, ".claim", 'seen ""'),
     "an empty list": ({"anyOf": []}, ".anyOf", "seen an empty list"),
-    "what moves a cursor": ({"\x1b[2J": A}, ".\\u001b[2J", "an operator"),
+    "what moves a cursor": ({"\x1b[2J": A}, ".\\x1b[2J", "an operator"),
 }  # fmt: skip
 
 
