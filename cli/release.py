@@ -95,6 +95,8 @@ def _say_left_out(trust: Trust) -> None:
     left_out = ["hardware.tcb"]
     if isinstance(trust.launch, UvmLaunch):
         left_out.append(f"uvm_minimum_svn = {trust.launch.minimum_svn}")
+        if trust.kind == "simulated":
+            say("not in the policy, because no simulated service tells of it: uvm_issuer, uvm_feed")
     elif trust.kind != "simulated":
         say("warning: no attestation service calls a launch compliant that nobody endorsed, so")
         say("         this key is released to nobody; uvm_issuer says whose endorsement counts")

@@ -51,9 +51,14 @@ class Admitted:
 
     @classmethod
     def by(cls, trust: Trust) -> Admitted:
-        """The machines a client with this trust file accepts, and stricter ones."""
+        """The machines a client with this trust file accepts, as far as tokens tell of them.
+
+        No simulated service tells who endorsed a launch: its status speaks for the platform.
+        """
         host_data = tuple(policy.digest.hex() for policy in trust.policies)
-        return cls(host_data, trust.launch, trust.kind == "simulated")
+        simulated = trust.kind == "simulated"
+        untold = simulated and isinstance(trust.launch, UvmLaunch)
+        return cls(host_data, None if untold else trust.launch, simulated)
 
     def policy(self, authority: str, *, simulated: bool) -> bytes:
         """The release policy for them, as `build` writes it. Raises ConfigError."""

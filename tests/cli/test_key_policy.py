@@ -58,6 +58,14 @@ def test_what_a_trust_file_allows_is_not_allowed_here(desk: VaultDesk) -> None:
     assert '"x-ms-sevsnpvm-is-debuggable","equals":"false"' in ran.out
 
 
+def test_what_no_simulated_service_tells_of_is_left_out(desk: VaultDesk) -> None:
+    desk.write("trust.toml", edit((case.SNP, case.SIMULATED), (case.MEASURED, case.ENDORSED)))
+    ran = desk.vault("key", "policy", "--trust", "trust.toml", "--vault", desk.reference)
+    assert ran.status == 0
+    assert case.ISSUER not in ran.out
+    assert "no simulated service tells of it: uvm_issuer, uvm_feed\n" in ran.err
+
+
 def test_a_launch_that_nobody_endorses_is_told(desk: VaultDesk) -> None:
     desk.write("trust.toml", edit())
     ran = policy(desk, "--trust", "trust.toml", "--attestation-service", SERVICE)

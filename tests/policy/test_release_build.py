@@ -121,6 +121,12 @@ def test_a_trust_file_adds_who_endorses_the_launch() -> None:
     assert "104" not in built.decode()
 
 
+def test_no_simulated_service_tells_who_endorsed_a_launch() -> None:
+    endorsed = trust((case.SNP, case.SIMULATED), (case.MEASURED, case.ENDORSED))
+    built = Admitted.by(endorsed).policy(f"{SERVICE}/simulated", simulated=True)
+    assert built == build(f"{SERVICE}/simulated", case.POLICY.hex(), simulated=True)
+
+
 @pytest.mark.parametrize(
     ("platform", "authority"),
     [(case.SNP, f"{SERVICE}/simulated"), (case.SIMULATED, SERVICE)],
