@@ -237,9 +237,8 @@ def test_published_wraps_come_out_under_each_algorithm(enc, key, wrapped):
 
 KID_OF_TOKEN = "dRKh+hBcWUfQimSl3Iv6ZhStW3TSOt0ThwiTgUUqZAo="  # standard base64 in JSON
 RUNTIME = (DIRECTORY / "maa" / "runtime-jwks-7ab000a3.json").read_bytes()
-TOKEN_OF_ACI = json.loads(
-    (DIRECTORY.parent / "policy" / "release" / "token-aci.decoded.json").read_text()
-)["payload"]
+POLICIES = DIRECTORY.parent / "policy" / "release"
+TOKEN_OF_ACI = json.loads((POLICIES / "token-aci.decoded.json").read_text())["payload"]
 
 
 def test_a_sidecars_runtime_data_is_what_its_token_says():
@@ -254,7 +253,7 @@ def test_the_key_of_a_sidecars_token_is_the_one_a_vault_wraps_to():
 
 
 def test_a_real_token_is_read_and_believed_of_nobody():
-    token = (DIRECTORY / "maa" / "token-azurevm-cvm.jwt").read_text().strip()
+    token = (POLICIES / "token-azurevm-cvm.jwt").read_text().strip()
     known = TokenKeys({"another": rsa_key(2048, 0).public_key()})
     assert not known.knows(token)
     issuer, now = "https://sharedweu.weu.attest.azure.net", datetime(2023, 3, 30, 12, tzinfo=UTC)

@@ -18,7 +18,7 @@ from sealserve.keys.trustd import audit_reader
 from sealserve.keys.trustd.audit import Entry
 from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.wrap import RsaRecipient
-from sealserve.policy.release import SIMULATED_SUFFIX, build
+from sealserve.policy.release_build import SIMULATED_SUFFIX, build
 from support import client_case as case
 from support.client_server import MODEL
 from support.keys_foreign_client import ForeignClient, Said

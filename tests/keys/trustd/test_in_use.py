@@ -23,7 +23,7 @@ from sealserve.keys.wrap import RsaRecipient
 from sealserve.models.slots import Slot
 from sealserve.native.errors import ReleaseError
 from sealserve.native.secret import SecretBuffer
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import HOST_DATA
 from support.keys_sidecar import Events
 from support.keys_trustd import LocalTrustd, body_of, random_name, serving
