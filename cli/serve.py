@@ -131,7 +131,7 @@ def command(
     from sealserve.inference.server.config import KeySource, ServerConfig, pair
     from sealserve.inference.wire.address import parse_address
     from sealserve.inference.wire.names import DEFAULT_PORT
-    from sealserve.keys.identity import MachineIdentity
+    from sealserve.keys.azure_identity import MachineIdentity
 
     _require_files(
         {

@@ -9,8 +9,8 @@ from pathlib import Path
 from sealserve.attestation.token import TokenKeys
 from sealserve.keys.attest import AttestationService
 from sealserve.keys.authority import Authority
+from sealserve.keys.azure_identity import owner_credential
 from sealserve.keys.connection import SIMULATED, Connection, default_path
-from sealserve.keys.identity import owner_credential
 from sealserve.keys.keyid import NAME, VERSION, KeyId, vault_host
 from sealserve.keys.vault import StaticCredential, Vault, VaultKey
 from sealserve.keys.wrap import RsaRecipient

@@ -9,8 +9,8 @@ from cryptography import x509
 
 from sealserve.keys.attest import USER_AGENT, AttestationService
 from sealserve.keys.authority import Authority
+from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 from sealserve.keys.connection import SIMULATED
-from sealserve.keys.identity import MANAGED, MachineIdentity
 from sealserve.keys.keyid import vault_host
 from sealserve.keys.session import ReleaseConfig
 from sealserve.keys.vault import ATTESTED, StaticCredential, Vault

@@ -36,7 +36,7 @@ from sealserve.inference.server.release import opener_for
 from sealserve.inference.server.service import InferenceService
 from sealserve.inference.wire.address import format_address
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
-from sealserve.keys.identity import MANAGED, MachineIdentity
+from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 
 
 @dataclass(frozen=True, slots=True)

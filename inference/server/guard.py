@@ -9,7 +9,7 @@ Three kinds of variables:
   dropped   everything else, silently: images carry many variables that mean nothing here. That
             includes gRPC's (GRPC_TRACE prints headers) and ONNX Runtime's.
 
-The three variables of a workload identity (`keys/identity.py`) are read before they are dropped:
+The three variables of a workload identity (`keys/azure_identity.py`) are read before they are dropped:
 as whom Azure is asked opens no key.
 
 The interpreter and the loader read some of them before our first line runs. What holds in that

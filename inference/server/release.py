@@ -9,7 +9,7 @@ from pathlib import Path
 from sealserve.attestation.evidence import EvidenceSource
 from sealserve.inference.server.config import KeySource
 from sealserve.inference.server.events import Event, log
-from sealserve.keys.identity import MANAGED, MachineIdentity
+from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 from sealserve.models import Opener, Slot
 from sealserve.native.errors import ConfigError
 from sealserve.native.secret import SecretBuffer

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 from sealserve.keys.connection import SIMULATED
-from sealserve.keys.identity import MANAGED, MachineIdentity
 from sealserve.keys.keyid import NAME, VERSION, KeyId, vault_host
 from sealserve.keys.place import Place, VaultOptions, find_place
 from sealserve.keys.refused import bad_parameter, forbidden

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sealserve.attestation.devices import host_service, kds
-from sealserve.keys.identity import MANAGED, VARIABLES, MachineIdentity, is_guid
+from sealserve.keys.azure_identity import MANAGED, VARIABLES, MachineIdentity, is_guid
 from sealserve.keys.sidecar.events import DEFAULT_LEVEL, LEVELS
 from sealserve.native.errors import ConfigError
 from sealserve.policy import strict_json

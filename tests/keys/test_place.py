@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sealserve.keys.identity import MachineIdentity
+from sealserve.keys.azure_identity import MachineIdentity
 from sealserve.keys.place import VaultOptions, find_place
 
 

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from sealserve.keys.identity import CLIENT as CLIENT_VARIABLE
-from sealserve.keys.identity import TENANT, TOKEN_FILE, MachineIdentity
+from sealserve.keys.azure_identity import CLIENT as CLIENT_VARIABLE
+from sealserve.keys.azure_identity import TENANT, TOKEN_FILE, MachineIdentity
 from sealserve.keys.sidecar.environment import USER_AGENT, Environment
 from sealserve.native.errors import ConfigError
 

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs
 import pytest
 from urllib3.util import connection as urllib3_connection
 
-from sealserve.keys import identity
-from sealserve.keys.identity import CLIENT, TENANT, TOKEN_FILE, MachineIdentity
+from sealserve.keys import azure_identity
+from sealserve.keys.azure_identity import CLIENT, TENANT, TOKEN_FILE, MachineIdentity
 from sealserve.keys.owner import open_reference
 from sealserve.keys.place import VaultOptions, find_place
 from sealserve.keys.vault import Vault
@@ -99,7 +99,7 @@ class Azure:
 def azure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca: Ca) -> Iterator[Azure]:
     """Azure's names lead to the test, and the environment says nothing yet."""
     azure = Azure()
-    identity._credential.cache_clear()
+    azure_identity._credential.cache_clear()
     for name in os.environ:
         if name.startswith(("AZURE_", "IDENTITY_", "MSI_", "IMDS_", "REQUESTS_", "CURL_")):
             monkeypatch.delenv(name)
@@ -112,7 +112,7 @@ def azure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ca: Ca) -> Iterator[A
             urllib3_connection, "create_connection", _leading_home(azure, secure, plain)
         )
         yield azure
-    identity._credential.cache_clear()
+    azure_identity._credential.cache_clear()
 
 
 def _leading_home(
