@@ -6,6 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+
 from sealserve.attestation.token import TokenKeys
 from sealserve.keys.attest import AttestationService
 from sealserve.keys.authority import Authority
@@ -60,22 +62,25 @@ class OwnedVault:
         anew: make a version even so. The versions before are released until the owner disables
         them. Raises ConfigError, ReleaseError, UnavailableError.
         """
+        self._require_no_version()
+        policy = admitted.policy(self.authority, simulated=self.simulated)
+        newest = None if anew else self.vault.find(self.key_id.name)
+        if newest and newest.enabled and _same_policy(newest.policy, policy):
+            return newest
+        return _kept(self.vault.create(self.key_id.name, policy), policy)
+
+    def bring(self, key: rsa.RSAPrivateKey, admitted: Admitted) -> VaultKey:
+        """This key as a new version that leaves the vault only for these machines. As `key_for`."""
+        self._require_no_version()
+        policy = admitted.policy(self.authority, simulated=self.simulated)
+        return _kept(self.vault.bring(self.key_id.name, key, policy), policy)
+
+    def _require_no_version(self) -> None:
         if self.key_id.version:
             raise ConfigError(
                 f"{self.key_id} names a version; a vault gives a new one its name itself",
                 hint="name the key alone",
             )
-        policy = admitted.policy(self.authority, simulated=self.simulated)
-        newest = None if anew else self.vault.find(self.key_id.name)
-        if newest and newest.enabled and _same_policy(newest.policy, policy):
-            return newest
-        made = self.vault.create(self.key_id.name, policy)
-        if not _same_policy(made.policy, policy):
-            raise ReleaseError(
-                f"{made.key_id} was made with another release policy than the one asked for",
-                hint="nothing was wrapped to it; is this host really the vault?",
-            )
-        return made
 
 
 class PolicyRecipient:
@@ -151,6 +156,16 @@ def _trust_service(ref: str, rest: str, file: Path) -> OwnedVault:
         simulated=simulated,
         ca=authority,
     )
+
+
+def _kept(made: VaultKey, policy: bytes) -> VaultKey:
+    """The new version, if the vault keeps it under the policy that was asked for."""
+    if not _same_policy(made.policy, policy):
+        raise ReleaseError(
+            f"{made.key_id} was made with another release policy than the one asked for",
+            hint="nothing was wrapped to it; is this host really the vault?",
+        )
+    return made
 
 
 def _same_policy(stored: bytes, wanted: bytes) -> bool:

@@ -23,7 +23,12 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 from azure.core.rest import HttpResponse
-from azure.keyvault.keys import KeyClient, KeyExportEncryptionAlgorithm, KeyReleasePolicy
+from azure.keyvault.keys import (
+    JsonWebKey,
+    KeyClient,
+    KeyExportEncryptionAlgorithm,
+    KeyReleasePolicy,
+)
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation.exchange import words
@@ -40,6 +45,7 @@ from sealserve.native.errors import ConfigError, ReleaseError, SealserveError, U
 DEADLINE_SECONDS = 60.0  # for the retries of one call
 RETRIES = 4  # the SDK's own back-off, doubling from 0.8 s
 VAULT_KEY_BITS = 3072
+WRAPPING = ["wrapKey", "unwrapKey"]  # what a vault key is for
 MAX_VERSIONS = 1000  # that are listed; rolling daily takes three years to get there
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 # What a bearer token must be when the attestation token is the credential: the SDK sends none
@@ -171,11 +177,30 @@ class Vault:
                 hardware_protected=True,
                 exportable=True,
                 release_policy=KeyReleasePolicy(policy),
-                key_operations=["wrapKey", "unwrapKey"],
+                key_operations=WRAPPING,
                 tags=tags,
             ),
             name,
         )
+
+    def bring(self, name: str, key: rsa.RSAPrivateKey, policy: bytes) -> VaultKey:
+        """This RSA key as a new version, on the terms of `create`. Raises as that."""
+        brought = self._key(
+            lambda: self._client.import_key(
+                name,
+                _jwk(key),
+                hardware_protected=True,
+                exportable=True,
+                release_policy=KeyReleasePolicy(policy),
+            ),
+            name,
+        )
+        if brought.public.public_numbers() != key.public_key().public_numbers():
+            raise ReleaseError(
+                f"{brought.key_id} is another key than the one that was brought",
+                hint="is this host really the vault?",
+            )
+        return brought
 
     def get(self, name: str, version: str = "") -> VaultKey:
         """A key's public part and policy; without a version, its newest."""
@@ -297,6 +322,26 @@ class Vault:
             denied=f"{self.host}: {told}",
             hint="its owner decides: `sealserve key show` prints a key's release policy",
         )
+
+
+def _jwk(key: rsa.RSAPrivateKey) -> JsonWebKey:
+    """All of it (RFC 7518 section 6.3.2), for wrapping alone."""
+    numbers = key.private_numbers()
+    members = {
+        "n": numbers.public_numbers.n,
+        "e": numbers.public_numbers.e,
+        "d": numbers.d,
+        "p": numbers.p,
+        "q": numbers.q,
+        "dp": numbers.dmp1,
+        "dq": numbers.dmq1,
+        "qi": numbers.iqmp,
+    }
+    octets = {
+        name: value.to_bytes((value.bit_length() + 7) // 8, "big")
+        for name, value in members.items()
+    }
+    return JsonWebKey(kty="RSA-HSM", key_ops=WRAPPING, **octets)
 
 
 def _retry_after(error: AzureError) -> float:
