@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 
@@ -11,12 +11,12 @@ import click
 from sealserve.attestation.report import Firmware
 from sealserve.attestation.tcb import LINES, Line
 from sealserve.cli import trust_new
-from sealserve.cli.output import emit, json_option
+from sealserve.cli.output import emit, emit_remarks, json_option
 from sealserve.policy import Trust, floors
 from sealserve.policy.trust_diff import Beyond, beyond
-from sealserve.policy.trust_lint import Remark, lint
+from sealserve.policy.trust_lint import lint
 
-DIFFERENT = 1  # `diff`: they differ; `lint`: there is something to put right
+DIFFERENT = 1  # what `diff` says of two files that differ
 
 trust_argument = click.argument(
     "trust_file", metavar="TRUST", type=click.Path(path_type=Path, dir_okay=False)
@@ -138,14 +138,4 @@ def lint_(trust_file: Path, as_json: bool) -> int:
     A danger accepts what should not be accepted, a doubt what has a known weakness; a note works
     and could be tidier. Exit status 1 means that there is a danger or a doubt.
     """
-    remarks = lint(Trust.load(trust_file), trust_new.today())
-    result = {"remarks": [asdict(remark) for remark in remarks]}
-    emit(result, "\n".join(_remarked(remarks)) or "nothing to remark on", as_json=as_json)
-    return DIFFERENT if any(remark.rank != "note" for remark in remarks) else 0
-
-
-def _remarked(remarks: Sequence[Remark]) -> Iterator[str]:
-    for remark in remarks:
-        rank = remark.rank.upper() if remark.rank == "danger" else remark.rank
-        yield f"  {rank:<6}  {remark.key}: {remark.what}"
-        yield f"          hint: {remark.hint}"
+    return emit_remarks(lint(Trust.load(trust_file), trust_new.today()), as_json=as_json)

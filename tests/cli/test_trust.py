@@ -13,7 +13,7 @@ import pytest
 from sealserve.attestation.roots import ARK_SHA256
 from sealserve.attestation.tcb import LINES
 from sealserve.cli.main import run
-from sealserve.policy import Trust, floors
+from sealserve.policy import Trust, floors, revocation
 from sealserve.policy.execution import generate_process
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, UvmLaunch
 from sealserve.policy.floors import RECOMMENDED
@@ -119,7 +119,7 @@ def test_real_machines(owner: Owner) -> None:
     for line in trust.hardware.lines:
         for name, floor in RECOMMENDED[line].items():
             assert trust.hardware.floors[name] == floor
-    assert trust.hardware.max_crl_age_days == 45
+    assert trust.hardware.max_crl_age_days == revocation.RECOMMENDED_DAYS
 
 
 def test_endorsed_launches(owner: Owner) -> None:
@@ -430,7 +430,7 @@ def test_remarks_are_ranked(owner: Owner) -> None:
     assert "\n  note    hardware.lines: milan: a paper" in ran.out
     told = owner.run("trust", "lint", every, "--json")
     assert told.status == 1
-    assert {remark["rank"] for remark in told.json["remarks"]} == {"danger", "note"}
+    assert {remark["rank"] for remark in told.json["remarks"]} == {"danger", "doubt", "note"}
     assert told.json["remarks"][0].keys() == {"rank", "key", "what", "hint"}
 
 

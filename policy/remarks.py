@@ -1,0 +1,33 @@
+"""What a lint says of a file: each thing to think about again, ranked.
+
+danger  the file lets through what it should not, or nothing at all
+doubt   it lets through something with a known weakness, or soon nothing
+note    it works, and could be tidier
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Rank = Literal["danger", "doubt", "note"]
+RANKS: tuple[Rank, ...] = ("danger", "doubt", "note")
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing to think about. key: of the file. hint: what to do about it."""
+
+    rank: Rank
+    key: str
+    what: str
+    hint: str
+
+
+Remarks = Iterator[Remark]
+
+
+def ranked(remarks: Iterable[Remark]) -> tuple[Remark, ...]:
+    """The worst first; the order of the file within a rank."""
+    return tuple(sorted(remarks, key=lambda remark: RANKS.index(remark.rank)))
