@@ -109,6 +109,7 @@ KNOWN: Final[Mapping[str, Form]] = {
 # Other in each token, or in each start of a machine: no key is released on them twice.
 FLEETING: Final = ("exp", "iat", "jti", "nbf", "nonce", f"{SNP}reportdata", f"{SNP}reportid")
 
+_DIGEST: Final = Form.hexadecimal(64)
 _NAMES: Final[Mapping[str, str]] = {
     MEASUREMENT: "what was launched (its measurement)",
     f"{ENDORSED_BY}.iss": "who endorsed the launch",
@@ -127,6 +128,13 @@ _NAMES: Final[Mapping[str, str]] = {
 def plain_name(clause: Equals) -> str:
     """The claim, without the place where a confidential VM's token has it."""
     return clause.name.removeprefix(NESTED)
+
+
+def execution_policy(clause: Equals) -> bytes | None:
+    """The HOST_DATA a clause asks for; None if it asks for another claim, or for no digest."""
+    text = json_text(clause.value)
+    asked = plain_name(clause) == HOST_DATA and text is not None and _DIGEST.fits(text)
+    return bytes.fromhex(text) if asked and text is not None else None
 
 
 def meaning(clause: Equals) -> str:

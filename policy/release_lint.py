@@ -43,6 +43,7 @@ from sealserve.policy.release_claims import (
     STATUSES,
     SVNS,
     Form,
+    execution_policy,
     plain_name,
 )
 from sealserve.policy.release_words import is_simulated
@@ -53,7 +54,6 @@ _CHOSEN: Final = {
     "x-ms-inittime": "whoever starts the machine chooses its init-time data, and no confidential "
     "container of Azure's sends any",
 }
-_DIGEST: Final = Form.hexadecimal(64)
 _FIXED: Final[tuple[tuple[str, str, Rank, str], ...]] = (
     (ATTESTATION_TYPE, "sevsnpvm", "doubt", "evidence of another kind has other claims"),
     (DEBUGGABLE, "false", "danger", "the host of a debug machine reads its memory"),
@@ -184,10 +184,9 @@ def _contradictions(place: _Place) -> Remarks:
 
 def _known_policies(place: _Place) -> Remarks:
     for key, clause in place.clauses:
-        text = json_text(clause.value)
-        if plain_name(clause) != HOST_DATA or text is None or not _DIGEST.fits(text):
+        digest = execution_policy(clause)
+        if digest is None:
             continue
-        digest = bytes.fromhex(text)
         if name := permissive_name(digest):
             yield Remark("danger", key, f"{name}: anything gets the key", "name a strict one")
         elif digest == NO_POLICY:
@@ -225,7 +224,7 @@ def _strange(place: _Place) -> Remarks:
     """Claims that no token has."""
     for key, clause in place.clauses:
         name = plain_name(clause)
-        if name in KNOWN or name in FLEETING or clause.claim[0] in _CHOSEN or _chosen(clause):
+        if name in KNOWN or name in FLEETING or _chosen(clause):
             continue
         close = difflib.get_close_matches(name, KNOWN, 1, 0.85)
         if close or name.startswith(SNP):

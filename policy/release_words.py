@@ -13,13 +13,10 @@ from sealserve.policy.release import (
     Equals,
     ReleasePolicy,
     escaped,
-    json_text,
     shown,
 )
-from sealserve.policy.release_build import HOST_DATA, SIMULATED_SUFFIX
-from sealserve.policy.release_claims import Form, meaning, plain_name
-
-_DIGEST = Form.hexadecimal(64)
+from sealserve.policy.release_build import SIMULATED_SUFFIX
+from sealserve.policy.release_claims import execution_policy, meaning
 
 
 def explain(policy: ReleasePolicy) -> str:
@@ -77,10 +74,9 @@ def _words(clause: Equals) -> str:
 
 
 def _warning(clause: Equals) -> str:
-    text = json_text(clause.value)
-    if plain_name(clause) != HOST_DATA or text is None or not _DIGEST.fits(text):
+    digest = execution_policy(clause)
+    if digest is None:
         return ""
-    digest = bytes.fromhex(text)
     if digest == NO_POLICY:
         return "NO EXECUTION POLICY: nothing here says what runs"
     known = permissive_name(digest)
