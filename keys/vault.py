@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
@@ -21,20 +23,31 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 from azure.core.rest import HttpResponse
-from azure.keyvault.keys import KeyClient, KeyExportEncryptionAlgorithm, KeyReleasePolicy
+from azure.keyvault.keys import (
+    JsonWebKey,
+    KeyClient,
+    KeyExportEncryptionAlgorithm,
+    KeyReleasePolicy,
+)
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sealserve.attestation.exchange import words
 from sealserve.keys import bounded
 from sealserve.keys.attest import quoted, told_by
 from sealserve.keys.authority import Authority
+from sealserve.keys.connection import ROLE_TAG
 from sealserve.keys.keyid import KeyId
 from sealserve.keys.session import ReleaseRequest
+from sealserve.keys.terms import Terms
 from sealserve.keys.unreachable import Peer
 from sealserve.native.errors import ConfigError, ReleaseError, SealserveError, UnavailableError
 
 DEADLINE_SECONDS = 60.0  # for the retries of one call
 RETRIES = 4  # the SDK's own back-off, doubling from 0.8 s
 VAULT_KEY_BITS = 3072
+WRAPPING = ["wrapKey", "unwrapKey"]  # what a vault key is for
+MAX_VERSIONS = 1000  # that are listed; rolling daily takes three years to get there
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 # What a bearer token must be when the attestation token is the credential: the SDK sends none
 # at all otherwise. The trust service knows the word and gives it no right.
 ATTESTED = "attested"
@@ -53,6 +66,15 @@ class VaultKey:
     enabled: bool
 
 
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One of the versions of a key. created: None where the vault does not tell."""
+
+    key_id: KeyId
+    enabled: bool
+    created: datetime | None
+
+
 class NoSuchKeyError(ReleaseError):
     """The vault answered that it has no such key."""
 
@@ -66,6 +88,29 @@ class StaticCredential:
     def get_token(self, *_scopes: str, **_options: object) -> AccessToken:
         """The token; it never expires as far as the SDK is concerned."""
         return AccessToken(self._token, int(time.time()) + 3600)
+
+
+class _Introduced:
+    """A credential whose failures are told as its own: the SDK raises them as if the vault's."""
+
+    def __init__(self, credential: TokenCredential, host: str) -> None:
+        self._credential = credential
+        self._host = host
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """As the credential does. Raises ReleaseError, and UnavailableError if nobody answers."""
+        try:
+            return self._credential.get_token(*scopes, **options)
+        except (ServiceRequestError, ServiceResponseError) as error:
+            raise UnavailableError(
+                f"whoever says as whom we may ask {self._host} does not answer: "
+                f"{words(error.inner_exception or error)}"
+            ) from error
+        except AzureError as error:
+            raise ReleaseError(
+                f"there is no identity to ask {self._host} as: {quoted(error.message)}",
+                hint="sign in with `az login`, or set what azure-identity reads",
+            ) from error
 
 
 class Vault:
@@ -91,7 +136,7 @@ class Vault:
         self._authority = authority  # keeps the path below alive
         self._client = KeyClient(
             f"https://{host}",
-            credential,
+            _Introduced(credential, host),
             verify_challenge_resource=authority is None,
             # a redirect would carry the attestation token to a host nobody measured
             permit_redirects=False,
@@ -132,11 +177,30 @@ class Vault:
                 hardware_protected=True,
                 exportable=True,
                 release_policy=KeyReleasePolicy(policy),
-                key_operations=["wrapKey", "unwrapKey"],
+                key_operations=WRAPPING,
                 tags=tags,
             ),
             name,
         )
+
+    def bring(self, name: str, key: rsa.RSAPrivateKey, policy: bytes) -> VaultKey:
+        """This RSA key as a new version, on the terms of `create`. Raises as that."""
+        brought = self._key(
+            lambda: self._client.import_key(
+                name,
+                _jwk(key),
+                hardware_protected=True,
+                exportable=True,
+                release_policy=KeyReleasePolicy(policy),
+            ),
+            name,
+        )
+        if brought.public.public_numbers() != key.public_key().public_numbers():
+            raise ReleaseError(
+                f"{brought.key_id} is another key than the one that was brought",
+                hint="is this host really the vault?",
+            )
+        return brought
 
     def get(self, name: str, version: str = "") -> VaultKey:
         """A key's public part and policy; without a version, its newest."""
@@ -149,11 +213,46 @@ class Vault:
         except NoSuchKeyError:
             return None
 
-    def _key(self, ask: Callable[[], Any], name: str) -> VaultKey:
+    def terms(self, name: str, version: str = "") -> Terms:
+        """On what terms a key of any type leaves; its newest version without one. As `get`."""
+        key_id, key = self._asked(lambda: self._client.get_key(name, version or None), name)
+        about, policy = key.properties, key.properties.release_policy
+        return Terms(
+            key=key_id.url,
+            policy=policy.encoded_policy if policy else b"",
+            enabled=about.enabled is True,
+            exportable=about.exportable is True,
+            not_before=about.not_before,
+            expires=about.expires_on,
+            role=str((about.tags or {}).get(ROLE_TAG, "")),
+        )
+
+    def versions(self, name: str) -> tuple[KeyVersion, ...]:
+        """Every version of a key, oldest first; none for a key that is not there. As `get`."""
+        with self._translated(f"versions of {name}"):
+            listed = list(islice(self._client.list_properties_of_key_versions(name), MAX_VERSIONS))
+        found = [
+            KeyVersion(self._id_of(each.id, name), each.enabled is True, each.created_on)
+            for each in listed
+        ]
+        return tuple(sorted(found, key=lambda each: each.created or _LONG_AGO))
+
+    def set_enabled(self, name: str, version: str, enabled: bool) -> Terms:
+        """Take one version out of use, or put it back; how it is afterwards. Raises as `get`."""
+        with self._translated(f"key {name}"):
+            self._client.update_key_properties(name, version, enabled=enabled)
+        return self.terms(name, version)
+
+    def _asked(self, ask: Callable[[], Any], name: str) -> tuple[KeyId, Any]:
+        """What the vault answered of a key, if it is the one that was asked for."""
         with self._translated(f"key {name}"):
             key = ask()
+        return self._id_of(key.id, name), key
+
+    def _id_of(self, answered: object, name: str) -> KeyId:
+        """The version that an answer about this key names."""
         try:
-            key_id = KeyId.parse(str(key.id))
+            key_id = KeyId.parse(str(answered))
         except ConfigError as error:
             raise ReleaseError(
                 f"{self.host} was asked for the key {name} and answered: {error.message}"
@@ -163,6 +262,10 @@ class Vault:
                 f"{self.host} was asked for the key {name} and answered with {key_id}",
                 hint="is the vault known under another name than its own configuration says?",
             )
+        return key_id
+
+    def _key(self, ask: Callable[[], Any], name: str) -> VaultKey:
+        key_id, key = self._asked(ask, name)
         jwk = key.key
         if jwk.n is None or jwk.e is None:
             raise ConfigError(f"{key_id} is a key of type {key.key_type}; wanted RSA")
@@ -219,6 +322,26 @@ class Vault:
             denied=f"{self.host}: {told}",
             hint="its owner decides: `sealserve key show` prints a key's release policy",
         )
+
+
+def _jwk(key: rsa.RSAPrivateKey) -> JsonWebKey:
+    """All of it (RFC 7518 section 6.3.2), for wrapping alone."""
+    numbers = key.private_numbers()
+    members = {
+        "n": numbers.public_numbers.n,
+        "e": numbers.public_numbers.e,
+        "d": numbers.d,
+        "p": numbers.p,
+        "q": numbers.q,
+        "dp": numbers.dmp1,
+        "dq": numbers.dmq1,
+        "qi": numbers.iqmp,
+    }
+    octets = {
+        name: value.to_bytes((value.bit_length() + 7) // 8, "big")
+        for name, value in members.items()
+    }
+    return JsonWebKey(kty="RSA-HSM", key_ops=WRAPPING, **octets)
 
 
 def _retry_after(error: AzureError) -> float:

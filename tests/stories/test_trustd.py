@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import signal
 import socket
@@ -15,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.keys.connection import Connection
@@ -30,7 +28,9 @@ from sealserve.keys.wrap import RsaRecipient
 from sealserve.native.errors import ReleaseError, SealserveError
 from sealserve.native.secret import SecretBuffer
 from sealserve.policy.expectations import UvmLaunch
+from sealserve.policy.release_build import Admitted
 from support.attestation_simulated import HOST_DATA
+from support.keys_spellings import private_numbers, spellings
 from support.keys_trustd_process import RUN, Ran, Running, running, sealserve
 from support.ports import free_port
 from support.server_process import SECONDS
@@ -210,13 +210,13 @@ def test_nothing_of_its_memory_goes_into_a_core_file(vault: Path) -> None:
 
 def test_a_restart_keeps_keys_and_authority(vault: Path, owned: OwnedVault) -> None:
     with running(vault) as service:
-        made = owned.key_for(HOST_DATA.hex())
+        made = owned.key_for(Admitted((HOST_DATA.hex(),)))
         first = service.ready
         assert service.stop()[0] == 0
     with running(vault) as service:
         assert service.ready == first
         assert owned.vault.get("model", made.key_id.version) == made
-        assert owned.key_for(HOST_DATA.hex()) == made
+        assert owned.key_for(Admitted((HOST_DATA.hex(),))) == made
 
 
 def test_a_kill_loses_no_key_that_was_answered(vault: Path, owned: OwnedVault) -> None:
@@ -230,7 +230,7 @@ def test_a_kill_loses_no_key_that_was_answered(vault: Path, owned: OwnedVault) -
             pass  # it was killed
 
     with running(vault) as service:
-        policy = owned.key_for(HOST_DATA.hex()).policy
+        policy = owned.key_for(Admitted((HOST_DATA.hex(),))).policy
         creating = threading.Thread(target=create)
         creating.start()
         while len(answered) < 3:
@@ -306,26 +306,6 @@ def test_a_folder_that_cannot_be_run(damage: Callable[[Path], None], vault: Path
 # ---- secrets
 
 
-def spellings(secret: bytes) -> set[bytes]:
-    """How a secret could stand in a text."""
-    number = int.from_bytes(secret, "big")
-    encoded = (base64.b64encode(secret), base64.urlsafe_b64encode(secret))
-    texts = {secret.hex(), secret.hex().upper(), str(number)}
-    return {secret, *(each.rstrip(b"=") for each in encoded), *(text.encode() for text in texts)}
-
-
-def private_numbers(key: object) -> dict[str, bytes]:
-    """What must stay secret of a private key; any of it gives the rest away."""
-    if not isinstance(key, rsa.RSAPrivateKey):
-        return {"d": number(key.private_numbers().private_value)}  # type: ignore[attr-defined]
-    numbers = key.private_numbers()
-    return {name: number(getattr(numbers, name)) for name in ("d", "p", "q", "dmp1", "iqmp")}
-
-
-def number(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 7) // 8, "big")
-
-
 def secrets_of(vault: Path) -> dict[str, bytes]:
     """Everything that nobody may read anywhere, by name."""
     with closing(Folder(vault).records()) as records:
@@ -352,7 +332,7 @@ def secrets_of(vault: Path) -> dict[str, bytes]:
 
 def use(service: Running, owned: OwnedVault, simulated_root: SimulatedRoot, port: int) -> None:
     """A key made, released, refused; a wrong token; nonsense."""
-    made = owned.key_for(HOST_DATA.hex())
+    made = owned.key_for(Admitted((HOST_DATA.hex(),)))
     with SecretBuffer.from_bytes(KEY) as key:
         slot = RsaRecipient(made.key_id, made.public).wrap(key, b"", b"")
     options = VaultOptions(f"trustd:127.0.0.1:{port}", ca_sha256=owned.ca_sha256)
