@@ -46,7 +46,8 @@ def layer_root(
     """
     with placed(path), open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        return convert(decompressed(Watched(file, size, progress)), image=image).root.hex()
+        layer = convert(decompressed(Watched(file, size, progress)), digest=False, image=image)
+        return layer.root.hex()
 
 
 def _in_folder(path: Path) -> tuple[Files, list[Described]]:

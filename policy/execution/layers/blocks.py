@@ -15,7 +15,7 @@ from sealserve.native.verity import BLOCK_BYTES, DIGEST_BYTES, digests_of, tree_
 from sealserve.policy.execution.layers.limits import MAX_IMAGE_BYTES, MIB
 from sealserve.policy.execution.layers.refused import RefusedError
 
-BATCH_BYTES = MIB
+BATCH_BYTES = 2 * MIB
 # One is filled while others are hashed.
 BATCHES = 3
 
@@ -68,6 +68,27 @@ class Blocks:
             end = len(data)
         self._batch[self._used : end] = data
         self._used = end
+
+    def write_file(self, data: memoryview) -> None:
+        """Add a whole file and fill up its last block; the one before is full."""
+        end = self._used + len(data)
+        full = (end + BLOCK_BYTES - 1) // BLOCK_BYTES * BLOCK_BYTES
+        if full < BATCH_BYTES:
+            self._batch[self._used : end] = data
+            self._batch[end:full] = _ZEROS[: full - end]
+            self._used = full
+        else:
+            self.write(data)
+            self.pad()
+
+    @property
+    def room(self) -> tuple[memoryview, int]:
+        """The batch that is being filled, and how much of it is."""
+        return self._batch, self._used
+
+    def filled(self, used: int) -> None:
+        """Say how much of the batch is filled now."""
+        self._used = used
 
     def pad(self) -> None:
         """Fill up a block that was begun."""

@@ -87,9 +87,27 @@ class Stream:
         """Bytes of the tar before what comes next."""
         return self.bytes_read - (self._end - self._at)
 
+    @property
+    def at_hand(self) -> memoryview:
+        """What was read already; it stays until the next call."""
+        return self.window[self._at : self._end]
+
+    def advance(self, size: int) -> None:
+        """Pass over what is at hand."""
+        self._at += size
+
     def last_block(self) -> bytes:
         """The block that was the header just read."""
         return bytes(self.window[self._at - BLOCK_BYTES : self._at])
+
+    def take_whole(self, size: int, padding: int) -> memoryview | None:
+        """So many bytes, and what fills up their block passed over, if the window has all that."""
+        start = self._at
+        end = start + size
+        if end + padding > self._end:
+            return None
+        self._at = end + padding
+        return self.window[start:end]
 
     def take(self, most: int) -> memoryview:
         """The next bytes, at least one and at most this many; they stay until the next call."""
