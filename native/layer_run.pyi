@@ -1,3 +1,5 @@
+from typing import Any
+
 from typing_extensions import Buffer
 
 def lay_files(
@@ -6,7 +8,7 @@ def lay_files(
     used: int,
     block: int,
     folder: bytes,
-    children: dict[bytes, object],
+    children: dict[bytes, Any],
     number: int,
     most: int,
 ) -> tuple[int, int, bytes]: ...

@@ -17,8 +17,8 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != RO
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """For tests/attestation/test_evidence_vectors.py."""
-    parser.addoption("--vectors", metavar="DIR", help="judge the evidence in this directory")
+    """For the tests of vectors, test_…_vectors.py: each says what the directory has to hold."""
+    parser.addoption("--vectors", metavar="DIR", help="judge the vectors in this directory")
 
 
 pytest_plugins = ["support.attestation_simulated"]

@@ -28,7 +28,8 @@ class Layer:
 def convert(source: Source, *, digest: bool = True, image: BinaryIO | None = None) -> Layer:
     """What hcsshim makes of a layer: tar to ext4 to the root of a hash tree.
 
-    source: an uncompressed tar. digest: whether its diff id is wanted. image: a seekable file that gets the ext4 image, to look at.
+    source: an uncompressed tar. digest: whether its diff id is wanted. image: a seekable file that
+    gets the ext4 image, to look at.
     Raises RefusedError for whatever the reference refuses, for what it would do differently from
     one run or machine to the next, and for what is beyond `limits`.
     """

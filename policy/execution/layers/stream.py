@@ -78,7 +78,8 @@ class Stream:
         try:
             header = read_header(self.window, self._at)
         except ValueError as error:
-            raise RefusedError(f"at byte {self.position} of the tar: {error}") from None
+            place = f"at byte {self.position} of the tar" if self.position else "this is no tar"
+            raise RefusedError(f"{place}: {error}") from None
         self._at += BLOCK_BYTES
         return header
 
