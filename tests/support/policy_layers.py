@@ -1,4 +1,4 @@
-"""Layers and images made for tests: tars entry by entry, whole archives, and what becomes of them."""
+"""Layers and images made for tests: tars entry by entry, archives, and what becomes of them."""
 
 from __future__ import annotations
 
