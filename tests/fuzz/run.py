@@ -44,6 +44,7 @@ BRIEF = {
     *("sidecar_request", "sidecar_environment", "key_provider_packet", "runtime_data"),
     *("body", "attestation_request", "attestation_report", "key_request"),
     *("release_policy", "execution_policy", "process_policy"),
+    *("image_config", "inode_attributes", "layer_record", "pax_records"),
 }
 _STATISTIC = re.compile(r"^stat::(\w+): +(\d+)$", re.MULTILINE)
 _COVERED = re.compile(r"^#\d+\s+DONE\s+cov: (\d+)", re.MULTILINE)

@@ -42,6 +42,14 @@ from fuzz.of_attestation import (
     uvm_header,
     uvm_payload,
 )
+from fuzz.of_layers import (
+    image_archive,
+    image_config,
+    inode_attributes,
+    layer_record,
+    layer_tar,
+    pax_records,
+)
 from fuzz.of_models import (
     directory,
     header,
@@ -93,6 +101,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         *(runtime_data, sidecar_request, key_provider_packet, sidecar_environment),
         key_request,
         master_sealed,
+        *(layer_tar, pax_records, inode_attributes, image_archive, image_config, layer_record),
         *(trust, release_policy, execution_policy, process_policy),
     )
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
 import io
 import json
@@ -146,6 +148,21 @@ def oci_layout(*images: MadeImage, pack: Any = bytes, index: bool = False) -> di
         entries = [put(inner, "index.v1+json")]
     files["index.json"] = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
     return files
+
+
+def tar_split(tar_bytes: bytes) -> bytes:
+    """The record that containers/storage keeps of a layer."""
+    records: list[dict[str, object]] = []
+    at = 0
+    with tarfile.open(fileobj=io.BytesIO(tar_bytes)) as members:
+        for member in members:
+            if member.size:
+                segment = tar_bytes[at : member.offset_data]
+                records.append({"type": 2, "payload": base64.b64encode(segment).decode()})
+                records.append({"type": 1, "name": member.name, "size": member.size, "payload": ""})
+                at = member.offset_data + member.size
+    records.append({"type": 2, "payload": base64.b64encode(tar_bytes[at:]).decode()})
+    return gzip.compress(b"".join(json.dumps(each).encode() + b"\n" for each in records))
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
