@@ -31,8 +31,8 @@ class Blocks:
 
     def __init__(self, image: BinaryIO | None = None) -> None:
         self._image = image
-        self._batches = [memoryview(bytearray(BATCH_BYTES)) for _ in range(BATCHES)]
-        self._batch = self._batches[0]
+        self._batch = memoryview(bytearray(BATCH_BYTES))
+        self._spare: deque[memoryview] = deque()
         self._used = 0
         self._before = 0  # blocks in front of this batch
         self._digests = bytearray()
@@ -154,8 +154,10 @@ class Blocks:
         self._settle(BATCHES - 1)
         self._before += self._used // BLOCK_BYTES
         self._check_size()
-        self._batches.append(self._batches.pop(0))
-        self._batch, self._used = self._batches[0], 0
+        self._spare.append(self._batch)
+        reused = len(self._spare) == BATCHES
+        self._batch = self._spare.popleft() if reused else memoryview(bytearray(BATCH_BYTES))
+        self._used = 0
 
     def _settle(self, most: int) -> None:
         """Wait until at most so many batches are being hashed."""
