@@ -177,7 +177,6 @@ EXTRAS = {
     "starlette": "trustd",
     "structlog": "server",
     "uvicorn": "trustd",
-    "zstandard": "owner",
 }
 
 
