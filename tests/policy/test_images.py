@@ -423,6 +423,8 @@ def test_what_is_no_place_of_images(tmp_path: Path) -> None:
         open_images(tmp_path)
     with pytest.raises(ConfigError, match="there is no file missing"):
         open_images(tmp_path / "missing")
+    with pytest.raises(ConfigError, match="cannot be read: File name too long"):
+        open_images(tmp_path / ("n" * 300))
 
 
 def test_members_have_a_limit(put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
