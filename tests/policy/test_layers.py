@@ -223,6 +223,14 @@ REFUSED: dict[str, tuple[bytes, str]] = {
         "'e/': something else is there",
     ),
     "a path through a file": (layer(EMPTY, entry("e/f")), "'e/f': 'e' on its path is not a folder"),
+    "a path through a file with a slash": (
+        layer(entry("e/", b"x"), entry("e/f", b"x")),
+        "'e/f': 'e' on its path is not a folder",
+    ),
+    "a path through a file with a dot": (
+        layer(entry("e/.", b"x"), entry("e/f", b"x")),
+        "'e/f': 'e' on its path is not a folder",
+    ),
     "the root as a file": (layer(entry(".")), "'.': a folder is there already"),
     "a link to nothing": (layer(link("b", "a")), "'b': a hard link to 'a', which is not there"),
     "a link into nothing": (layer(link("b", "x/a")), "'b': there is no folder 'x'"),

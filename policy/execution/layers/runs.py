@@ -12,6 +12,7 @@ def follow(entry: Header, entries: tar.Entries, tree: Tree) -> None:
 
     Each would be laid down the same by `Tree.add`; what is not plain is left to that.
     """
-    if entry.kind == tar.FILE and not entries.data_bytes:
-        folder = entry.name[: entry.name.rfind(b"/") + 1]
-        entries.advance(tree.add_files(entries.at_hand, folder))
+    folder, slash, name = entry.name.rpartition(b"/")
+    # With another end the name is that of a folder, and its parent not what stands in front.
+    if entry.kind == tar.FILE and name not in (b"", b".", b"..") and not entries.data_bytes:
+        entries.advance(tree.add_files(entries.at_hand, folder + slash))
