@@ -25,7 +25,7 @@ VERBS = {
     "unseal": "Decrypt a sealed file into a folder.",
     "rewrap": "Give a sealed file's key to other recipients; its root stays.",
     "key": "Make key pairs, and keys in a vault.",
-    "policy": "Write, hash and explain execution policies.",
+    "policy": "Write, explain, compare and try execution policies.",
     "layers": "Compute the roots of a container image's layers.",
     "trust": "Write and explain what a client expects.",
     "publish": "Put a sealed file's key into a vault, under a release policy.",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 
 from sealserve.errors import ConfigError, IntegrityError
 from sealserve.policy.execution.image import Image, Images, Platform, open_images
@@ -53,7 +54,6 @@ ARM = MadeImage([OTHER], ["demo.example/app:1.4"], architecture="arm64")
 
 
 def zstd(data: bytes) -> bytes:
-    zstandard = pytest.importorskip("zstandard")  # pip install 'sealserve[owner]'
     packed: bytes = zstandard.ZstdCompressor().compress(data)
     return packed
 
