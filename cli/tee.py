@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import os
+import pwd
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import click
@@ -15,6 +19,7 @@ from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import ConfigError, UnavailableError, unwritten
 from sealserve.policy.execution import ExecutionPolicy
+from sealserve.policy.execution.start import Person, User
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
 root_option = click.option(
@@ -100,8 +105,9 @@ def run(
 ) -> int:
     """Start CMD in a simulated machine if the policy allows it; its exit status is ours.
 
-    The policy sees the command word by word, the environment and the working directory; what it
-    does not let through of the environment is not passed on. A start it denies exits with 6.
+    The policy sees the command word by word, the environment, the working directory and who you
+    are; what it does not let through of the environment is not passed on. A start it denies exits
+    with 6 and says which conditions failed.
     """
     _require_faults(faults)
     _require_possible(model, vlek, report_version, uvm_form, faults)
@@ -124,7 +130,7 @@ def run(
     return simulated.run(
         words,
         machine=machine,
-        may_start=policy.may_start,
+        may_start=partial(policy.may_start, user=_user()),
         environment=os.environ,
         working_dir=workdir,
         say=say,
@@ -241,6 +247,21 @@ def _require_possible(
         raise ConfigError(
             str(error), key="--fault", hint="see --machine, --vlek, --report-version and --uvm"
         ) from error
+
+
+def _user() -> User:
+    """Who we are, and so who the command will be."""
+    person = Person(str(os.geteuid()))
+    with contextlib.suppress(KeyError):  # nobody has to be in the system's lists
+        person = Person(person.id, pwd.getpwuid(os.geteuid()).pw_name)
+    groups = sorted({os.getegid(), *os.getgroups()})
+    return User(person, tuple(map(_group, groups)))
+
+
+def _group(number: int) -> Person:
+    with contextlib.suppress(KeyError):
+        return Person(str(number), grp.getgrgid(number).gr_name)
+    return Person(str(number))
 
 
 def _kind(vlek: bool) -> SigningKey:

@@ -22,6 +22,7 @@ FORWARDED: Final = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+UMASK: Final = 0o022  # as a container runtime has it; policies are asked for the same
 SIGNALLED: Final = 128  # a shell's exit status for a process that a signal ended, plus the signal
 
 _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
@@ -80,6 +81,7 @@ def start(
             cwd=working_dir,
             pass_fds=(descriptor,),
             process_group=0,
+            umask=UMASK,
             preexec_fn=die_with_parent,  # noqa: PLW1509 - the platform has one thread
         )
     except OSError as error:

@@ -9,7 +9,6 @@ anywhere in the text, so that `HOSTNAME=.+` let `LD_PRELOAD=/x.so:HOSTNAME=1` th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -33,12 +32,6 @@ class EnvRule:
     def fields(self) -> dict[str, object]:
         """The JSON object a policy holds for this rule."""
         return {"pattern": self.pattern, "required": self.required, "strategy": self.strategy}
-
-    def matches(self, variable: str) -> bool:
-        """Whether `NAME=VALUE` is let through. Raises UnusableError for a pattern RE2 refuses."""
-        if self.strategy == "string":
-            return variable == self.pattern
-        return compiled(as_guest(self.pattern))(variable)
 
 
 def rule(text: str) -> EnvRule:
@@ -73,25 +66,6 @@ def anchored(pattern: str) -> str:
     if "|" in pattern or "(?" in pattern or pattern.startswith("^") or pattern.endswith("$"):
         return f"^(?:{pattern})$"
     return f"^{pattern}$"
-
-
-def allowed(rules: Sequence[EnvRule], environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that match a rule; the others are dropped, as the guest does."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if any(entry.matches(f"{name}={value}") for entry in rules)
-    }
-
-
-def missing(rules: Iterable[EnvRule], environment: Mapping[str, str]) -> list[EnvRule]:
-    """Required rules that no variable meets."""
-    variables = [f"{name}={value}" for name, value in environment.items()]
-    return [
-        entry
-        for entry in rules
-        if entry.required and not any(entry.matches(variable) for variable in variables)
-    ]
 
 
 def check_text(text: str) -> None:

@@ -1,8 +1,9 @@
 """The execution policy of one process: what `generate --process` writes and the simulator enforces.
 
 A policy in confcom's text with one container and nothing else in play: the command, the working
-directory and the environment rules are free, every other field has one value. Whatever the profile
-does not fix has no meaning for a process (layers, mounts) or would loosen it (debug flags).
+directory, the user and the environment rules are free, every other field has one value. Whatever
+the profile does not fix has no meaning for a process (layers, mounts) or would loosen it (debug
+flags).
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sealserve.native.errors import ConfigError, Finding, PolicyViolation, printable
+from sealserve.native.errors import ConfigError, printable
 from sealserve.policy.execution import environment
 from sealserve.policy.execution.environment import EnvRule
-from sealserve.policy.execution.patterns import UnusableError
+from sealserve.policy.execution.patterns import UnusableError, as_guest, compiled
+from sealserve.policy.execution.platform import any_user
+from sealserve.policy.execution.start import UMASK, Start, User, ask
 from sealserve.policy.execution.text import (
     API_VERSION,
     FRAMEWORK_VERSION,
@@ -40,14 +43,13 @@ _PROFILE: Mapping[str, object] = {
     "no_new_privileges": False,
     "seccomp_profile_sha256": "",
     "signals": [],
-    "user": {
-        "group_idnames": [{"pattern": "", "strategy": "any"}],
-        "umask": "0022",
-        "user_idname": {"pattern": "", "strategy": "any"},
-    },
 }
+_OTHER_START = (
+    "start exactly what the policy says, or write a policy for this start with "
+    "`sealserve policy generate --process`: clients and keys then have to accept it"
+)
 _MAX_SHOWN = 300  # characters of a value: a policy may have a megabyte
-_FREE = frozenset({"command", "env_rules", "working_dir", "id", "name"})
+_FREE = frozenset({"command", "env_rules", "working_dir", "user", "id", "name"})
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class ExecutionPolicy:
             raise place.error(f"{len(text.containers)} containers; a process policy has one", "")
         container = text.containers[0]
         _check_profile(container, place)
+        _check_user(container, place)
         return cls(
             text=data,
             command=_command(container, place),
@@ -86,28 +89,20 @@ class ExecutionPolicy:
         return hashlib.sha256(self.text).digest()
 
     def may_start(
-        self, command: Sequence[str], environment_: Mapping[str, str], working_dir: str
+        self,
+        command: Sequence[str],
+        environment_: Mapping[str, str],
+        working_dir: str,
+        user: User,
     ) -> Mapping[str, str]:
-        """Decide whether this start is the one the policy describes.
+        """Ask what a guest would do with this start; a process is a container without layers.
 
         Returns the environment the process may have: variables that match no rule are dropped.
         Raises PolicyViolation with every condition that failed, both sides; a variable's value is
         never quoted.
         """
-        kept = environment.allowed(self.env_rules, environment_)
-        findings = [
-            *_differs("command_differs", list(command), list(self.command)),
-            *_differs("working_dir_differs", working_dir, self.working_dir),
-            *(_unmet(entry, environment_) for entry in environment.missing(self.env_rules, kept)),
-        ]
-        if findings:
-            raise PolicyViolation(
-                f"the execution policy {self.sha256.hex()[:16]}… does not allow this start",
-                findings=findings,
-                hint="start exactly what the policy says, or write a policy for this start with "
-                "`sealserve policy generate --process`: clients and keys then have to accept it",
-            )
-        return kept
+        start = Start(command, environment_, working_dir, user)
+        return ask(self.text, start, hint=_OTHER_START).environment
 
 
 def generate_process(
@@ -125,6 +120,7 @@ def generate_process(
         "env_rules": [entry.fields() for entry in rules],
         "id": _LABEL,
         "name": _LABEL,
+        "user": any_user(),
         "working_dir": working_dir,
     }
     for check in (_command, _env_rules, _working_dir):
@@ -246,14 +242,32 @@ def _working_dir(container: Fields, place: _Place) -> str:
     return working_dir
 
 
-def _differs(code: str, seen: object, wanted: object) -> list[Finding]:
-    return [] if seen == wanted else [Finding(code, _json(seen), _json(wanted))]
+def _check_user(container: Fields, place: _Place) -> None:
+    user = container.get("user")
+    if not isinstance(user, dict) or user.keys() != {"group_idnames", "umask", "user_idname"}:
+        raise place.error("expected group_idnames, umask and user_idname, nothing else", "user")
+    if user["umask"] != UMASK:
+        seen = _shown(_json(user["umask"]))
+        raise place.error(f"seen {seen}; a process starts with {UMASK}", "user.umask")
+    groups = user["group_idnames"]
+    if not isinstance(groups, list):
+        raise place.error("expected a list", "user.group_idnames")
+    _check_person(user["user_idname"], "user.user_idname", place)
+    for index, group in enumerate(groups):
+        _check_person(group, f"user.group_idnames[{index}]", place)
 
 
-def _unmet(entry: EnvRule, environment_: Mapping[str, str]) -> Finding:
-    name = entry.pattern.partition("=")[0]
-    seen = f"{name} with another value" if name in environment_ else "no variable that matches"
-    return Finding("env_required", seen, f"{entry.pattern} ({entry.strategy}, required)")
+def _check_person(entry: object, key: str, place: _Place) -> None:
+    if not isinstance(entry, dict) or entry.keys() != {"pattern", "strategy"}:
+        raise place.error("expected pattern and strategy, nothing else", key)
+    if entry["strategy"] not in ("any", "id", "name", "re2"):
+        seen = _shown(_json(entry["strategy"]))
+        raise place.error(f"seen {seen}; any, id, name or re2", f"{key}.strategy")
+    if not isinstance(entry["pattern"], str):
+        raise place.error("expected text", f"{key}.pattern")
+    if entry["strategy"] == "re2":
+        with place.at(f"{key}.pattern"):
+            compiled(as_guest(entry["pattern"]))
 
 
 def _first_repeated(rules: Sequence[EnvRule]) -> EnvRule | None:

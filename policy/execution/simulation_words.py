@@ -63,7 +63,7 @@ def _denied(decision: Decision) -> Iterator[str]:
     yield _line("by", decision.rule)
     if decision.policy_error:
         yield _line("because", decision.policy_error)
-    near, others = _nearest(decision.considered)
+    near, others = nearest(decision.considered)
     for each in near:
         if each.container:
             yield _line("not", each.container)
@@ -81,7 +81,7 @@ def _failed(check: Check) -> Iterator[str]:
     yield _line("", f"  hint: {check.hint}")
 
 
-def _nearest(considered: Sequence[Considered]) -> tuple[list[Considered], int]:
+def nearest(considered: Sequence[Considered]) -> tuple[list[Considered], int]:
     """Conditions on the request as such, and the containers that missed by least if all did."""
     general = [each for each in considered if not each.container and not each.held]
     named = [each for each in considered if each.container]

@@ -13,6 +13,7 @@ from sealserve.cli.main import run
 from sealserve.policy.execution import ExecutionPolicy, generate_process
 from support.models_cli import Ran
 from support.models_cramped import cramped
+from support.policy_guest import SOMEBODY
 
 COMMAND = ("sealserve", "serve", "a b.sealed", "--root", "9f")
 TEXT = generate_process(COMMAND, env_rules=["LANG=C.UTF-8", "re2:HOSTNAME=.+"], working_dir="/srv")
@@ -327,7 +328,9 @@ def test_what_was_generated_is_what_the_machine_holds(writer: Writer) -> None:
     hashed = writer.run("hash", "policy.rego").out.strip()
     explained = writer.run("explain", "policy.rego", "--json").json
     assert hashed == explained["sha256"] == ExecutionPolicy.parse(piped.stdout).sha256.hex()
-    kept = ExecutionPolicy.parse(piped.stdout).may_start(COMMAND, {"HOSTNAME": "a"}, "/srv")
+    kept = ExecutionPolicy.parse(piped.stdout).may_start(
+        COMMAND, {"HOSTNAME": "a"}, "/srv", SOMEBODY
+    )
     assert kept == {"HOSTNAME": "a"}
 
 

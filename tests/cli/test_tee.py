@@ -285,6 +285,41 @@ def test_another_directory_is_not_started_in(tee: Tee) -> None:
     assert (ran.status, ran.out) == (0, "/usr\n")
 
 
+def test_another_user_is_not_started(tee: Tee) -> None:
+    tee.allow("/usr/bin/id", "-u")
+    text = tee.policy.read_text()
+    anybody = '"user_idname":{"pattern":"","strategy":"any"}'
+    for number, status in ((os.geteuid() + 1, 6), (os.geteuid(), 0)):
+        named = f'"user_idname":{{"pattern":"{number}","strategy":"id"}}'
+        tee.policy.write_text(text.replace(anybody, named))
+        ran = tee.run("/usr/bin/id", "-u")
+        assert (ran.status, ran.out) == (status, "" if status else f"{number}\n")
+        assert ("user: seen " in ran.err) == bool(status)
+
+
+def test_the_command_has_the_umask_that_the_policy_was_asked_for(tee: Tee) -> None:
+    before = os.umask(0o077)
+    try:
+        assert tee.allowed("/bin/sh", "-c", "umask").out == "0022\n"
+    finally:
+        os.umask(before)
+
+
+def test_a_denial_is_decoded(tee: Tee) -> None:
+    """What decided, which conditions held and which did not, both sides and the way out."""
+    tee.allow("/bin/true")
+    err = tee.run("/bin/false").err
+    for words in (
+        "create_container is denied by line 24 of the policy: create_container := data.framework",
+        "not containers[0] (process): command failed; no_new_privileges, user, allow_elevated, "
+        "working_dir, mounts, seccomp_profile_sha256, devices held",
+        "guest: invalid command",
+        'command: seen ["/bin/false"]; wanted ["/bin/true"]',
+        "hint: ",
+    ):
+        assert words in err
+
+
 def test_a_denied_start_says_nothing_of_a_platform(tee: Tee) -> None:
     tee.allow("/bin/true")
     assert BANNER not in tee.run("/bin/false").err

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,9 @@ from hypothesis import strategies as st
 
 from sealserve.native.errors import ConfigError, PolicyViolation
 from sealserve.policy.execution import EnvRule, ExecutionPolicy, generate_process
-from sealserve.policy.execution.environment import anchored
+from sealserve.policy.execution.environment import anchored, rule
 from sealserve.policy.execution.text import MAX_POLICY_BYTES, PolicyText, parse
+from support.policy_guest import ANYBODY, SOMEBODY
 
 CONFCOM = Path(__file__).parent.parent / "vectors" / "policy" / "confcom"
 COMMAND = ("python", "-m", "sealserve", "serve", "model.sealed")
@@ -112,7 +115,7 @@ PROFILE: Mapping[str, object] = {
     "no_new_privileges": True,
     "seccomp_profile_sha256": "00" * 32,
     "signals": [9],
-    "user": {"umask": "0022"},
+    "user": "root",
     "command": None,
     "env_rules": {},
     "working_dir": "srv",
@@ -276,7 +279,7 @@ def test_the_exact_start_is_allowed_and_other_variables_are_dropped() -> None:
         "LD_PRELOAD": "/x.so:HOSTNAME=1",
         "PATH": "/bin",
     }
-    allowed = POLICY.may_start(COMMAND, environment, "/srv")
+    allowed = POLICY.may_start(COMMAND, environment, "/srv", SOMEBODY)
     assert allowed == {"LANG": "C.UTF-8", "HOSTNAME": "box"}
 
 
@@ -292,7 +295,7 @@ def test_the_exact_start_is_allowed_and_other_variables_are_dropped() -> None:
     ],
 )
 def test_a_variable_that_matches_no_rule_is_dropped(environment: dict[str, str]) -> None:
-    assert POLICY.may_start(COMMAND, environment, "/srv") == {}
+    assert POLICY.may_start(COMMAND, environment, "/srv", SOMEBODY) == {}
 
 
 @pytest.mark.parametrize(
@@ -301,18 +304,18 @@ def test_a_variable_that_matches_no_rule_is_dropped(environment: dict[str, str])
 )
 def test_another_command_is_refused_with_both_sides(command: tuple[str, ...]) -> None:
     with pytest.raises(PolicyViolation) as caught:
-        POLICY.may_start(command, {}, "/srv")
+        POLICY.may_start(command, {}, "/srv", SOMEBODY)
     (finding,) = caught.value.findings
-    assert finding.code == "command_differs"
+    assert finding.code == "command"
     assert json.loads(finding.seen) == list(command)
     assert json.loads(finding.wanted) == list(COMMAND)
 
 
 def test_another_working_directory_is_refused_with_both_sides() -> None:
     with pytest.raises(PolicyViolation) as caught:
-        POLICY.may_start(COMMAND, {}, "/")
+        POLICY.may_start(COMMAND, {}, "/", SOMEBODY)
     (finding,) = caught.value.findings
-    assert (finding.code, finding.seen, finding.wanted) == ("working_dir_differs", '"/"', '"/srv"')
+    assert (finding.code, finding.seen, finding.wanted) == ("working_dir", '"/"', '"/srv"')
 
 
 @pytest.mark.parametrize(
@@ -324,21 +327,21 @@ def test_another_working_directory_is_refused_with_both_sides() -> None:
 )
 def test_a_required_variable_has_to_be_there_and_is_never_quoted(rule: EnvRule, met: str) -> None:
     policy = ExecutionPolicy.parse(generate_process(["x"], env_rules=[rule]))
-    assert policy.may_start(["x"], {"TOKEN": met}, "/") == {"TOKEN": met}
+    assert policy.may_start(["x"], {"TOKEN": met}, "/", SOMEBODY) == {"TOKEN": met}
     for environment in ({}, {"TOKEN": "S3CRET"}):
         with pytest.raises(PolicyViolation) as caught:
-            policy.may_start(["x"], environment, "/")
+            policy.may_start(["x"], environment, "/", SOMEBODY)
         (finding,) = caught.value.findings
-        assert finding.code == "env_required"
+        assert finding.code == "env_rules"
         assert "S3CRET" not in str(caught.value)
 
 
 def test_every_failed_condition_is_shown_in_one_run() -> None:
     with pytest.raises(PolicyViolation) as caught:
-        POLICY.may_start(["sh"], {}, "/")
+        POLICY.may_start(["sh"], {}, "/", SOMEBODY)
     assert [finding.code for finding in caught.value.findings] == [
-        "command_differs",
-        "working_dir_differs",
+        "working_dir",
+        "command",
     ]
     assert "policy generate --process" in caught.value.hint
 
@@ -363,9 +366,9 @@ def test_patterns_are_written_with_anchors_that_hold(pattern: str, written: str)
 @pytest.mark.parametrize("pattern", ["A=1|B=2", "^A=1|B=2$", "(?m)^A=1$", "(?m)^A=1$|^B=2$"])
 def test_no_pattern_lets_more_in_around_it(pattern: str) -> None:
     policy = ExecutionPolicy.parse(generate_process(["x"], env_rules=[f"re2:{pattern}"]))
-    assert policy.may_start(["x"], {"A": "1"}, "/") == {"A": "1"}
+    assert policy.may_start(["x"], {"A": "1"}, "/", SOMEBODY) == {"A": "1"}
     for value in ("/x.so:A=1", "B=2", "x\nA=1", "x\nB=2", "A=1\n"):
-        assert policy.may_start(["x"], {"LD_PRELOAD": value}, "/") == {}
+        assert policy.may_start(["x"], {"LD_PRELOAD": value}, "/", SOMEBODY) == {}
 
 
 def test_patterns_without_the_engine_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -393,6 +396,114 @@ def test_what_a_policy_says_may_start_and_nothing_else_of_the_environment(
         generate_process(command, env_rules=rules, working_dir=working_dir)
     )
     environment = {**variables, "lower_case": "dropped"}
-    assert policy.may_start(command, environment, working_dir) == variables
+    assert policy.may_start(command, environment, working_dir, SOMEBODY) == variables
     with pytest.raises(PolicyViolation):
-        policy.may_start([*command, "more"], environment, working_dir)
+        policy.may_start([*command, "more"], environment, working_dir, SOMEBODY)
+
+
+# ---- beside a plain comparison
+
+RULE_TEXTS = {"A=1": "A=1", "B=.+": "re2:B=.+", "A=1|X=2": "re2:A=1|X=2", "LANG=": "LANG="}
+RULE_TEXTS["[AX]=[12]"] = "re2:[AX]=[12]"
+SETTINGS = st.dictionaries(
+    st.sampled_from(["A", "B", "LANG", "X"]), st.sampled_from(["1", "2", "", "a b"]), max_size=3
+)
+
+
+@given(
+    rules=st.lists(st.sampled_from(sorted(RULE_TEXTS)), unique=True),
+    required=st.sets(st.sampled_from(sorted(RULE_TEXTS))),
+    variables=SETTINGS,
+    command=st.sampled_from([["app"], ["app", "-x"], ["a"], ["app", ""], []]),
+    folder=st.sampled_from(["/", "/srv", "/srv/"]),
+)
+def test_what_starts_is_what_a_plain_comparison_lets_start(
+    rules: list[str], required: set[str], variables: dict[str, str], command: list[str], folder: str
+) -> None:
+    """Nothing more and nothing less: equal words, equal folder, required variables, no others."""
+    made = [replace(rule(RULE_TEXTS[each]), required=each in required) for each in rules]
+    policy = ExecutionPolicy.parse(generate_process(["app"], env_rules=made, working_dir="/srv"))
+    told = {name: f"{name}={value}" for name, value in variables.items()}
+    kept = {n: variables[n] for n in told if any(re.fullmatch(each, told[n]) for each in rules)}
+    met = all(
+        any(re.fullmatch(each, text) for text in told.values()) for each in required & {*rules}
+    )
+    if command == ["app"] and folder == "/srv" and met:
+        assert policy.may_start(command, variables, folder, SOMEBODY) == kept
+        return
+    with pytest.raises(PolicyViolation):
+        policy.may_start(command, variables, folder, SOMEBODY)
+
+
+# ---- who starts
+
+GROUPS = [{"pattern": "1000", "strategy": "id"}, {"pattern": "sudo", "strategy": "name"}]
+PEOPLE = {
+    "the number": {"user_idname": {"pattern": "1000", "strategy": "id"}},
+    "the name": {"user_idname": {"pattern": "somebody", "strategy": "name"}},
+    "a pattern": {"user_idname": {"pattern": "some.*", "strategy": "re2"}},
+    "every group": {"group_idnames": GROUPS},
+}
+OTHERS = {
+    "another number": {"user_idname": {"pattern": "0", "strategy": "id"}},
+    "another name": {"user_idname": {"pattern": "root", "strategy": "name"}},
+    "a pattern of a part": {"user_idname": {"pattern": "some", "strategy": "re2"}},
+    "one group too few": {"group_idnames": GROUPS[:1]},
+    "no group": {"group_idnames": []},
+}
+ANYONE = {"group_idnames": [ANYBODY], "umask": "0022", "user_idname": ANYBODY}
+
+
+@pytest.mark.parametrize("name", PEOPLE)
+def test_who_is_named_may_start(name: str) -> None:
+    policy = ExecutionPolicy.parse(with_container(user={**ANYONE, **PEOPLE[name]}))
+    assert policy.may_start(COMMAND, {}, "/srv", SOMEBODY) == {}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_nobody_else_may_start(name: str) -> None:
+    policy = ExecutionPolicy.parse(with_container(user={**ANYONE, **OTHERS[name]}))
+    with pytest.raises(PolicyViolation) as caught:
+        policy.may_start(COMMAND, {}, "/srv", SOMEBODY)
+    (finding,) = caught.value.findings
+    assert finding.code == "user"
+    assert '"id": "1000", "name": "somebody"' in finding.seen
+
+
+NOBODY: Mapping[str, dict[str, object]] = {
+    "user": {"extra": 1},
+    "user.umask": {"umask": "0077"},
+    "user.group_idnames": {"group_idnames": {}},
+    "user.group_idnames[1]": {"group_idnames": [ANYBODY, "root"]},
+    "user.user_idname": {"user_idname": {"pattern": ""}},
+    "user.user_idname.strategy": {"user_idname": {"pattern": "", "strategy": "all"}},
+    "user.user_idname.pattern": {"user_idname": {"pattern": "(", "strategy": "re2"}},
+    "user.group_idnames[0].pattern": {"group_idnames": [{"pattern": 0, "strategy": "id"}]},
+}
+
+
+@pytest.mark.parametrize("key", NOBODY)
+def test_a_user_of_another_form_is_refused(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ExecutionPolicy.parse(with_container(user={**ANYONE, **NOBODY[key]}))
+    assert caught.value.key == f"containers[0].{key}"
+
+
+def test_a_denial_says_what_decided_what_held_and_the_way_out() -> None:
+    with pytest.raises(PolicyViolation) as caught:
+        POLICY.may_start(["sh"], {}, "/srv", SOMEBODY)
+    told = str(caught.value)
+    assert "create_container is denied by line 24 of the policy" in told
+    assert "not containers[0] (process): command failed; no_new_privileges, user, " in told
+    assert "guest: invalid command" in told
+    (finding,) = caught.value.findings
+    assert finding.hint
+
+
+def test_what_a_denial_repeats_of_a_policy_moves_no_cursor() -> None:
+    policy = ExecutionPolicy.parse(with_container(name="\x1b[2J\n" * 400))
+    with pytest.raises(PolicyViolation) as caught:
+        policy.may_start(["sh"], {}, "/srv", SOMEBODY)
+    told = str(caught.value)
+    assert told.replace("\n", "").isprintable()
+    assert len(told) < 4000

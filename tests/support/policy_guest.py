@@ -8,6 +8,7 @@ from typing import Any
 
 from sealserve.policy.execution.framework import Decision, Enforcer, Guest, Policy
 from sealserve.policy.execution.platform import DEFAULT_CAPABILITIES
+from sealserve.policy.execution.start import Person, User
 
 ID = "01" * 32
 ROOT = "aa" * 32
@@ -70,6 +71,8 @@ START: Mapping[str, Any] = {
     "seccompProfileSHA256": "",
     "isSandboxContainer": False,
 }
+
+SOMEBODY = User(Person("1000", "somebody"), (Person("1000"), Person("27", "sudo")))
 
 
 def text(
