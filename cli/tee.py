@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import grp
+import hashlib
 import os
-import pwd
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
 from sealserve.attestation import devices, simulated
 from sealserve.attestation.devices import security_context
 from sealserve.attestation.report import SigningKey
-from sealserve.cli import files
+from sealserve.cli import files, tee_start
 from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import ConfigError, UnavailableError, unwritten
-from sealserve.policy.execution import ExecutionPolicy
-from sealserve.policy.execution.start import Person, User
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
+
+_CONTAINER_OPTIONS = (
+    *("--env", "--user", "--mount", "--sandbox-dir", "--cap-add", "--no-new-privileges"),
+)
 
 root_option = click.option(
     "--root-dir",
@@ -79,10 +79,41 @@ def command() -> None:
 )
 @click.option(
     "--workdir",
-    default="/",
-    show_default=True,
-    help="Where the command starts; the policy must name the same.",
+    help="Where the command starts; the policy must name the same.  [default: /, or the image's]",
 )
+@click.option(
+    "--image",
+    metavar="NAME",
+    help="Start a container of this image in podman's store; CMD, if given, replaces the image's.",
+)
+@click.option(
+    "--env",
+    "variables",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A variable for the container, beside the image's own; repeatable.",
+)
+@click.option("--user", metavar="USER[:GROUP]", help="Who the container runs as.")
+@click.option(
+    "--mount",
+    "mounts",
+    metavar="SOURCE:PATH[:ro]",
+    multiple=True,
+    help="A folder or file for the container; repeatable.",
+)
+@click.option(
+    "--sandbox-dir",
+    metavar="DIR",
+    help="The folder that sandbox:// stands for in the policy's mounts.",
+)
+@click.option(
+    "--cap-add",
+    "capabilities",
+    metavar="CAP_NAME",
+    multiple=True,
+    help="A capability for the container beside the usual ones; repeatable.",
+)
+@click.option("--no-new-privileges", is_flag=True, help="The container never gains privileges.")
 @click.option(
     "--fault",
     "faults",
@@ -90,7 +121,7 @@ def command() -> None:
     metavar="NAME",
     help="Make one thing wrong with the machine; repeatable. `tee info` lists the names.",
 )
-@click.argument("words", metavar="-- CMD…", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.argument("words", metavar="-- CMD…", nargs=-1, type=click.UNPROCESSED)
 def run(
     policy_file: Path,
     root_dir: Path | None,
@@ -99,27 +130,33 @@ def run(
     report_version: int | None,
     uvm_form: simulated.UvmForm | None,
     context_dir: Path | None,
-    workdir: str,
     faults: tuple[str, ...],
     words: tuple[str, ...],
+    workdir: str | None,
+    image: str | None,
+    **options: Any,
 ) -> int:
     """Start CMD in a simulated machine if the policy allows it; its exit status is ours.
 
     The policy sees the command word by word, the environment, the working directory and who you
     are; what it does not let through of the environment is not passed on. A start it denies exits
     with 6 and says which conditions failed.
+
+    With --image it is asked as a guest is: for every layer of the image as its bytes are now, for
+    all of them together, and for the container with its user, mounts and capabilities.
     """
+    asked = _asked(words, workdir, image, options)
     _require_faults(faults)
     _require_possible(model, vlek, report_version, uvm_form, faults)
     if context_dir is not None:
         _require_container(vlek, uvm_form)
     text = files.read(policy_file, MAX_POLICY_BYTES)
-    policy = ExecutionPolicy.parse(text, file=str(policy_file))
+    may_start = asked.under(text, str(policy_file), context_dir)
     directory = root_dir or _default_root_dir(os.environ)
     root = simulated.SimulatedRoot.load_or_create(directory, simulated.MODELS[model].line)
     machine = simulated.Machine(
         root,
-        policy.sha256,
+        hashlib.sha256(text).digest(),
         model=model,
         provider=simulated.SimulatedProvider.load_or_create(directory, root) if vlek else None,
         report_version=report_version,
@@ -128,11 +165,8 @@ def run(
         faults=faults,
     )
     return simulated.run(
-        words,
         machine=machine,
-        may_start=partial(policy.may_start, user=_user()),
-        environment=os.environ,
-        working_dir=workdir,
+        may_start=may_start,
         say=say,
         announce=lambda: _security_context(context_dir, machine, text) if context_dir else {},
     )
@@ -249,19 +283,17 @@ def _require_possible(
         ) from error
 
 
-def _user() -> User:
-    """Who we are, and so who the command will be."""
-    person = Person(str(os.geteuid()))
-    with contextlib.suppress(KeyError):  # nobody has to be in the system's lists
-        person = Person(person.id, pwd.getpwuid(os.geteuid()).pw_name)
-    groups = sorted({os.getegid(), *os.getgroups()})
-    return User(person, tuple(map(_group, groups)))
-
-
-def _group(number: int) -> Person:
-    with contextlib.suppress(KeyError):
-        return Person(str(number), grp.getgrgid(number).gr_name)
-    return Person(str(number))
+def _asked(
+    words: tuple[str, ...], workdir: str | None, image: str | None, options: Mapping[str, Any]
+) -> tee_start.Asked:
+    """What is to start. Raises UsageError for options that do not go together."""
+    if image is not None:
+        return tee_start.InContainer(image, words, workdir, **options)
+    if any(options.values()):
+        raise click.UsageError(f"{', '.join(_CONTAINER_OPTIONS)} go with --image")
+    if not words:
+        raise click.UsageError("a command behind --, or --image")
+    return tee_start.AsProcess(words, workdir or "/")
 
 
 def _kind(vlek: bool) -> SigningKey:

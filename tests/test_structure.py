@@ -170,6 +170,7 @@ def test_every_verb_has_its_module_and_no_module_lacks_its_verb():
         "policy_sources",
         "prerequisites",
         "release",
+        "tee_start",
         "trust_new",
     }
     modules = {p.stem for p in (ROOT / "cli").glob("*.py")} - helpers

@@ -13,13 +13,47 @@ import os
 import select
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 from sealserve.attestation.simulated import frames, process
 from sealserve.attestation.simulated.machine import Machine
+from sealserve.attestation.simulated.process import Launch
 
-MayStart = Callable[[Sequence[str], Mapping[str, str], str], Mapping[str, str]]
-"""(command, environment, working directory) -> allowed environment, or PolicyViolation."""
+
+class Startable(Protocol):
+    """What was allowed to start, and exactly that: a process here, or one in a container."""
+
+    def launching(
+        self, announced: Mapping[str, str], descriptor: int
+    ) -> contextlib.AbstractContextManager[Launch]:
+        """The process to start, which inherits this descriptor of the socket.
+
+        announced: variables of the platform's own, beside those that were allowed. Whatever the
+        process leaves behind is gone when the context ends.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Command:
+    """`Startable`: a process of this machine, with the environment that it may have."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    working_dir: str
+
+    def launching(
+        self, announced: Mapping[str, str], descriptor: int
+    ) -> contextlib.AbstractContextManager[Launch]:
+        """As `Startable.launching`."""
+        told = {**announced, frames.SOCKET_VARIABLE: str(descriptor)}
+        launch = Launch(self.command, {**self.environment, **told}, self.working_dir)
+        return contextlib.nullcontext(launch)
+
+
+MayStart = Callable[[], Startable]
+"""Decides whether something may start, and what of it. Raises PolicyViolation."""
 
 BANNER: Final = (
     "simulated platform: this proves nothing about hardware. whoever runs it can read everything\n"
@@ -28,24 +62,20 @@ BANNER: Final = (
 
 
 def run(
-    command: Sequence[str],
     *,
     machine: Machine,
     may_start: MayStart,
-    environment: Mapping[str, str],
-    working_dir: str,
     say: Callable[[str], None],
     announce: Callable[[], Mapping[str, str]],
 ) -> int:
-    """Run the command in a simulated machine and return its exit status.
+    """Run what may start in a simulated machine and return its exit status.
 
     The status is that of a shell: 128 and the signal if one ended the command. Signals are passed
     on. announce: called once the start is allowed, for variables the platform itself sets, as a
     real one says where its files are. Must be called in the main thread. Raises what `may_start`
     raises, before anything started, and ConfigError if the command cannot be started.
     """
-    outside = {n: v for n, v in environment.items() if n != frames.SOCKET_VARIABLE}
-    allowed = may_start(command, outside, working_dir)
+    allowed = may_start()
     say(BANNER)
     with contextlib.ExitStack() as stack:
         stack.enter_context(process.unreadable())
@@ -54,8 +84,9 @@ def run(
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.enter_context(ours)
         with theirs:
-            told = {**announce(), frames.SOCKET_VARIABLE: str(theirs.fileno())}
-            workload = process.start(command, {**allowed, **told}, working_dir, theirs.fileno())
+            descriptor = theirs.fileno()
+            launch = stack.enter_context(allowed.launching(announce(), descriptor))
+            workload = process.start(launch, descriptor)
         try:
             forwarder.attach(workload)
             _serve(ours, machine, workload.pid)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -60,10 +61,17 @@ class Workload:
         return status if status >= 0 else SIGNALLED - status
 
 
-def start(
-    command: Sequence[str], environment: Mapping[str, str], working_dir: str, descriptor: int
-) -> Workload:
-    """Start the command with this one descriptor besides its standard streams.
+@dataclass(frozen=True)
+class Launch:
+    """A process that is to be started: everything about it."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    working_dir: str
+
+
+def start(launch: Launch, descriptor: int) -> Workload:
+    """Start the process with this one descriptor besides its standard streams.
 
     Raises ConfigError if there is no such command or directory.
     """
@@ -76,18 +84,19 @@ def start(
 
     try:
         process = subprocess.Popen(  # noqa: S603 - the caller's policy decided on this command
-            list(command),
-            env=dict(environment),
-            cwd=working_dir,
+            list(launch.command),
+            env=dict(launch.environment),
+            cwd=launch.working_dir,
             pass_fds=(descriptor,),
             process_group=0,
             umask=UMASK,
             preexec_fn=die_with_parent,  # noqa: PLW1509 - the platform has one thread
         )
     except OSError as error:
+        program = launch.command[0]
         raise ConfigError(
-            f"cannot start {command[0]!r} in {working_dir}: {error.strerror}",
-            hint=_way_out(command[0], error),
+            f"cannot start {program!r} in {launch.working_dir}: {error.strerror}",
+            hint=_way_out(program, error),
         ) from error
     return Workload(process, earlier)
 

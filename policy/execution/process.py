@@ -19,7 +19,7 @@ from sealserve.policy.execution import environment
 from sealserve.policy.execution.environment import EnvRule
 from sealserve.policy.execution.patterns import UnusableError, as_guest, compiled
 from sealserve.policy.execution.platform import any_user
-from sealserve.policy.execution.start import UMASK, Start, User, ask
+from sealserve.policy.execution.start import UMASK, Decider, Start, User
 from sealserve.policy.execution.text import (
     API_VERSION,
     FRAMEWORK_VERSION,
@@ -102,7 +102,7 @@ class ExecutionPolicy:
         never quoted.
         """
         start = Start(command, environment_, working_dir, user)
-        return ask(self.text, start, hint=_OTHER_START).environment
+        return Decider.parse(self.text).ask(start, hint=_OTHER_START).environment
 
 
 def generate_process(

@@ -74,19 +74,31 @@ class Permitted:
     stdio: bool
 
 
-def ask(policy: bytes, start: Start, *, file: str = "", hint: str = "") -> Permitted:
-    """Decide one start in a fresh guest under the policy of this text.
+@dataclass(frozen=True)
+class Decider:
+    """A policy that decides over starts."""
 
-    hint: the way out of a denial beside those of its conditions. Raises PolicyViolation that says
-    what decided and, of every container that comes near, which conditions held. Raises ConfigError
-    for what is no policy, and where patterns cannot be matched, google-re2 being absent.
-    """
-    enforcer = Enforcer(Policy.parse(policy, file=file))
-    for point, request in _requests(start):
-        decision = enforcer.ask(point, request)
-        if not decision.allowed:
-            raise _denied(policy, decision, hint)
-    return _permitted(start, decision)
+    sha256: bytes
+    policy: Policy
+
+    @classmethod
+    def parse(cls, text: bytes, *, file: str = "") -> Decider:
+        """Read a policy in any layout that is data. Raises ConfigError with file and line."""
+        return cls(hashlib.sha256(text).digest(), Policy.parse(text, file=file))
+
+    def ask(self, start: Start, *, hint: str = "") -> Permitted:
+        """Decide one start in a fresh guest.
+
+        hint: the way out of a denial beside those of its conditions. Raises PolicyViolation that
+        says what decided and, of every container that comes near, which conditions held. Raises
+        ConfigError where patterns cannot be matched, google-re2 being absent.
+        """
+        enforcer = Enforcer(self.policy)
+        for point, request in _requests(start):
+            decision = enforcer.ask(point, request)
+            if not decision.allowed:
+                raise _denied(self.sha256, decision, hint)
+        return _permitted(start, decision)
 
 
 def _requests(start: Start) -> Iterator[tuple[str, Fields]]:
@@ -133,25 +145,34 @@ def _variable(name: str, value: str) -> str:
 
 
 def _permitted(start: Start, decision: Decision) -> Permitted:
-    """An answer without lists is one of a rule that has none: nothing of either is let through."""
-    kept = items(decision.result.get("env_list"))
-    lists = decision.result.get("caps_list")
-    sets = [items(member(lists, name)) for name in _CAPABILITIES]
-    variables = start.environment.items()
     return Permitted(
-        environment={n: v for n, v in variables if _variable(n, v) in kept},
-        capabilities=tuple(c for c in start.capabilities if all(c in each for each in sets)),
+        environment=_variables(start.environment, decision.result.get("env_list")),
+        capabilities=_capabilities(start.capabilities, decision.result.get("caps_list")),
         stdio=decision.result.get("allow_stdio_access") is True,
     )
+
+
+def _variables(asked: Mapping[str, str], kept: object) -> Mapping[str, str]:
+    """Without a list all of them: hcsshim securitypolicyenforcer_rego.go, getEnvsToKeep."""
+    if kept is None:
+        return asked
+    return {n: v for n, v in asked.items() if _variable(n, v) in items(kept)}
+
+
+def _capabilities(asked: Sequence[str], kept: object) -> tuple[str, ...]:
+    """Those that are in every set; without sets all of them (getCapsToKeep, likewise)."""
+    if kept is None:
+        return tuple(asked)
+    sets = [items(member(kept, name)) for name in _CAPABILITIES]
+    return tuple(each for each in asked if all(each in one for one in sets))
 
 
 # ---- how a denial is told
 
 
-def _denied(policy: bytes, decision: Decision, hint: str) -> PolicyViolation:
-    name = hashlib.sha256(policy).hexdigest()[:16]
+def _denied(sha256: bytes, decision: Decision, hint: str) -> PolicyViolation:
     lines = [
-        f"the execution policy {name}… does not allow this start",
+        f"the execution policy {sha256.hex()[:16]}… does not allow this start",
         f"  {decision.point} is denied by {decision.rule}",
         *(f"  {line}" for line in _told(decision)),
     ]

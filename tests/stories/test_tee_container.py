@@ -1,0 +1,265 @@
+"""A container in the simulated platform: built by buildah, hashed here, run by podman."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sealserve.attestation import Roots, verify
+from sealserve.attestation.simulated import frames
+from support.attestation_simulated import CLAIMS
+
+NAME = "localhost/workload:1"
+SOURCE = Path(__file__).parent.parent / "support" / "workload.c"
+REPORT_DATA = hashlib.sha256(CLAIMS).hexdigest() + "00" * 32
+# The form of deploy/Containerfile: a build stage, no root, a program and its words.
+CONTAINERFILE = f"""
+FROM scratch AS build
+COPY app /opt/app
+FROM scratch
+COPY --from=build /opt/app /opt/app
+COPY note /note
+ENV MODE=production
+USER 65532:65532
+ENTRYPOINT ["/opt/app"]
+CMD ["{REPORT_DATA}"]
+"""
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(shutil.which("podman") is None, reason="podman is not installed"),
+]
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    def told(self, label: str) -> list[str]:
+        """What the workload printed under this label."""
+        lines = (line.partition(" ") for line in self.out.splitlines())
+        return [rest for word, _, rest in lines if word == label]
+
+    def status_of(self, name: str) -> str:
+        """A line of the workload's /proc/self/status."""
+        lines = dict(line.split(":", 1) for line in self.told("status"))
+        return lines[name].strip()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store of its own, and podman and buildah told to use it."""
+
+    folder: Path
+    root_dir: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        files = {"CONTAINERS_CONF": "containers.conf", "CONTAINERS_STORAGE_CONF": "storage.conf"}
+        return {**os.environ, **{name: str(self.folder / file) for name, file in files.items()}}
+
+    def configure(self) -> None:
+        """A machine may have old control groups, and limits that a container cannot raise."""
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        runtime = "runc" if shutil.which("runc") else "crun"
+        (self.folder / "containers.conf").write_text(
+            f'[engine]\nruntime="{runtime}"\ncgroup_manager="cgroupfs"\nevents_logger="file"\n'
+            f'[containers]\ndefault_ulimits=["nofile={files}:{files}","nproc=1000:1000"]\n'
+        )
+        (self.folder / "storage.conf").write_text(
+            f'[storage]\ndriver="vfs"\ngraphroot="{self.folder}/store"\n'
+            f'runroot="{self.folder}/run"\n'
+        )
+
+    def run(self, *command: str | Path, status: int = 0) -> Ran:
+        ran = subprocess.run(
+            [*map(str, command)], cwd=self.folder, env=self.environment, check=False,
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert ran.returncode == status, ran.stdout[-2000:] + ran.stderr[-4000:]
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+    def build(self, name: str = NAME) -> None:
+        """The image, of what lies in the context now."""
+        containerfile = self.folder / "Containerfile"
+        containerfile.write_text(CONTAINERFILE)
+        context = self.folder / "context"
+        self.run("buildah", "build", "--isolation", "chroot", "-f", containerfile, "-t", name,
+                 context)  # fmt: skip
+
+    def sealserve(self, *words: str | Path, status: int = 0) -> Ran:
+        return self.run(sys.executable, "-P", "-m", "sealserve", *words, status=status)
+
+    def start(
+        self, *words: str | Path, status: int = 7, policy: str = "policy.rego", image: str = NAME
+    ) -> Ran:
+        """`tee run` of the image. 7 is the workload's own status."""
+        place = ("--policy", policy, "--root-dir", self.root_dir, "--image", image)
+        return self.sealserve("tee", "run", *place, *words, status=status)
+
+    def containers(self) -> str:
+        return self.run("podman", "ps", "--all", "--quiet").out
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, simulated_root_dir: Path) -> Iterator[Place]:
+    """The image, and the policy that `policy generate` writes for it."""
+    made = Place(tmp_path_factory.mktemp("podman"), simulated_root_dir)
+    made.configure()
+    context = made.folder / "context"
+    context.mkdir()
+    made.run("cc", "-O1", "-static", "-o", context / "app", SOURCE)
+    (context / "note").write_text("one byte of a layer")
+    made.build()
+    made.sealserve(
+        "policy", "generate", "--only-image", NAME, "--image", f"{NAME}={made.folder / 'store'}",
+        "-o", "policy.rego",
+    )  # fmt: skip
+    yield made
+    made.run("podman", "rmi", "--all", "--force")
+
+
+def test_it_starts_as_the_policy_says_and_proves_which_policy(
+    place: Place, simulated_roots: Roots
+) -> None:
+    ran = place.start("--env", "EXTRA=1", "--env", "HOSTNAME=box")
+    assert ran.told("word") == ["/opt/app", REPORT_DATA]
+    assert {*ran.told("variable")} == {
+        "MODE=production", "HOSTNAME=box", "SEALSERVE_TEE_FD=3", "HOME=/",
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    }  # fmt: skip
+    assert ran.told("place") == ["/"]
+    assert ran.told("person") == ["65532:65532"]
+    assert ran.status_of("Groups") == "65532"
+    assert ran.status_of("Umask") == "0022"
+    assert int(ran.status_of("CapAmb"), 16) == int(ran.status_of("CapEff"), 16) == 0
+    (answer,) = ran.told("answer")
+    evidence = frames.parse_answer(bytes.fromhex(answer), CLAIMS)
+    claims = verify(evidence, simulated_roots, datetime.now(UTC))
+    policy = (place.folder / "policy.rego").read_bytes()
+    assert claims.report.host_data == hashlib.sha256(policy).digest()
+    assert place.containers() == ""
+
+
+REFUSED = {
+    "another command": (["--", "/opt/app", "x"], "command"),
+    "another folder": (["--workdir", "/opt"], "working_dir"),
+    "another user": (["--user", "0:0"], "user"),
+    "another group": (["--user", "65532:0"], "user"),
+    "a mount": (["--mount", "/usr:/data"], "mounts"),
+    "a capability": (["--cap-add", "CAP_SYS_ADMIN"], ""),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_another_start_is_refused_or_cut_down(place: Place, name: str) -> None:
+    """A capability too many is dropped, as the policy has it; nothing else can be."""
+    options, field = REFUSED[name]
+    ran = place.start(*options, status=6 if field else 7)
+    if field:
+        assert ran.out == ""
+        assert f"  - {field}: seen " in ran.err
+        assert f"containers[0] ({NAME}): {field} failed; " in ran.err
+    else:
+        assert int(ran.status_of("CapBnd"), 16) >> 21 & 1 == 0  # CAP_SYS_ADMIN
+    assert place.containers() == ""
+
+
+def policy_with(place: Place, **changes: object) -> str:
+    """The name of the policy with other fields of its first container."""
+    lines = (place.folder / "policy.rego").read_text().splitlines()
+    at = next(index for index, line in enumerate(lines) if line.startswith("containers := "))
+    first, *others = json.loads(lines[at].removeprefix("containers := "))
+    lines[at] = f"containers := {json.dumps([{**first, **changes}, *others])}"
+    (place.folder / "other.rego").write_text("\n".join(lines))
+    return "other.rego"
+
+
+ROOT = {
+    "group_idnames": [{"pattern": "0", "strategy": "id"}],
+    "umask": "0022",
+    "user_idname": {"pattern": "0", "strategy": "id"},
+}
+SETS = ("bounding", "effective", "permitted")
+
+
+def test_root_has_the_capabilities_of_the_policy_and_no_other(place: Place) -> None:
+    lists = {
+        **{name: ["CAP_CHOWN", "CAP_SYS_ADMIN"] for name in SETS},
+        "ambient": [],
+        "inheritable": [],
+    }
+    policy = policy_with(place, user=ROOT, capabilities=lists)
+    ran = place.start("--user", "0:0", "--cap-add", "CAP_SYS_ADMIN", policy=policy)
+    for name in ("CapBnd", "CapEff", "CapPrm"):
+        assert int(ran.status_of(name), 16) == 1 << 21 | 1 << 0
+    assert place.start("--user", "0:0", policy=policy, status=6).out == ""  # one is missing
+
+
+def test_a_mount_of_the_policy_is_there(place: Place) -> None:
+    shared = place.folder / "pod/tmp/atlas/emptydir/0"
+    shared.mkdir(parents=True)
+    (shared / "note").write_text("of the pod\n")
+    allowed = {
+        "destination": "/data", "options": ["rbind", "rshared", "ro"], "type": "bind",
+        "source": "sandbox:///tmp/atlas/emptydir/.+",
+    }  # fmt: skip
+    policy = policy_with(place, mounts=[allowed])
+    mount = ("--mount", f"{shared}:/data:ro")
+    ran = place.start("--sandbox-dir", place.folder / "pod", *mount, policy=policy)
+    assert ran.told("note") == ["of the pod"]
+    for options in (
+        mount,
+        ("--sandbox-dir", place.folder, *mount),
+        ("--sandbox-dir", place.folder / "pod", "--mount", f"{shared}:/data"),
+    ):
+        ran = place.start(*options, policy=policy, status=6)
+        assert (ran.out, "  - mounts: seen " in ran.err) == ("", True)
+
+
+def test_what_must_not_leave_does_not(place: Place) -> None:
+    policy = policy_with(place, allow_stdio_access=False)
+    assert place.start(policy=policy).out == ""
+
+
+def test_it_finds_its_security_context(place: Place) -> None:
+    context = place.folder / "context-files"
+    ran = place.start("--uvm", "json", "--security-context", context)
+    assert f"UVM_SECURITY_CONTEXT_DIR={context}" in ran.told("variable")
+
+
+def test_one_changed_byte_of_a_layer_is_refused(place: Place) -> None:
+    """The next build of the same Containerfile, with one byte of one file changed."""
+    (place.folder / "context/note").write_text("one bite of a layer")
+    place.build("localhost/workload:2")
+    ran = place.start(image="localhost/workload:2", status=6)
+    assert ran.out == ""
+    assert "mount_device is denied by line " in ran.err
+    assert "guest: deviceHash not found" in ran.err
+    assert "  - deviceHash: seen " in ran.err
+    assert place.containers() == ""
+
+
+def test_one_changed_byte_in_the_store_is_refused(place: Place) -> None:
+    """The image still goes by every name and digest that it had."""
+    notes = (place.folder / "store/vfs/dir").glob("*/note")
+    (stored,) = [each for each in notes if each.read_text() == "one byte of a layer"]
+    stored.write_text("one bite of a layer")
+    ran = place.start(status=4)
+    stored.write_text("one byte of a layer")
+    assert ran.out == ""
+    assert place.containers() == ""
+    assert place.start().told("word")
