@@ -93,6 +93,10 @@ class Container:
         # Policies do not speak of networks; reports and predictions go over the host's.
         yield from ("--network=host", "--dns=none", "--no-hosts")
         yield from ("--unsetenv-all", "--http-proxy=false", "--privileged=false")
+        # What an image or its command would bring along: volumes, a shell now and then, tmpfs for
+        # systemd, a line in /etc/passwd.
+        yield from ("--image-volume=ignore", "--no-healthcheck", "--systemd=false")
+        yield "--passwd=false"
         yield from (f"--env={name}={value}" for name, value in environment.items())
         yield f"--entrypoint={json.dumps([self.command[0]])}"
         if self.working_dir:

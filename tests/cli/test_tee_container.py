@@ -115,7 +115,9 @@ def test_podman_is_told_everything_that_was_allowed_and_nothing_else(place: Plac
         [
             "--rm", "--interactive", "--pull=never", f"--name={name}", "--log-driver=none",
             "--preserve-fds=1", "--network=host", "--dns=none", "--no-hosts", "--unsetenv-all",
-            "--http-proxy=false", "--privileged=false", "--env=PATH=/bin", "--env=MODE=production",
+            "--http-proxy=false", "--privileged=false", "--image-volume=ignore",
+            "--no-healthcheck", "--systemd=false", "--passwd=false", "--env=PATH=/bin",
+            "--env=MODE=production",
             "--env=MORE=a b", "--env=SEALSERVE_TEE_FD=3", '--entrypoint=["/app"]', "--umask=0022",
             "--user=5:6",
             "--mount=type=bind,src=/volumes/0,dst=/data,bind-propagation=rprivate,ro=true",

@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,9 +19,14 @@ import pytest
 
 from sealserve.attestation import Roots, verify
 from sealserve.attestation.simulated import frames
+from sealserve.native.errors import PolicyViolation
+from sealserve.policy.execution.image import open_images
+from sealserve.policy.execution.start import Decider, Permitted, Person, Start, User
 from support.attestation_simulated import CLAIMS
 
+SEALSERVE = (sys.executable, "-P", "-m", "sealserve")
 NAME = "localhost/workload:1"
+CHANGED = "localhost/workload:2"
 SOURCE = Path(__file__).parent.parent / "support" / "workload.c"
 REPORT_DATA = hashlib.sha256(CLAIMS).hexdigest() + "00" * 32
 # The form of deploy/Containerfile: a build stage, no root, a program and its words.
@@ -36,10 +42,7 @@ ENTRYPOINT ["/opt/app"]
 CMD ["{REPORT_DATA}"]
 """
 
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.skipif(shutil.which("podman") is None, reason="podman is not installed"),
-]
+pytestmark = pytest.mark.long
 
 
 @dataclass(frozen=True)
@@ -100,15 +103,26 @@ class Place:
         self.run("buildah", "build", "--isolation", "chroot", "-f", containerfile, "-t", name,
                  context)  # fmt: skip
 
+    def build_changed(self) -> None:
+        """The same with one byte of one file changed."""
+        (self.folder / "context/note").write_text("one bite of a layer")
+        self.build(CHANGED)
+
     def sealserve(self, *words: str | Path, status: int = 0) -> Ran:
-        return self.run(sys.executable, "-P", "-m", "sealserve", *words, status=status)
+        return self.run(*SEALSERVE, *words, status=status)
 
     def start(
         self, *words: str | Path, status: int = 7, policy: str = "policy.rego", image: str = NAME
     ) -> Ran:
         """`tee run` of the image. 7 is the workload's own status."""
-        place = ("--policy", policy, "--root-dir", self.root_dir, "--image", image)
-        return self.sealserve("tee", "run", *place, *words, status=status)
+        return self.run(*self.words(policy, image), *words, status=status)
+
+    def words(self, policy: str, image: str) -> list[str]:
+        """`tee run` of the image under the policy."""
+        if shutil.which("podman") is None:
+            pytest.skip("podman is not installed")
+        place = ("--policy", policy, "--root-dir", str(self.root_dir), "--image", image)
+        return [*SEALSERVE, "tee", "run", *place]
 
     def containers(self) -> str:
         return self.run("podman", "ps", "--all", "--quiet").out
@@ -129,7 +143,28 @@ def place(tmp_path_factory: pytest.TempPathFactory, simulated_root_dir: Path) ->
         "-o", "policy.rego",
     )  # fmt: skip
     yield made
-    made.run("podman", "rmi", "--all", "--force")
+    made.run("buildah", "rmi", "--all", "--force")
+
+
+def decided(place: Place, name: str) -> Permitted:
+    """The guest's answer to the image as buildah keeps it, started as it says itself."""
+    image = open_images(place.folder / "store").find(name)
+    start = Start(
+        command=image.command,
+        environment=dict(text.split("=", 1) for text in image.env),
+        working_dir=image.working_dir or "/",
+        user=User(Person("65532"), (Person("65532"),)),
+        layers=image.layers,
+    )
+    return Decider.parse((place.folder / "policy.rego").read_bytes()).ask(start)
+
+
+def test_the_guests_answer_needs_no_podman(place: Place) -> None:
+    """The image of the policy may start; with one changed byte of a layer it may not."""
+    assert decided(place, NAME).environment["MODE"] == "production"
+    place.build_changed()
+    with pytest.raises(PolicyViolation, match="guest: deviceHash not found"):
+        decided(place, CHANGED)
 
 
 def test_it_starts_as_the_policy_says_and_proves_which_policy(
@@ -241,11 +276,25 @@ def test_it_finds_its_security_context(place: Place) -> None:
     assert f"UVM_SECURITY_CONTEXT_DIR={context}" in ran.told("variable")
 
 
+def test_a_signal_reaches_it_and_nothing_is_left(place: Place) -> None:
+    command = ["/opt/app", "wait"]
+    policy = policy_with(place, command=command)
+    words = [*place.words(policy, NAME), "--", *command]
+    with subprocess.Popen(
+        words, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        assert place.containers() != ""
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 64 + signal.SIGTERM
+    assert place.containers() == ""
+
+
 def test_one_changed_byte_of_a_layer_is_refused(place: Place) -> None:
     """The next build of the same Containerfile, with one byte of one file changed."""
-    (place.folder / "context/note").write_text("one bite of a layer")
-    place.build("localhost/workload:2")
-    ran = place.start(image="localhost/workload:2", status=6)
+    place.build_changed()
+    ran = place.start(image=CHANGED, status=6)
     assert ran.out == ""
     assert "mount_device is denied by line " in ran.err
     assert "guest: deviceHash not found" in ran.err

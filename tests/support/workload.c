@@ -1,5 +1,7 @@
 /* What a container is, as it sees it, and the answer of the simulated platform:
- * `app HEX…` prints one line per finding; HEX is the 64 bytes for REPORT_DATA. */
+ * `app HEX` prints one line per finding; HEX is the 64 bytes for REPORT_DATA.
+ * `app wait` waits for SIGTERM. */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +40,20 @@ static void answer(int platform, const char *hex) {
     printf("\n");
 }
 
+static void ended(int number) { _exit(64 + number); }
+
+static void wait_for_end(void) {
+    signal(SIGTERM, ended);
+    printf("waiting\n");
+    fflush(stdout);
+    for (;;)
+        pause();
+}
+
 int main(int count, char **words) {
     char place[4096];
+    if (count > 1 && strcmp(words[1], "wait") == 0)
+        wait_for_end();
     for (int i = 0; i < count; i++)
         printf("word %s\n", words[i]);
     for (char **each = environ; *each; each++)
