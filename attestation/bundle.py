@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from sealserve.attestation import file_kinds, hcl, path, pem
-from sealserve.attestation.checks import Answer, Pieces, ask
+from sealserve.attestation.bench import Answer, Pieces, ask
 from sealserve.attestation.hcl import HclReport
 from sealserve.attestation.roots import Roots
 from sealserve.attestation.thim import HostCertificate

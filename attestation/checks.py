@@ -19,10 +19,9 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final, Generic, Literal, TypeVar
+from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -30,14 +29,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from sealserve.attestation import report as form
 from sealserve.attestation import tcb, uvm
+from sealserve.attestation.bench import Absent, Bench, Check, Sentence, Unasked
 from sealserve.attestation.binding import report_data
 from sealserve.attestation.certs import Certificate, Leaf, leaf_key, leaf_kind, require_signature
 from sealserve.attestation.crl import Crl
-from sealserve.attestation.evidence import Evidence
-from sealserve.attestation.report import ACCEPTED_VERSIONS, Report, SigningKey
-from sealserve.attestation.roots import Roots
+from sealserve.attestation.report import ACCEPTED_VERSIONS, Report
 from sealserve.attestation.tcb import Line
-from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.native.errors import EvidenceError
 
 _INTERMEDIATE: Final = re.compile(r"SEV-(?P<vlek>VLEK-)?(?P<product>Milan|Genoa|Turin)")
@@ -50,149 +47,6 @@ _LEVEL_CODES: Final = {
     "snp": "tcb_snp",
     "microcode": "tcb_ucode",
 }
-
-_T = TypeVar("_T")
-
-
-class Unasked(Exception):  # noqa: N818 - not a fault of the evidence: nothing to ask
-    """This check cannot be asked; the text says what nobody could find out.
-
-    It never comes up where every earlier check has passed, but as `Absent`.
-    """
-
-
-class Absent(Unasked):
-    """Nothing of that kind came with the evidence, and nothing has to."""
-
-
-class _Fact(Generic[_T]):
-    """What one check finds out and others need."""
-
-    def __init__(self, missing: str) -> None:
-        self._missing = missing
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = f"_{name}"
-
-    def __get__(self, bench: Bench, owner: type) -> _T:
-        try:
-            value: _T = bench.__dict__[self._name]
-        except KeyError:
-            raise Unasked(self._missing) from None
-        return value
-
-    def __set__(self, bench: Bench, value: _T) -> None:
-        bench.__dict__[self._name] = value
-
-
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """Evidence, as much of it as there is; the members are those of `Evidence`.
-
-    unreadable: what came by the name of a member and could not even be unwrapped.
-    """
-
-    report: bytes
-    leaf: bytes | None = None
-    intermediate: bytes | None = None
-    root: bytes | None = None
-    crl: bytes | None = None
-    uvm_endorsement: bytes | None = None
-    claims: bytes | None = None
-    unreadable: Mapping[str, EvidenceError] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, evidence: Evidence) -> Pieces:
-        """All the pieces of whole evidence."""
-        return cls(
-            report=evidence.report,
-            leaf=evidence.leaf,
-            intermediate=evidence.intermediate,
-            root=evidence.root,
-            crl=evidence.crl,
-            uvm_endorsement=evidence.uvm_endorsement,
-            claims=evidence.claims,
-        )
-
-
-class Bench:
-    """Evidence on the bench, and what the checks have found out about it so far."""
-
-    image = _Fact[Report]("the report cannot be read")
-    report = _Fact[Report]("the report's fields cannot be read")
-    signing_key = _Fact[SigningKey]("the report names no key that signed it")
-    certificate = _Fact[Certificate]("there is no leaf certificate")
-    leaf_kind = _Fact[SigningKey]("the leaf is neither a VCEK nor a VLEK")
-    key = _Fact[ec.EllipticCurvePublicKey]("the leaf has no key that signs reports")
-    leaf = _Fact[Leaf]("there is no leaf certificate of AMD's form")
-    intermediate = _Fact[Certificate]("there is no intermediate certificate")
-    line = _Fact[Line]("the product line is unknown")
-    issuer_kind = _Fact[SigningKey]("the leaf's issuer is unknown")
-    trusted = _Fact[bool]("there is no root we accept")
-    root = _Fact[Certificate]("there is no root we accept")
-    found_endorsement = _Fact[UvmEndorsement]("the endorsement of the launch cannot be read")
-    found_crl = _Fact[Crl]("the revocation list cannot be read")
-
-    def __init__(self, pieces: Pieces, roots: Roots, now: datetime) -> None:
-        if now.tzinfo is None:
-            raise ValueError("now has no time zone")
-        self.pieces = pieces
-        self.roots = roots
-        self.now = now
-
-    def require_readable(self, member: str) -> None:
-        """Raises the EvidenceError of a piece that could not be unwrapped."""
-        if member in self.pieces.unreadable:
-            raise self.pieces.unreadable[member]
-
-    @property
-    def crl(self) -> Crl:
-        """The revocation list, if one came."""
-        if self.pieces.crl is None:
-            raise Absent("no revocation list came with the evidence")
-        return self.found_crl
-
-    @property
-    def endorsement(self) -> UvmEndorsement:
-        """The endorsement of the launch, if one came."""
-        if self.pieces.uvm_endorsement is None:
-            raise Absent("no endorsement came with the evidence")
-        return self.found_endorsement
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """name: for people, at most 20 characters. run: the sentence, or EvidenceError, or Unasked."""
-
-    name: str
-    run: Callable[[Bench], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of one check in a diagnosis.
-
-    state: "ok"; "failed", with the failure; "unasked", because something else is missing;
-    "absent", because nothing of that kind came; "note" for what no check can decide. sentence:
-    what was compared with what, what failed, or why it was not asked.
-    """
-
-    check: str
-    state: Literal["ok", "failed", "unasked", "absent", "note"]
-    sentence: str
-    failure: EvidenceError | None = None
-
-
-def ask(name: str, run: Callable[[], str]) -> Answer:
-    """Ask one check, and take whatever it answers."""
-    try:
-        return Answer(name, "ok", run())
-    except Absent as why:
-        return Answer(name, "absent", str(why))
-    except Unasked as why:
-        return Answer(name, "unasked", str(why))
-    except EvidenceError as error:
-        return Answer(name, "failed", error.what, error)
 
 
 # ---- the report's form
@@ -309,7 +163,7 @@ def _kind(bench: Bench) -> str:
     return f"{kind.upper()} in the report, in the leaf and in its issuer"
 
 
-def _processor(bench: Bench) -> str:
+def _processor(bench: Bench) -> Sentence:
     """CPUID in the report must be of the line that the certificates are for."""
     if bench.report.cpuid is None:
         raise Absent(f"a version {bench.report.version} report does not name its processor")
@@ -322,7 +176,7 @@ def _processor(bench: Bench) -> str:
             seen=f"{seen or 'none we know'} (CPUID family 0x{family:x}, model 0x{model:x})",
             wanted=f"{bench.line}, the line of the certificates",
         )
-    return f"CPUID family 0x{family:x} model 0x{model:x} is {seen}"
+    return lambda: f"CPUID family 0x{family:x} model 0x{model:x} is {seen}"
 
 
 def _struct_version(bench: Bench) -> str:
@@ -423,20 +277,20 @@ def _require_signed(certificate: Certificate, issuer: Certificate, code: str) ->
 # ---- time, and revocation
 
 
-def _leaf_window(bench: Bench) -> str:
+def _leaf_window(bench: Bench) -> Sentence:
     return _require_window(bench, "leaf", bench.certificate)
 
 
-def _intermediate_window(bench: Bench) -> str:
+def _intermediate_window(bench: Bench) -> Sentence:
     _ = bench.root
     return _require_window(bench, "intermediate", bench.intermediate)
 
 
-def _root_window(bench: Bench) -> str:
+def _root_window(bench: Bench) -> Sentence:
     return _require_window(bench, "root", bench.root)
 
 
-def _require_window(bench: Bench, name: str, certificate: Certificate) -> str:
+def _require_window(bench: Bench, name: str, certificate: Certificate) -> Sentence:
     now = bench.now
     if now < certificate.not_before:
         raise EvidenceError(
@@ -453,16 +307,22 @@ def _require_window(bench: Bench, name: str, certificate: Certificate) -> str:
             seen=now.isoformat(),
             wanted=f"not after {certificate.not_after.isoformat()}",
         )
-    return f"{now.date()} is in {certificate.not_before.date()} to {certificate.not_after.date()}"
+    return lambda: (
+        f"{now.date()} is in {certificate.not_before.date()} to {certificate.not_after.date()}"
+    )
 
 
-def _crl(bench: Bench) -> str:
+def _inside(now: datetime, start: datetime, end: datetime) -> str:
+    return f"{now.date()} is in {start.date()} to {end.date()}"
+
+
+def _crl(bench: Bench) -> Sentence:
     """That there is a list, and how old it may be, is for policy to want."""
     bench.require_readable("crl")
     if bench.pieces.crl is None:
         raise Absent("none came with the evidence")
     bench.found_crl = Crl.parse(bench.pieces.crl)
-    return f"of {bench.crl.this_update.date()}"
+    return lambda: f"of {bench.crl.this_update.date()}"
 
 
 def _crl_signature(bench: Bench) -> str:
@@ -470,10 +330,10 @@ def _crl_signature(bench: Bench) -> str:
     return f"by the key of {bench.root.subject.common_name}"
 
 
-def _crl_window(bench: Bench) -> str:
+def _crl_window(bench: Bench) -> Sentence:
     crl, _ = bench.crl, bench.root
     crl.require_current(bench.now)
-    return f"{bench.now.date()} is in {crl.this_update.date()} to {crl.next_update.date()}"
+    return lambda: _inside(bench.now, crl.this_update, crl.next_update)
 
 
 def _revocation(bench: Bench) -> str:
@@ -537,7 +397,7 @@ def _chip_form(bench: Bench) -> str:
     return f"{size} bytes, as on {bench.line}"
 
 
-def _issued_for(bench: Bench) -> str:
+def _issued_for(bench: Bench) -> Sentence:
     """The leaf is for exactly the REPORTED_TCB, and a VCEK for exactly this chip."""
     reported = tcb.decode(bench.report.reported_tcb, bench.line)
     for name, level in reported.components().items():
@@ -558,19 +418,19 @@ def _issued_for(bench: Bench) -> str:
             wanted=f"{chip.hex()}, the report's CHIP_ID",
         )
     whose = f"chip {chip.hex()[:8]}…" if bench.leaf.kind == "vcek" else f"{bench.leaf.csp_id}"
-    return f"{whose}, {reported}"
+    return lambda: f"{whose}, {reported}"
 
 
 # ---- what the report speaks for
 
 
-def _endorsement(bench: Bench) -> str:
+def _endorsement(bench: Bench) -> Sentence:
     """Evidence without one is for policy to judge."""
     if bench.pieces.uvm_endorsement is None:
         raise Absent("none came with the evidence")
     bench.found_endorsement = uvm.read(bench.pieces.uvm_endorsement)
     told = bench.found_endorsement
-    return f"{told.feed} {told.svn}, signed {told.signed_at.date()}"
+    return lambda: f"{told.feed} {told.svn}, signed {told.signed_at.date()}"
 
 
 def _endorsement_authority(bench: Bench) -> str:
@@ -578,10 +438,10 @@ def _endorsement_authority(bench: Bench) -> str:
     return f"an issuer for the platform {bench.roots.platform}"
 
 
-def _endorsed_launch(bench: Bench) -> str:
+def _endorsed_launch(bench: Bench) -> Sentence:
     measurement = bench.report.measurement
     bench.endorsement.require_launch(measurement)
-    return f"{measurement.hex()[:16]}… is the report's MEASUREMENT"
+    return lambda: f"{measurement.hex()[:16]}… is the report's MEASUREMENT"
 
 
 def _binding(bench: Bench) -> str:

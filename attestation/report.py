@@ -15,7 +15,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from sealserve.native.errors import EvidenceError
 
@@ -128,8 +128,7 @@ class PlatformInfo:
         return self._bit(7)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Firmware:
+class Firmware(NamedTuple):
     """A version of the SEV firmware; ordered as people order versions."""
 
     major: int
@@ -150,8 +149,7 @@ class Firmware:
         return f"{self.major}.{self.minor}.{self.build}"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """Every field of one report. TCB versions stay raw: only the product line can read them.
 
     report_data: 64 bytes; measurement 48; host_data 32; chip_id 64; the four TCBs 8 each.

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TypeVar
 
 from sealserve.attestation import checks, tcb
-from sealserve.attestation.checks import Absent, Answer, Bench, Check, Pieces, Unasked, ask
+from sealserve.attestation.bench import Absent, Answer, Bench, Check, Pieces, Unasked, ask
 from sealserve.attestation.evidence import Evidence
 from sealserve.attestation.report import Report, SigningKey
 from sealserve.attestation.roots import Platform, Roots

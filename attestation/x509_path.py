@@ -12,8 +12,8 @@ Raises EvidenceError and nothing else: x509_unparseable, x509_path, x509_time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
@@ -22,7 +22,7 @@ from typing import Final, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from sealserve.attestation import der, x509_names
 from sealserve.attestation.certs import MAX_CERTIFICATE_BYTES
@@ -68,19 +68,45 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 class PathCertificate:
     """A certificate that was read, with its extensions and a key of a kind we use.
 
-    der: the bytes whose digest is its fingerprint.
+    der: the bytes whose digest is its fingerprint. issuer, signed, signature, scheme, digest: who
+    signed what how, of the certificate, which looks each of them up again when asked.
     """
 
     der: bytes
     certificate: x509.Certificate
-    extensions: x509.Extensions
     key: PublicKey
+    extensions: x509.Extensions
+    values: Mapping[type[x509.ExtensionType], x509.ExtensionType]
     alternative_names: tuple[AlternativeName, ...]
+    subject: x509.Name
+    issuer: x509.Name
+    signed: bytes
+    signature: bytes
+    scheme: object
+    digest: hashes.HashAlgorithm | None
 
-    @property
-    def subject(self) -> x509.Name:
-        """The name of whoever holds the key."""
-        return self.certificate.subject
+    @classmethod
+    def of(cls, data: bytes) -> PathCertificate:
+        """Read DER. Raises whatever the library does for what it cannot read."""
+        certificate = x509.load_der_x509_certificate(data)
+        extensions = certificate.extensions
+        values = {type(one.value): one.value for one in extensions}
+        names = values.get(x509.SubjectAlternativeName)
+        assert names is None or isinstance(names, x509.SubjectAlternativeName)
+        return cls(
+            der=data,
+            certificate=certificate,
+            key=_usable(certificate.public_key()),
+            extensions=extensions,
+            values=values,
+            alternative_names=x509_names.alternative_names(names),
+            subject=certificate.subject,
+            issuer=certificate.issuer,
+            signed=certificate.tbs_certificate_bytes,
+            signature=certificate.signature,
+            scheme=certificate.signature_algorithm_parameters,
+            digest=certificate.signature_hash_algorithm,
+        )
 
     @property
     def organization(self) -> str:
@@ -93,14 +119,12 @@ class PathCertificate:
     @property
     def self_issued(self) -> bool:
         """Issuer and subject are one name (RFC 5280, section 6.1)."""
-        return self.certificate.issuer == self.certificate.subject
+        return self.issuer == self.subject
 
     def extension(self, kind: type[_Extension]) -> _Extension | None:
         """The extension of this kind, None if there is none."""
-        try:
-            return self.extensions.get_extension_for_class(kind).value
-        except x509.ExtensionNotFound:
-            return None
+        value = self.values.get(kind)
+        return value if isinstance(value, kind) else None
 
 
 def read(chain: Sequence[bytes]) -> tuple[PathCertificate, ...]:
@@ -141,29 +165,30 @@ def _require_path(chain: tuple[PathCertificate, ...]) -> None:
 def _read(data: bytes) -> PathCertificate:
     if len(data) > MAX_CERTIFICATE_BYTES:
         raise _unparseable(f"{len(data)} bytes; at most {MAX_CERTIFICATE_BYTES}")
-    _require_serial(data)
+    _require_head(data)
     try:
-        certificate = x509.load_der_x509_certificate(data)
-        extensions, key = certificate.extensions, certificate.public_key()
-        names = (*certificate.subject, *certificate.issuer)
+        read = PathCertificate.of(data)
+        names = (*read.subject, *read.issuer)
     except _UNREADABLE as error:
         raise _unparseable(ascii(str(error))[1:81]) from error
     if any(type(attribute.value) is not str for attribute in names):
         raise _unparseable("a name that holds no text")
-    read = PathCertificate(data, certificate, extensions, _usable(key), ())
-    alternatives = x509_names.alternative_names(read.extension(x509.SubjectAlternativeName))
-    return replace(read, alternative_names=alternatives)
+    return read
 
 
-def _require_serial(data: bytes) -> None:
-    """Version 3 and a positive serial number; the library has announced to refuse others."""
+def _require_head(data: bytes) -> None:
+    """What the library may let through, or has announced to refuse one day."""
     try:
-        tbs = der.document(data).sequence()
+        whole = der.document(data)
+        tbs = whole.sequence()
         version, serial = der.whole_integer(tbs.element(0xA0)), tbs.integer()
+        algorithms = tbs.whole(der.SEQUENCE), whole.whole(der.SEQUENCE)
     except EvidenceError as error:
         raise _unparseable("not strict DER") from error
     if version != 2 or serial == 0:
         raise _unparseable("not of version 3, or with serial number 0")
+    if algorithms[0] != algorithms[1]:  # RFC 5280, section 4.1.1.2
+        raise _unparseable("signed by another algorithm than it says inside")
 
 
 def _usable(key: object) -> PublicKey:
@@ -204,19 +229,37 @@ def _require_known(certificate: PathCertificate) -> None:
 
 def _require_signed(child: PathCertificate, parent: PathCertificate) -> None:
     """Names chain, and the signature is by the issuer's key."""
+    if child.issuer != parent.subject:
+        raise _not_issued(child, parent)
+    if child.digest is not None and not isinstance(child.digest, _DIGESTS):
+        raise _path(f"digest in the signature of {_name(child)}", child.digest.name, "SHA-2")
     try:
-        digest = child.certificate.signature_hash_algorithm
-        child.certificate.verify_directly_issued_by(parent.certificate)
+        _verify(child, parent)
     except InvalidSignature as error:
         raise _path(f"signature of {_name(child)}", "another", "one by the next's key") from error
     except _UNREADABLE as error:
-        raise _path(
-            f"issuer of {_name(child)}",
-            ascii(child.certificate.issuer.rfc4514_string())[:80],
-            f"{_name(parent)} and a key that fits",
-        ) from error
-    if digest is not None and not isinstance(digest, _DIGESTS):
-        raise _path(f"digest in the signature of {_name(child)}", digest.name, "SHA-2")
+        raise _not_issued(child, parent) from error
+
+
+def _verify(child: PathCertificate, parent: PathCertificate) -> None:
+    """InvalidSignature, or whatever the library says of a key that does not fit the scheme."""
+    match parent.key, child.scheme:
+        case rsa.RSAPublicKey() as key, padding.AsymmetricPadding() as scheme if child.digest:
+            key.verify(child.signature, child.signed, scheme, child.digest)
+        case ec.EllipticCurvePublicKey() as key, ec.ECDSA() as scheme:
+            key.verify(child.signature, child.signed, scheme)
+        case ed25519.Ed25519PublicKey() as key, None:
+            key.verify(child.signature, child.signed)
+        case _:
+            raise _not_issued(child, parent)
+
+
+def _not_issued(child: PathCertificate, parent: PathCertificate) -> EvidenceError:
+    return _path(
+        f"issuer of {_name(child)}",
+        ascii(child.issuer.rfc4514_string())[:80],
+        f"{_name(parent)} and a key that fits",
+    )
 
 
 def _require_authority(issuer: PathCertificate, below: Sequence[PathCertificate]) -> None:

@@ -30,8 +30,17 @@ cdef bint open_sealed(
 cdef bint hash_blocks(
     const uint8_t* salt, const uint8_t* blocks, size_t block_bytes, size_t count, uint8_t* digests
 ) noexcept nogil
+cdef bint hash_blocks_before(
+    const uint8_t* salt,
+    const uint8_t* blocks,
+    size_t block_bytes,
+    size_t count,
+    uint8_t* digests,
+    const uint8_t* soon,
+) noexcept nogil
 cdef bint authenticate(
     const uint8_t* key, size_t key_bytes, const uint8_t* data, size_t data_bytes, uint8_t* mac
 ) noexcept nogil
 cdef bint equal(const uint8_t* a, const uint8_t* b, size_t size) noexcept nogil
+cdef void copy_past_cache(uint8_t* to, const uint8_t* data, size_t size) noexcept nogil
 cdef void wipe_memory(void* memory, size_t size) noexcept nogil

@@ -23,10 +23,13 @@ cdef extern from "crypto.h" nogil:
     void c_gcm_free "gcm_free"(gcm_key*)
     int c_gcm_seal "gcm_seal"(gcm_key*, const uint8_t*, const uint8_t*, size_t, uint8_t*)
     int c_gcm_open "gcm_open"(gcm_key*, const uint8_t*, const uint8_t*, size_t, uint8_t*)
-    int c_sha256 "sha256_blocks"(const uint8_t*, const uint8_t*, size_t, size_t, uint8_t*)
+    int c_sha256 "sha256_blocks"(
+        const uint8_t*, const uint8_t*, size_t, size_t, uint8_t*, const uint8_t*
+    )
     int c_hmac "hmac_sha512"(const uint8_t*, size_t, const uint8_t*, size_t, uint8_t*)
     int c_equal "constant_time_equal"(const uint8_t*, const uint8_t*, size_t)
     void c_wipe "wipe"(void*, size_t)
+    void c_copy_past_cache "copy_past_cache"(uint8_t*, const uint8_t*, size_t)
 
 
 cdef gcm_key* new_key(const uint8_t* key, gcm_direction direction) noexcept nogil:
@@ -52,7 +55,18 @@ cdef bint open_sealed(
 cdef bint hash_blocks(
     const uint8_t* salt, const uint8_t* blocks, size_t block_bytes, size_t count, uint8_t* digests
 ) noexcept nogil:
-    return c_sha256(salt, blocks, block_bytes, count, digests)
+    return c_sha256(salt, blocks, block_bytes, count, digests, NULL)
+
+
+cdef bint hash_blocks_before(
+    const uint8_t* salt,
+    const uint8_t* blocks,
+    size_t block_bytes,
+    size_t count,
+    uint8_t* digests,
+    const uint8_t* soon,
+) noexcept nogil:
+    return c_sha256(salt, blocks, block_bytes, count, digests, soon)
 
 
 cdef bint authenticate(
@@ -63,6 +77,10 @@ cdef bint authenticate(
 
 cdef bint equal(const uint8_t* a, const uint8_t* b, size_t size) noexcept nogil:
     return c_equal(a, b, size)
+
+
+cdef void copy_past_cache(uint8_t* to, const uint8_t* data, size_t size) noexcept nogil:
+    c_copy_past_cache(to, data, size)
 
 
 cdef void wipe_memory(void* memory, size_t size) noexcept nogil:
@@ -131,7 +149,7 @@ def sha256_blocks(salt, blocks, block_bytes):
     cdef uint8_t* out = digests
     cdef bint done
     with nogil:
-        done = c_sha256(before.data, source.data, each, count, out)
+        done = c_sha256(before.data, source.data, each, count, out, NULL)
     if not done:
         raise MemoryError("libcrypto could not hash")
     return digests

@@ -123,6 +123,7 @@ def load(
     work.set_secrets(tree, message)
     work.set_targets(destinations, plain_bytes)
     work.set_workers(operator.index(threads), message)
+    work.map_file()
     try:
         work.run(progress, cancelled)
     except BaseException as error:

@@ -33,6 +33,7 @@ cdef struct Target:
 # What all walkers read and none changes. Offsets are the file's; targets are sorted by start.
 cdef struct Payload:
     int fd
+    const uint8_t* map  # the file once more, never read, or NULL: see _behind
     uint64_t header_bytes  # everything before the first chunk
     uint64_t payload_end
     uint64_t data_bytes
@@ -67,6 +68,7 @@ cdef class _Opening:
     cdef set_targets(self, object destinations, uint64_t plain_bytes)
     cdef add_walkers(self, Py_ssize_t count, Message message)
     cdef require_rooms(self)
+    cdef map_file(self)
     cdef wipe_buffers(self)
 
 

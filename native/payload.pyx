@@ -12,6 +12,7 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.errno cimport EINTR, EIO, errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy, memmove
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, madvise, mmap, munmap
 from posix.unistd cimport pread, pwrite
 
 from sealserve.native.cobblestone cimport Message, open_chunks
@@ -21,6 +22,7 @@ from sealserve.native.crypto cimport (
     GCM_OPEN,
     GCM_TAG_BYTES,
     SHA256_BYTES,
+    copy_past_cache,
     equal,
     free_key,
     wipe_memory,
@@ -33,6 +35,10 @@ from sealserve.native.cobblestone import plain_size
 from sealserve.native.destination import Destination, check_layout, descriptor
 from sealserve.native.errors import FormatError, IntegrityError
 
+cdef extern from "<linux/mman.h>" nogil:
+    int MADV_POPULATE_READ  # Linux 5.14; older ones refuse it
+
+
 cdef enum:
     PAGE = 4096
     MESSAGE_HEADER = 56
@@ -42,6 +48,7 @@ cdef enum:
     CARRY = 5 * PAGE  # room for a chunk that is not whole yet, so that pieces stay aligned
     RING = CARRY + PIECE
     PIECE_PLAIN = PIECE + 16384  # a piece and nearly a whole chunk in front of it, without tags
+    FAR = 1 << 20  # a destination from this size on is not in the cache any more when it is full
 
 
 cdef class _Opening:
@@ -58,6 +65,8 @@ cdef class _Opening:
             free_key(self.walkers[i].key)
             PyMem_RawFree(self.walkers[i].ring)
         PyMem_RawFree(self.walkers)
+        if self.payload.map is not NULL:
+            munmap(<void*> self.payload.map, self.payload.data_bytes)
         PyMem_RawFree(self.payload.targets)
 
     cdef uint64_t set_layout(
@@ -129,6 +138,13 @@ cdef class _Opening:
             plain = SecretBuffer(PIECE_PLAIN)
             walker.plain = plain.data
             self.rooms.append(plain)
+
+    cdef map_file(self):
+        """For a walk through all of it: see `_behind`. Where it cannot be, the walk is slower."""
+        cdef void* map = mmap(NULL, self.payload.data_bytes, PROT_READ, MAP_SHARED,
+                              self.payload.fd, 0)
+        if map != MAP_FAILED:
+            self.payload.map = <const uint8_t*> map
 
     cdef require_rooms(self):
         """RuntimeError in a forked child: what walkers open chunks into stayed behind."""
@@ -213,10 +229,26 @@ cdef bint _read_checked(Walker* walker, uint64_t start, uint64_t size) noexcept 
             return _fail(walker, READ, start + have, errno)
         if got > 0:
             have += got
-    bad = first_bad(walker.payload.leaves + block * SHA256_BYTES, to, size // PAGE)
+    bad = first_bad(walker.payload.leaves + block * SHA256_BYTES, to, size // PAGE,
+                    _behind(walker.payload, start + size))
     if bad == -1:
         return True
     return _fail(walker, HASH if bad == -2 else BLOCK, block + bad, 0)
+
+
+cdef const uint8_t* _behind(const Payload* payload, uint64_t at) noexcept nogil:
+    """The piece of the file that follows, to be fetched from memory while the one before is hashed.
+
+    An address that is prefetched and never read: whatever happens to the file, no signal and no
+    second reading comes of it. Its pages are only entered in the page table, by a call that answers
+    with an error where they are gone.
+    """
+    cdef uint64_t size = min(payload.data_bytes - at, <uint64_t> PIECE)
+    if payload.map is NULL or size == 0:
+        return NULL
+    if madvise(<void*> (payload.map + at), size, MADV_POPULATE_READ) != 0:
+        return NULL
+    return payload.map + at
 
 
 cdef bint _open(
@@ -248,10 +280,18 @@ cdef bint _deliver(Walker* walker, uint64_t start, uint64_t size) noexcept nogil
             continue
         data = walker.plain + (begin - start)
         if target.memory is not NULL:
-            memcpy(target.memory + (begin - target.start), data, end - begin)
+            _put(target, begin, data, end - begin)
         elif not _write(walker, target, begin, data, end - begin):
             return False
     return True
+
+
+cdef void _put(Target* target, uint64_t begin, const uint8_t* data, uint64_t size) noexcept nogil:
+    cdef uint8_t* to = target.memory + (begin - target.start)
+    if target.size < FAR:
+        memcpy(to, data, size)
+    else:
+        copy_past_cache(to, data, size)
 
 
 cdef Py_ssize_t _first_beyond(const Payload* payload, uint64_t start) noexcept nogil:

@@ -22,7 +22,7 @@ from sealserve.native.crypto cimport (
     SHA256_BYTES,
     free_key,
     gcm_key,
-    hash_blocks,
+    hash_blocks_before,
     wipe_memory,
 )
 from sealserve.native.views cimport View, overlap, readable, writable
@@ -147,19 +147,22 @@ cdef Outcome _run(
             rest = (PAGE - work.left % PAGE) % PAGE
             memset(work.ring + work.left, 0, rest)
             work.left += rest
-        outcome = _flush(work)
+        outcome = _flush(work, plain)
         if outcome != DONE:
             return outcome
     return DONE
 
 
-cdef Outcome _flush(Sealing* work) noexcept nogil:
-    """Hash and write the whole pages; what is left over moves to the front."""
+cdef Outcome _flush(Sealing* work, const uint8_t* soon) noexcept nogil:
+    """Hash and write the whole pages; what is left over moves to the front.
+
+    soon: the plaintext that follows, to be fetched from memory meanwhile.
+    """
     cdef uint64_t pages = work.left // PAGE
     cdef uint64_t done = 0
     cdef uint64_t size = pages * PAGE
     cdef ssize_t put
-    if not hash_blocks(ZERO_SALT, work.ring, PAGE, pages, work.digests):
+    if not hash_blocks_before(ZERO_SALT, work.ring, PAGE, pages, work.digests, soon):
         return CRYPTO
     work.digests += pages * SHA256_BYTES
     while done < size:

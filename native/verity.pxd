@@ -23,7 +23,7 @@ cdef class TrustedTree:
 
 
 # The number (from 0) of the first of `count` blocks that has another digest than the one given
-# for it; -1 if none, -2 if libcrypto fails.
+# for it; -1 if none, -2 if libcrypto fails. soon: NULL, or as many bytes that are wanted next.
 cdef Py_ssize_t first_bad(
-    const uint8_t* digests, const uint8_t* blocks, Py_ssize_t count
+    const uint8_t* digests, const uint8_t* blocks, Py_ssize_t count, const uint8_t* soon
 ) noexcept nogil

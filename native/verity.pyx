@@ -13,7 +13,7 @@ import struct
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memcmp, memcpy, memset
 
-from sealserve.native.crypto cimport SHA256_BYTES, equal, hash_blocks
+from sealserve.native.crypto cimport SHA256_BYTES, equal, hash_blocks, hash_blocks_before
 from sealserve.native.views cimport View, readable
 
 from dataclasses import dataclass
@@ -186,7 +186,7 @@ cdef class TrustedTree:
         cdef Py_ssize_t count = source.size // BLOCK
         cdef Py_ssize_t bad
         with nogil:
-            bad = first_bad(self.leaves + first * SHA256_BYTES, source.data, count)
+            bad = first_bad(self.leaves + first * SHA256_BYTES, source.data, count, NULL)
         if bad == -2:
             raise MemoryError("libcrypto could not hash")
         if bad >= 0:
@@ -281,7 +281,9 @@ cdef int _verify(bytes area, const Geometry* shape, bytes root) except -1:
     cdef int i
     for i in reversed(range(shape.levels)):
         with nogil:
-            bad = first_bad(wanted, start + shape.level[i].offset, shape.level[i].blocks)
+            bad = first_bad(
+                wanted, start + shape.level[i].offset, shape.level[i].blocks, NULL
+            )
         if bad == -2:
             raise MemoryError("libcrypto could not hash")
         if bad >= 0 and i == shape.levels - 1:
@@ -300,14 +302,15 @@ cdef int _verify(bytes area, const Geometry* shape, bytes root) except -1:
 
 
 cdef Py_ssize_t first_bad(
-    const uint8_t* digests, const uint8_t* blocks, Py_ssize_t count
+    const uint8_t* digests, const uint8_t* blocks, Py_ssize_t count, const uint8_t* soon
 ) noexcept nogil:
     cdef uint8_t seen[BATCH * SHA256_BYTES]
     cdef Py_ssize_t done = 0
     cdef Py_ssize_t i, batch
     while done < count:
         batch = min(count - done, <Py_ssize_t> BATCH)
-        if not hash_blocks(ZERO_SALT, blocks + done * BLOCK, BLOCK, batch, seen):
+        if not hash_blocks_before(ZERO_SALT, blocks + done * BLOCK, BLOCK, batch, seen,
+                                  soon + done * BLOCK if soon is not NULL else NULL):
             return -2
         for i in range(batch):
             if not equal(seen + i * SHA256_BYTES, digests + (done + i) * SHA256_BYTES,

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from sealserve.attestation.bench import Answer
 from sealserve.attestation.bundle import Bundle, examine
-from sealserve.attestation.checks import Answer
 from sealserve.attestation.roots import Roots
 from sealserve.attestation.verify import Statement
 from sealserve.native.errors import EvidenceError, Finding

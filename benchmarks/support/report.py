@@ -136,7 +136,7 @@ class Report:
                 "spread_us": [events[0] * 1e6, events[-1] * 1e6],
                 "p99_us": late * 1e6,
                 "per_second": len(events) / seconds,
-                "clock_ghz": clock(),
+                "clock_ghz": clock().ghz,
             }
         )
 

@@ -2,7 +2,8 @@
 
 In every round each way has one turn, and a ratio is of two turns of one round, which neighbours on
 the machine slow down alike. A turn is many short bursts: the median burst is its rate, and the
-best burst of all is what the machine does when nobody disturbs it.
+best burst of all is what the machine does when nobody disturbs it. Rounds in which nobody was left
+undisturbed count only if there is no other.
 """
 
 from __future__ import annotations
@@ -10,11 +11,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil
 from statistics import median
 
-Clock = Callable[[], float]  # what the core runs at now, in GHz
-UNDISTURBED = 0.015  # from a turn's clock: further off, somebody else had the core for a while
+UNDISTURBED = 0.015  # between two readings: further apart, somebody had the core for a while
+LOWEST = 0.9  # of a turn's highest clock: processors lower it by less for wide registers
+
+
+@dataclass(frozen=True)
+class Reading:
+    """alone: whether nobody used the core's other hardware thread, which shares the ports."""
+
+    ghz: float
+    alone: bool = True
+
+
+Clock = Callable[[], Reading]
 
 
 @dataclass(frozen=True)
@@ -37,11 +48,15 @@ class Missing:
 
 @dataclass(frozen=True)
 class Turn:
-    """Rates in bytes a nanosecond, which is GB/s; the clock in cycles a nanosecond."""
+    """Rates in bytes a nanosecond, which is GB/s; the clock in cycles a nanosecond.
+
+    quiet: whether `rate` is of undisturbed bursts.
+    """
 
     rate: float
     best: float
     clock: float
+    quiet: bool = True
 
 
 @dataclass(frozen=True)
@@ -91,17 +106,17 @@ def take_turns(
 
 def ratio(ours: Speed, peer: Speed) -> Ratio:
     """How many times as fast as the peer."""
-    values = [a.rate / b.rate for a, b in zip(ours.turns, peer.turns, strict=True)]
+    rounds = [*zip(ours.turns, peer.turns, strict=True)]
+    quiet = [one for one in rounds if all(turn.quiet for turn in one)]
+    values = [a.rate / b.rate for a, b in quiet or rounds]
     return Ratio(median(values), ours.best / peer.best, (min(values), max(values)))
 
 
 def share(ours: Speed, bytes_per_cycle: float) -> Ratio:
-    """What part of a limit is reached.
-
-    A reading that was disturbed is too low, and would flatter us: see `clock_of`.
-    """
-    values = [turn.rate / (turn.clock * bytes_per_cycle) for turn in ours.turns]
-    bests = [turn.best / (turn.clock * bytes_per_cycle) for turn in ours.turns]
+    """What part of a limit is reached, at the clock that each turn ran at."""
+    turns = [turn for turn in ours.turns if turn.quiet] or ours.turns
+    values = [turn.rate / (turn.clock * bytes_per_cycle) for turn in turns]
+    bests = [turn.best / (turn.clock * bytes_per_cycle) for turn in turns]
     return Ratio(median(values), max(bests), (min(values), max(values)))
 
 
@@ -112,31 +127,34 @@ def _turn(way: Way, turn_seconds: float, clock: Clock) -> Turn:
     while not rates or time.perf_counter() < until:
         rates.append(_burst(way))
         readings.append(clock())
-    return Turn(median(undisturbed(rates, readings)), max(rates), clock_of(readings))
+    kept = undisturbed(rates, readings)
+    rate, ghz = (median(column) for column in zip(*(kept or _all(rates, readings)), strict=True))
+    return Turn(rate, max(rates), ghz, bool(kept))
 
 
-def clock_of(readings: Sequence[float]) -> float:
-    """What the core runs at during a turn: nearly the highest reading.
+def undisturbed(
+    rates: Sequence[float], readings: Sequence[Reading]
+) -> Sequence[tuple[float, float]]:
+    """The bursts with one clock before and after, and the core alone; each with that clock.
 
-    Not the highest: before the first burst the clock is that of other work, and processors lower it
-    while wide registers are in use.
+    readings: one more than rates. They know nothing of what a burst does, so leaving others out
+    favours nobody.
     """
-    return sorted(readings)[ceil(0.9 * (len(readings) - 1))]
-
-
-def undisturbed(rates: Sequence[float], readings: Sequence[float]) -> Sequence[float]:
-    """The bursts with the turn's clock before and after; all of them if there is none.
-
-    readings: one more than rates. The clock knows nothing of what a burst does, so leaving others
-    out favours nobody.
-    """
-    clock = clock_of(readings)
+    lowest = LOWEST * max(one.ghz for one in readings)
     pairs = zip(rates, readings, readings[1:], strict=False)
     return [
-        rate
-        for rate, *beside in pairs
-        if all(abs(reading / clock - 1) <= UNDISTURBED for reading in beside)
-    ] or rates
+        (rate, max(before.ghz, after.ghz))
+        for rate, before, after in pairs
+        if before.alone and after.alone
+        if abs(before.ghz / after.ghz - 1) <= UNDISTURBED
+        if min(before.ghz, after.ghz) >= lowest
+    ]
+
+
+def _all(rates: Sequence[float], readings: Sequence[Reading]) -> Sequence[tuple[float, float]]:
+    """Each with the turn's highest clock: a reading that was disturbed is too low, and flatters."""
+    highest = max(one.ghz for one in readings)
+    return [(rate, highest) for rate in rates]
 
 
 def _burst(way: Way) -> float:

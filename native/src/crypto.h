@@ -46,9 +46,10 @@ int gcm_open(gcm_key *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *
              size_t sealed_bytes, uint8_t *plain);
 
 /* digests[i] = SHA-256(salt || block i) for `count` blocks of block_bytes each, back to back.
- * 1, or 0 when memory or libcrypto fails. */
+ * soon: NULL, or as many bytes that are wanted next; they are brought nearer but never read, so it
+ * need not be there any more. 1, or 0 when memory or libcrypto fails. */
 int sha256_blocks(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks, size_t block_bytes,
-                  size_t count, uint8_t *digests);
+                  size_t count, uint8_t *digests, const uint8_t *soon);
 
 /* 1, or 0 when libcrypto fails. */
 int hmac_sha512(const uint8_t *key, size_t key_bytes, const uint8_t *data, size_t data_bytes,
@@ -56,6 +57,9 @@ int hmac_sha512(const uint8_t *key, size_t key_bytes, const uint8_t *data, size_
 
 /* 1 when equal, in a time that depends on `bytes` alone. */
 int constant_time_equal(const uint8_t *a, const uint8_t *b, size_t bytes);
+
+/* Copies without a way through the cache. Other threads see it once they see that it returned. */
+void copy_past_cache(uint8_t *to, const uint8_t *from, size_t bytes);
 
 /* Zeroes memory; the compiler cannot drop it. */
 void wipe(void *memory, size_t bytes);

@@ -33,7 +33,7 @@ static uint64_t best_time(const sha256_kernel *kernel, const uint8_t *blocks)
     uint64_t best = UINT64_MAX;
     for (int heat = 0; heat < RACE_HEATS; heat++) {
         uint64_t started = nanoseconds();
-        kernel->hash(salt, blocks, 4096, RACE_BLOCKS, digests);
+        kernel->hash(salt, blocks, 4096, RACE_BLOCKS, digests, NULL);
         uint64_t took = nanoseconds() - started;
         best = took < best ? took : best;
     }
@@ -149,13 +149,15 @@ int gcm_open(gcm_key *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *
 }
 
 int sha256_blocks(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks, size_t block_bytes,
-                  size_t count, uint8_t *digests)
+                  size_t count, uint8_t *digests, const uint8_t *soon)
 {
     for (size_t i = 0; count && sha256s[i]; i++) { /* each takes what the one before left */
-        size_t done = sha256s[i]->hash(salt, blocks, block_bytes, count, digests);
+        size_t done = sha256s[i]->hash(salt, blocks, block_bytes, count, digests, soon);
         blocks += done * block_bytes;
         digests += done * SHA256_BYTES;
         count -= done;
+        if (soon)
+            soon += done * block_bytes;
     }
     return count == 0;
 }

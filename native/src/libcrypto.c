@@ -155,8 +155,9 @@ static int open(void *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *
 const gcm_kernel gcm_libcrypto = {"libcrypto", always, schedule, forget, seal, open};
 
 static size_t hash(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks,
-                   size_t block_bytes, size_t count, uint8_t *digests)
+                   size_t block_bytes, size_t count, uint8_t *digests, const uint8_t *soon)
 {
+    (void)soon;
     EVP_MD_CTX *context = evp.md_new();
     if (!context)
         return 0;

@@ -11,9 +11,9 @@ typedef struct {
     const char *name;
     int (*usable)(void); /* on this processor */
     /* digests[i] = SHA-256(salt || block i). Takes as many blocks as it is good at, from the first
-     * on, and returns how many. */
+     * on, and returns how many. soon: as sha256_blocks has it; a kernel may do nothing with it. */
     size_t (*hash)(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks,
-                   size_t block_bytes, size_t count, uint8_t *digests);
+                   size_t block_bytes, size_t count, uint8_t *digests, const uint8_t *soon);
 } sha256_kernel;
 
 extern const sha256_kernel sha256_x16, sha256_ni, sha256_libcrypto;

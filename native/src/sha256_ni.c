@@ -106,8 +106,10 @@ INLINE void hash_streams(int streams, const uint8_t salt[SHA256_SALT_BYTES], con
 }
 
 TARGET static size_t hash(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks,
-                          size_t block_bytes, size_t count, uint8_t *digests)
+                          size_t block_bytes, size_t count, uint8_t *digests,
+                          const uint8_t *soon)
 {
+    (void)soon;
     size_t done = 0;
     if (block_bytes % 64)
         return 0;

@@ -14,7 +14,6 @@
 #define LANES 16
 #define WORDS 16         /* of a message block */
 #define HALF 8           /* words of the salt */
-#define PREFETCH_T1_BYTES 4096
 
 INLINE __m512i xor3(__m512i a, __m512i b, __m512i c)
 {
@@ -133,36 +132,38 @@ INLINE void transpose(__m512i r[16])
 }
 
 /* The words `mask` selects of one message block in each lane, big-endian; others are zero. */
-INLINE void load(__m512i w[WORDS], const uint8_t *const lanes[LANES], ptrdiff_t at, __mmask16 mask)
+INLINE void load(__m512i w[WORDS], const uint8_t *const lanes[LANES], ptrdiff_t at, __mmask16 mask,
+                 uintptr_t ahead)
 {
     const __m512i swap = _mm512_broadcast_i32x4(
         _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
 #pragma GCC unroll 16
     for (int i = 0; i < LANES; i++) {
         w[i] = _mm512_shuffle_epi8(_mm512_maskz_loadu_epi32(mask, lanes[i] + at), swap);
-        _mm_prefetch((const char *)lanes[i] + at + 16 * PREFETCH_T1_BYTES, _MM_HINT_T1);
+        _mm_prefetch((const char *)((uintptr_t)lanes[i] + (uintptr_t)at + ahead), _MM_HINT_T1);
     }
     transpose(w);
 }
 
+/* ahead: how far behind each lane's data that lies which is wanted soon. */
 TARGET static void sixteen(const uint8_t salt[SHA256_SALT_BYTES],
                            const uint8_t *const lanes[LANES], size_t block_bytes,
-                           uint8_t *const digests[LANES])
+                           uint8_t *const digests[LANES], uintptr_t ahead)
 {
     __m512i state[8], w[WORDS];
     for (int i = 0; i < 8; i++)
         state[i] = _mm512_set1_epi32((int)SHA256_START[i]);
     /* masked-off words are not touched, so the address before the block is never read */
-    load(w, lanes, -SHA256_SALT_BYTES, 0xFF00);
+    load(w, lanes, -SHA256_SALT_BYTES, 0xFF00, ahead);
     for (int i = 0; i < HALF; i++)
         w[i] = _mm512_set1_epi32((int)sha256_get32(salt + 4 * i));
     compress(state, w);
     size_t at = SHA256_SALT_BYTES;
     for (; at + 64 <= block_bytes; at += 64) {
-        load(w, lanes, (ptrdiff_t)at, 0xFFFF);
+        load(w, lanes, (ptrdiff_t)at, 0xFFFF, ahead);
         compress(state, w);
     }
-    load(w, lanes, (ptrdiff_t)at, 0x00FF);
+    load(w, lanes, (ptrdiff_t)at, 0x00FF, ahead);
     w[8] = _mm512_set1_epi32((int)0x80000000);
     w[14] = _mm512_set1_epi32((int)((uint64_t)(SHA256_SALT_BYTES + block_bytes) >> 29));
     w[15] = _mm512_set1_epi32((int)((SHA256_SALT_BYTES + block_bytes) << 3));
@@ -179,8 +180,9 @@ TARGET static void sixteen(const uint8_t salt[SHA256_SALT_BYTES],
 #define WORTH 9
 
 static size_t hash(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks,
-                   size_t block_bytes, size_t count, uint8_t *digests)
+                   size_t block_bytes, size_t count, uint8_t *digests, const uint8_t *soon)
 {
+    const uintptr_t ahead = soon ? (uintptr_t)soon - (uintptr_t)blocks : LANES * block_bytes;
     const uint8_t *lanes[LANES];
     uint8_t *outs[LANES];
     size_t done = 0;
@@ -193,7 +195,7 @@ static size_t hash(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks,
             lanes[i] = blocks + lane * block_bytes;
             outs[i] = digests + lane * SHA256_BYTES;
         }
-        sixteen(salt, lanes, block_bytes, outs);
+        sixteen(salt, lanes, block_bytes, outs, ahead);
         done += here;
     }
     return done;

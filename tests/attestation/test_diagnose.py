@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from sealserve.attestation import Claims, Evidence, Roots, verify
-from sealserve.attestation.checks import ALL, Pieces
+from sealserve.attestation.bench import Pieces
+from sealserve.attestation.checks import ALL
 from sealserve.attestation.simulated import FAULTS, SimulatedRoot
 from sealserve.attestation.verify import Diagnosis, Statement, diagnose
 from sealserve.errors import EvidenceError
@@ -121,7 +121,7 @@ def test_a_report_that_tells_no_line() -> None:
 
 def test_a_leaf_whose_issuer_is_missing(simulated_root: SimulatedRoot) -> None:
     evidence = MILAN.machine(simulated_root).evidence(CLAIMS)
-    pieces = replace(Pieces.of(evidence), intermediate=None)
+    pieces = Pieces.of(evidence)._replace(intermediate=None)
     assert codes(diagnose(pieces, MILAN.roots(simulated_root), NOW)) == ["no_certificate"]
 
 
@@ -131,7 +131,7 @@ def test_whatever_a_piece_holds_is_an_answer(
     member: str, data: bytes, simulated_root: SimulatedRoot
 ) -> None:
     evidence = MILAN.machine(simulated_root).evidence(CLAIMS)
-    pieces = replace(Pieces.of(evidence), **{member: data})
+    pieces = Pieces.of(evidence)._replace(**{member: data})
     assert diagnose(pieces, MILAN.roots(simulated_root), NOW).failures
 
 

@@ -13,7 +13,7 @@ from datetime import datetime
 import pytest
 
 from sealserve.attestation import Evidence, Roots
-from sealserve.attestation.checks import Pieces
+from sealserve.attestation.bench import Pieces
 from sealserve.attestation.report import REPORT_BYTES, SIGNED_BYTES, Report
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.attestation.verify import diagnose, signed_report
@@ -83,7 +83,7 @@ def test_every_byte_is_refused_by_its_check(case: Case) -> None:
     signed_report(evidence, roots, now)
     for offset in range(REPORT_BYTES):
         data = changed(evidence.report, offset)
-        pieces = replace(Pieces.of(evidence), report=data, claims=None)
+        pieces = Pieces.of(evidence)._replace(report=data, claims=None)
         codes = {error.code for error in diagnose(pieces, roots, now).failures}
         assert expected(evidence.report, offset) <= codes, hex(offset)
         surplus = codes - expected(evidence.report, offset)
@@ -144,7 +144,7 @@ def test_a_version_4_report_without_its_certificate() -> None:
 
 def test_good_evidence_leaves_nothing_unasked(case: Case) -> None:
     evidence, roots, now = case
-    pieces = replace(Pieces.of(evidence), claims=evidence.claims or None)
+    pieces = Pieces.of(evidence)._replace(claims=evidence.claims or None)
     answers = diagnose(pieces, roots, now).answers
     unasked = {answer.check for answer in answers if answer.state == "unasked"}
     assert unasked == (set() if evidence.claims else {"report data"})

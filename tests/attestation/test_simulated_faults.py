@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sealserve.attestation import certs, checks, crl, der, report, roots, tcb, uvm, verify
-from sealserve.attestation.checks import Pieces
+from sealserve.attestation.bench import Pieces
 from sealserve.attestation.simulated import FAULTS, Machine, SimulatedRoot
 from sealserve.attestation.simulated.faults.dials import ENDORSED
 from sealserve.attestation.verify import diagnose

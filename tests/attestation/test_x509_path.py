@@ -154,6 +154,10 @@ UNREADABLE = {
     "version 2": with_part(0, asn1.element(0xA0, asn1.integer(1))),
     "serial number 0": with_part(1, asn1.integer(0)),
     "a negative serial number": with_part(1, asn1.element(der.INTEGER, b"\xff")),
+    "another algorithm inside": with_part(
+        2,
+        asn1.sequence(asn1.oid("1.2.840.10045.4.3.4")),  # ECDSA with SHA-512
+    ),
     "an extension twice": with_extensions(*[extension("1.2.3.4", b"\5\0")] * 2),
     "an extension that is no DER": with_extensions(extension("2.5.29.37", b"\x30\x05")),
     "an alternative name of the X.400 kind": with_extensions(extension("2.5.29.17", X400_ADDRESS)),

@@ -37,6 +37,7 @@ from support.native_loading import (
 from support.native_sealed import CONTEXT, KEY, Sealed, sealed
 
 CHUNK, PAGE = 16384, 4096
+FAR = 1 << 20  # native/payload.pyx: from this size on, a destination is written past the cache
 LENGTHS = [0, 1, *(end + near for end in ENDS for near in (-1, 0, 1)), 2 * UNIT_PLAIN + 12345]
 TWO_UNITS = sealed(UNIT_PLAIN + 100_000)
 
@@ -221,6 +222,26 @@ def test_pieces_into_files(backend: Any, two_units: int, pieces: list[tuple[int,
         seen = [content_of(fd) for fd in files]
     wanted = [TWO_UNITS.plain[start : start + size] for start, size in pieces]
     assert seen == [b"bef" + piece + b"before"[3 + len(piece) :] for piece in wanted]
+
+
+@pytest.mark.parametrize("at", [0, 1, 15, 16, 48, 63, 64])
+@pytest.mark.parametrize("start", [0, 1, 63])
+def test_large_pieces_at_every_kind_of_place(two_units: int, start: int, at: int) -> None:
+    """What goes past the cache goes in lines of 64 bytes, and neither end has to be one's."""
+    size, memory = FAR + 100, mmap.mmap(-1, FAR + 4096)
+    destination = Destination(start, size, buffer=memory, offset=at)
+    load(NATIVE, TWO_UNITS, two_units, [destination])
+    assert memory[at : at + size] == TWO_UNITS.plain[start : start + size]
+    assert not any(memory[:at] + memory[at + size :])
+
+
+def test_no_mapping_of_the_file_stays(two_units: int) -> None:
+    landing = Landing(100)
+    load(NATIVE, TWO_UNITS, two_units, [landing.destination])
+    assert (
+        str(Path(f"/proc/self/fd/{two_units}").readlink())
+        not in Path("/proc/self/maps").read_text()
+    )
 
 
 @given(

@@ -64,6 +64,15 @@ def test_a_load_arrives_whole(backend: Any, unluck: Unluck, small: int, kind: st
     assert landing.landed == SMALL.plain
 
 
+@pytest.mark.parametrize("kind", ["map-fails", "populate-fails"])
+def test_a_load_needs_no_second_view_of_its_file(unluck: Unluck, large: int, kind: str) -> None:
+    landing = Landing(len(LARGE.plain))
+    unluck(kind)
+    load(NATIVE, LARGE, large, [landing.destination])
+    unluck("")
+    assert landing.landed == LARGE.plain
+
+
 @pytest.mark.parametrize("kind", READING)
 def test_a_range_arrives_whole(backend: Any, unluck: Unluck, small: int, kind: str) -> None:
     tree = backend.TrustedTree.load(SMALL.tree.area, len(SMALL.data), SMALL.tree.root)

@@ -6,6 +6,8 @@
  *     write-nothing                            writing moves nothing, which is no error
  *     thread-fails=NUMBER                      the thread of that number, from 0, does not start
  *     advice-fails                             madvise is refused
+ *     map-fails                                no file can be mapped
+ *     populate-fails                           nor mapped pages be entered ahead (before Linux 5.14)
  *
  * To read is pread and to write is pwrite: what the native core and its twin call. */
 #define _GNU_SOURCE
@@ -16,9 +18,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 
 typedef ssize_t mover(int, void *, size_t, off_t);
+typedef void *mapper(void *, size_t, int, int, int, off_t);
 typedef int starter(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
 
 static char now[64];
@@ -103,9 +107,23 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *how, void *(*run)(vo
     return ((starter *)real("pthread_create"))(thread, how, run, with);
 }
 
+void *mmap(void *wish, size_t bytes, int access, int how, int fd, off_t at)
+{
+    if (is("map-fails") && fd >= 0) {
+        errno = ENODEV;
+        return MAP_FAILED;
+    }
+    return ((mapper *)real("mmap"))(wish, bytes, access, how, fd, at);
+}
+
+void *mmap64(void *wish, size_t bytes, int access, int how, int fd, off_t at)
+{
+    return mmap(wish, bytes, access, how, fd, at);
+}
+
 int madvise(void *memory, size_t bytes, int advice)
 {
-    if (is("advice-fails"))
+    if (is("advice-fails") || (is("populate-fails") && advice == MADV_POPULATE_READ))
         return (int)fails(EINVAL);
     return ((int (*)(void *, size_t, int))real("madvise"))(memory, bytes, advice);
 }

@@ -131,8 +131,8 @@ def edit(*changes: tuple[str, str], text: str = TRUST) -> bytes:
 def claims(line: Line = "milan", **fields: object) -> Claims:
     """Good claims of this line; names of Claims or of Report say what differs."""
     report = Report.parse(_report(line))
-    ours = fields.keys() & Report.__dataclass_fields__.keys()
-    report = replace(report, **{name: fields[name] for name in ours})  # type: ignore[arg-type]
+    ours = fields.keys() & set(Report._fields)
+    report = report._replace(**{name: fields[name] for name in ours})  # type: ignore[arg-type]
     good = Claims(
         platform="snp",
         line=line,

@@ -61,7 +61,7 @@ int main(int count, char **arguments)
             return 2;
     fill(blocks, sizeof blocks, 4);
     fill(salt, sizeof salt, 5);
-    if (!sha256_blocks(salt, blocks, 128, 40, digests)
+    if (!sha256_blocks(salt, blocks, 128, 40, digests, NULL)
         || !hmac_sha512(salt, sizeof salt, blocks, sizeof blocks, mac))
         return 3;
     print("digests", digests, sizeof digests);
