@@ -6,15 +6,20 @@ import json
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from sealserve.native.errors import UnavailableError, UnlockedMemoryWarning
+from sealserve.native.errors import UnavailableError, UnlockedMemoryWarning, printable
+
+if TYPE_CHECKING:
+    from sealserve.policy.remarks import Remark
 
 Progress = Callable[[int, int], None]
+AMISS = 1  # what `lint` says of a file with more than notes
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -22,6 +27,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 def emit(result: Mapping[str, object], text: str, *, as_json: bool) -> None:
     """Print the result of a verb: `text` for people, one JSON object for programs."""
     click.echo(json.dumps(result, indent=2, sort_keys=True) if as_json else text)
+
+
+def emit_remarks(remarks: Sequence[Remark], *, as_json: bool) -> int:
+    """Print what a `lint` found; returns its exit status."""
+    lines = [line for remark in remarks for line in _remarked(remark)]
+    result = {"remarks": [asdict(remark) for remark in remarks]}
+    emit(result, "\n".join(lines) or "nothing to remark on", as_json=as_json)
+    return AMISS if any(remark.rank != "note" for remark in remarks) else 0
+
+
+def _remarked(remark: Remark) -> Iterator[str]:
+    rank = remark.rank.upper() if remark.rank in ("critical", "danger") else remark.rank
+    yield printable(f"  {rank:<6}  {remark.key}: {remark.what}")
+    yield printable(f"          hint: {remark.hint}")
 
 
 def say(words: str) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from sealserve.attestation.tcb import LINES, Line
-from sealserve.cli import trust_new
-from sealserve.cli.output import emit, json_option
+from sealserve.cli import differences, trust_new
+from sealserve.cli.differences import DIFFERENT
+from sealserve.cli.output import emit, emit_remarks, json_option
 from sealserve.policy import Trust, floors
-from sealserve.policy.trust_diff import Beyond, beyond
-from sealserve.policy.trust_lint import Remark, lint
-
-DIFFERENT = 1  # `diff`: they differ; `lint`: there is something to put right
+from sealserve.policy.trust_diff import beyond
+from sealserve.policy.trust_lint import lint
 
 trust_argument = click.argument(
     "trust_file", metavar="TRUST", type=click.Path(path_type=Path, dir_okay=False)
@@ -87,25 +84,10 @@ def diff(one: Path, other: Path, as_json: bool) -> int:
     """
     trusts = Trust.load(one), Trust.load(other)
     only_one, only_other = beyond(*trusts), beyond(*reversed(trusts))
-    result = {
-        "only_a": [asdict(found) for found in only_one],
-        "only_b": [asdict(found) for found in only_other],
-    }
-    lines = [*_only(one, other, only_one), *_only(other, one, only_other)]
-    emit(result, "\n".join(lines) or f"{one} and {other} accept the same", as_json=as_json)
+    lines = differences.lines(one, other, only_one, only_other)
+    told = "\n".join(lines) or f"{one} and {other} accept the same"
+    emit(differences.document(only_one, only_other), told, as_json=as_json)
     return DIFFERENT if lines else 0
-
-
-def _only(one: Path, other: Path, found: Sequence[Beyond]) -> list[str]:
-    if not found:
-        return []
-    return [
-        f"accepted by {one}, not by {other}:",
-        *(
-            f"  {each.key}: {each.accepted}{f'; wanted {each.wanted}' if each.wanted else ''}"
-            for each in found
-        ),
-    ]
 
 
 @command.command("lint", epilog="Example: sealserve trust lint trust.toml")
@@ -117,14 +99,4 @@ def lint_(trust_file: Path, as_json: bool) -> int:
     A danger accepts what should not be accepted, a doubt what has a known weakness; a note works
     and could be tidier. Exit status 1 means that there is a danger or a doubt.
     """
-    remarks = lint(Trust.load(trust_file), trust_new.today())
-    result = {"remarks": [asdict(remark) for remark in remarks]}
-    emit(result, "\n".join(_remarked(remarks)) or "nothing to remark on", as_json=as_json)
-    return DIFFERENT if any(remark.rank != "note" for remark in remarks) else 0
-
-
-def _remarked(remarks: Sequence[Remark]) -> Iterator[str]:
-    for remark in remarks:
-        rank = remark.rank.upper() if remark.rank == "danger" else remark.rank
-        yield f"  {rank:<6}  {remark.key}: {remark.what}"
-        yield f"          hint: {remark.hint}"
+    return emit_remarks(lint(Trust.load(trust_file), trust_new.today()), as_json=as_json)

@@ -1,25 +1,17 @@
 """What to think about again in a trust file that loads: its risks, the worst first.
 
-    danger  the file accepts what it should not, or nothing at all
-    doubt   it accepts something with a known weakness, or soon accepts nothing
-    note    it works, and could be tidier
-
 A policy that allows everything has no remark here: such a file does not load.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
 
 from sealserve.policy import floors
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, UvmLaunch, days
+from sealserve.policy.remarks import Remark, Remarks, ranked
 from sealserve.policy.trust import Trust
-
-Rank = Literal["danger", "doubt", "note"]
-RANKS: tuple[Rank, ...] = ("danger", "doubt", "note")
 
 SOON = datetime.timedelta(days=30)
 MANY_CRL_DAYS = 366  # AMD's lists are valid for about a year, so this refuses none that is current
@@ -28,24 +20,10 @@ FIRST_UVM_SVN = 100  # where its production versions begin
 LEAST_UVM_SVN = 104  # its documented minimum on 2026-08-04
 
 
-@dataclass(frozen=True)
-class Remark:
-    """One thing to think about. key: of the file. hint: what to do about it."""
-
-    rank: Rank
-    key: str
-    what: str
-    hint: str
-
-
-Remarks = Iterator[Remark]
-
-
 def lint(trust: Trust, today: datetime.date) -> tuple[Remark, ...]:
     """Every remark on this file, ranked; what is on the date first. today: in UTC."""
     timed = (*_expiry(trust, today), *_old_floors(today))
-    found = [*timed, *(remark for look in _LOOKS for remark in look(trust))]
-    return tuple(sorted(found, key=lambda remark: RANKS.index(remark.rank)))
+    return ranked([*timed, *(remark for look in _LOOKS for remark in look(trust))])
 
 
 def _expiry(trust: Trust, today: datetime.date) -> Remarks:

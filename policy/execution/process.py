@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from sealserve.native.errors import ConfigError, Finding, PolicyViolation, printable
 from sealserve.policy.execution import environment
 from sealserve.policy.execution.environment import EnvRule
+from sealserve.policy.execution.patterns import UnusableError
 from sealserve.policy.execution.text import (
     API_VERSION,
     FRAMEWORK_VERSION,
@@ -152,7 +153,7 @@ class _Place:
         """Say where unusable text stands."""
         try:
             yield
-        except environment.UnusableError as error:
+        except UnusableError as error:
             raise self.error(_shown(str(error)), key, hint=error.hint) from None
 
 

@@ -67,11 +67,13 @@ _BINDINGS = (
     "scratch_mount",
     "scratch_unmount",
 )
+# Guests of API 0.11.0 ask for both; confcom binds the first alone, and they deny the second.
+_RW_MOUNT, _RW_UNMOUNT = "rw_mount_device", "rw_unmount_device"
 # What later versions of the tool bind after those, by the API version they write.
 _LATER_BINDINGS: Mapping[str, tuple[str, ...]] = {
     "0.10.0": (),
-    "0.11.0": ("rw_mount_device",),
-    "0.12.0": ("rw_mount_device", "host_network", "load_transparency_trust_list"),
+    "0.11.0": (_RW_MOUNT,),
+    "0.12.0": (_RW_MOUNT, "host_network", "load_transparency_trust_list"),
 }
 _LATER_FLAGS: Mapping[str, tuple[str, ...]] = {
     "0.10.0": (),
@@ -92,7 +94,8 @@ class PolicyText:
     """What a policy says, for any list of containers; nothing here judges it.
 
     containers, fragments: JSON objects in the order of the text.
-    flags: every `allow_…` of this API version, in any order.
+    flags: every `allow_…` of this API version, in any order. binds_rw_unmount: whether
+    rw_unmount_device is bound beside rw_mount_device; without meaning where that is not.
     """
 
     containers: Sequence[Fields]
@@ -100,6 +103,7 @@ class PolicyText:
     flags: Mapping[str, bool] = field(default_factory=lambda: NORMAL_FLAGS)
     api_version: str = API_VERSION
     framework_version: str = FRAMEWORK_VERSION
+    binds_rw_unmount: bool = False
 
     def encode(self) -> bytes:
         """The text. Raises ConfigError for an API version whose layout we do not know."""
@@ -115,11 +119,24 @@ class PolicyText:
         )
         return "\n\n".join(paragraphs).encode("ascii")
 
+    def encode_sidecar(self) -> bytes:
+        """What confcom writes for helpers of the platform: no policy, and none a guest takes."""
+        versions = f'api_version := "{self.api_version}"\nframework_version := '
+        paragraphs = (
+            "package microsoftcontainerinstance",
+            f'{versions}"{self.framework_version}"',
+            f"containers := {_compact(self.containers)}",
+        )
+        return "\n\n".join(paragraphs).encode("ascii")
+
     def _flag_names(self) -> tuple[str, ...]:
         return (*NORMAL_FLAGS, *_of_version(_LATER_FLAGS, self.api_version))
 
     def _binding_names(self) -> tuple[str, ...]:
-        return (*_BINDINGS, *_of_version(_LATER_BINDINGS, self.api_version))
+        later = list(_of_version(_LATER_BINDINGS, self.api_version))
+        if self.binds_rw_unmount and _RW_MOUNT in later:
+            later.insert(later.index(_RW_MOUNT) + 1, _RW_UNMOUNT)
+        return (*_BINDINGS, *later)
 
 
 def parse(data: bytes, *, file: str = "") -> PolicyText:
@@ -140,6 +157,7 @@ def parse(data: bytes, *, file: str = "") -> PolicyText:
         flags=_flags(paragraphs, api_version, file),
         api_version=api_version,
         framework_version=framework_version,
+        binds_rw_unmount=f"\n{_RW_UNMOUNT} := " in paragraphs[6],
     )
     _require_same(text, paragraphs, file)
     return text

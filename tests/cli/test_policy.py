@@ -201,7 +201,15 @@ def test_hash(writer: Writer) -> None:
     ran = writer.run("hash", "policy.rego")
     assert (ran.status, ran.out, ran.err) == (0, f"{SHA256}\n", "")
     told = writer.run("hash", "policy.rego", "--json").json
-    assert told == {"file": "policy.rego", "sha256": SHA256}
+    assert told == {
+        "file": "policy.rego",
+        "sha256": SHA256,
+        "form": "text",
+        "group": "",
+        "known_as": "",
+        "allows_everything": False,
+        "warnings": [],
+    }
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff\0", b"x" * 100_000], ids=["empty", "bytes", "long"])
@@ -228,34 +236,54 @@ def test_explain(writer: Writer) -> None:
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         f"policy {SHA256}",
-        "  runs    sealserve serve 'a b.sealed' --root 9f",
-        "  in      /srv",
-        "  with    exactly LANG=C.UTF-8, which may be set",
-        "  with    matching ^HOSTNAME=.+$, which may be set",
-        "  and no other command, with no other variable",
+        "  versions  API 0.10.0, framework 0.2.3",
+        "  allows    the host may list processes and read statistics",
+        "  allows    the guest may drop variables that have no rule",
+        "  allows    the guest may drop capabilities that are too many",
+        "containers[0] (process)",
+        "  runs      sealserve serve 'a b.sealed' --root 9f",
+        "  in        /srv",
+        "  as        anybody of any group, umask 0022",
+        "  with      exactly LANG=C.UTF-8, which may be set",
+        "  with      matching ^HOSTNAME=.+$, which may be set",
+        "  and with no other variable",
+        "  signals   9, 15",
+        "  powers    the default capabilities",
+        "  prints    what it prints leaves the guest",
+        "DOUBT     containers[0] (process).env_rules[1]: re2:^HOSTNAME=.+$ lets the host choose "
+        "HOSTNAME freely",
+        "NOTE      allow_properties_access: the host lists processes and reads statistics",
+        "NOTE      containers[0] (process).allow_stdio_access: the host reads what the container "
+        "prints",
     ]
 
 
 def test_explain_without_variables(writer: Writer) -> None:
     writer.file.write_bytes(generate_process(["serve"]))
-    assert writer.run("explain", "policy.rego").out.endswith("with no other variable at all\n")
+    assert "  and with no other variable at all\n" in writer.run("explain", "policy.rego").out
 
 
 def test_explain_to_programs(writer: Writer) -> None:
     writer.file.write_bytes(generate_process(["serve"], env_rules=["LD_PRELOAD=/x.so"]))
     told = writer.run("explain", "policy.rego", "--json").json
-    assert told["command"] == ["serve"]
-    assert told["working_dir"] == "/"
-    assert told["env_rules"] == [
+    (container,) = told["containers"]
+    assert container["command"] == ["serve"]
+    assert container["working_dir"] == "/"
+    assert container["env_rules"] == [
         {"pattern": "LD_PRELOAD=/x.so", "required": False, "strategy": "string"}
     ]
-    assert len(told["risks"]) == 1
+    assert container["signals"] == [9, 15]  # as the guest fills it in
+    assert [risk["rank"] for risk in told["risks"]] == ["doubt", "note", "note"]
 
 
-def test_explain_names_risks(writer: Writer) -> None:
-    writer.file.write_bytes(generate_process(["serve"], env_rules=["LD_PRELOAD=/x.so"]))
+def test_explain_names_risks_the_worst_first(writer: Writer) -> None:
+    rules = ["LANG=C", "re2:LD_[A-Z]+=.*"]
+    writer.file.write_bytes(generate_process(["serve"], env_rules=rules))
     told = writer.run("explain", "policy.rego").out
-    assert "  RISK    rule 'LD_PRELOAD=/x.so' lets in LD_*" in told
+    first = next(line for line in told.splitlines() if line[:1].isupper())
+    assert first.startswith(
+        "CRITICAL  containers[0] (process).env_rules[1]: re2:^LD_[A-Z]+=.*$ lets"
+    )
 
 
 def test_what_a_policy_says_cannot_move_a_cursor(writer: Writer) -> None:
@@ -265,7 +293,7 @@ def test_what_a_policy_says_cannot_move_a_cursor(writer: Writer) -> None:
         generate_process(["serve", evil], env_rules=[f"A={evil}"], working_dir=f"/{evil}")
     )
     told = writer.run("explain", "policy.rego").out
-    assert len(told.splitlines()) == 5
+    assert len(told.splitlines()) < 20
     assert all(line.isprintable() for line in told.splitlines())
     assert r"\x1b[2J\r\x07\u202e\n  runs    true" in told
 
@@ -274,14 +302,14 @@ OTHERS = {
     "an empty file": b"",
     "words": b"hello",
     "bytes": b"\xff\xfe",
-    "a comma more": TEXT.replace(b'"re2"', b'"re2",'),
-    "more privileges": TEXT.replace(b'"allow_elevated":false', b'"allow_elevated":true'),
-    "a line more": TEXT + b"\n",
+    "a comma too many": TEXT.replace(b'"re2"', b'"re2",,'),
+    "a fragment": TEXT.replace(b"package policy", b"package other"),
+    "rules of its own": TEXT + b"\nmount_device { true }",
 }
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_another_kind_of_policy_is_not_explained(writer: Writer, name: str) -> None:
+def test_what_is_no_policy_is_not_explained(writer: Writer, name: str) -> None:
     writer.file.write_bytes(OTHERS[name])
     writer.refused(8, ("explain", "policy.rego"), "sealserve: policy.rego")
 
@@ -304,7 +332,7 @@ def test_what_was_generated_is_what_the_machine_holds(writer: Writer) -> None:
 
 
 def test_help(writer: Writer) -> None:
-    for verb in ("generate", "hash", "explain"):
+    for verb in ("generate", "hash", "explain", "diff", "lint", "simulate"):
         told = writer.run(verb, "--help").out
         assert f"Example: sealserve policy {verb}" in told
         assert "--json" in told

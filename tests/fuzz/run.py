@@ -58,6 +58,7 @@ BRIEF = {
     *("sidecar_request", "sidecar_environment", "key_provider_packet", "runtime_data"),
     *("body", "attestation_request", "attestation_report", "key_request"),
     *("release_policy", "execution_policy", "process_policy"),
+    *("arm_template", "container_config", "pod_yaml"),
 }
 _STATISTIC = re.compile(r"^stat::(\w+): +(\d+)$", re.MULTILINE)
 _COVERED = re.compile(r"^#\d+\s+DONE\s+cov: (\d+)", re.MULTILINE)

@@ -42,6 +42,7 @@ from fuzz.of_attestation import (
     uvm_header,
     uvm_payload,
 )
+from fuzz.of_deployments import arm_template, container_config, pod_yaml
 from fuzz.of_models import (
     directory,
     header,
@@ -94,5 +95,6 @@ TARGETS: dict[str, Callable[[], Target]] = {
         key_request,
         master_sealed,
         *(trust, release_policy, execution_policy, process_policy),
+        *(arm_template, container_config, pod_yaml),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from contextlib import suppress
@@ -40,6 +41,20 @@ def test_debug_flags_are_read_as_they_stand() -> None:
     assert not text.flags["allow_unencrypted_scratch"]
 
 
+NEWER = VECTORS / "confcom/newer/volume_mounts.rego"
+
+
+def test_both_bindings_of_writable_devices_are_read_and_written() -> None:
+    """confcom binds one of them, and a guest then denies the other."""
+    text = parse(NEWER.read_bytes().rstrip(b"\n"))
+    assert not text.binds_rw_unmount
+    both = dataclasses.replace(text, binds_rw_unmount=True).encode()
+    bound = b"\nrw_mount_device := data.framework.rw_mount_device\n"
+    assert both.count(bound + b"rw_unmount_device := data.framework.rw_unmount_device") == 1
+    assert parse(both).binds_rw_unmount
+    assert dataclasses.replace(parse(PLAIN), binds_rw_unmount=True).encode() == PLAIN
+
+
 REFUSALS = {
     "empty": (b"", "package"),
     "a key file": (b"sealserve-hpke-public AAAA\n", "not an execution policy"),
@@ -60,6 +75,12 @@ REFUSALS = {
     "bindings of another API": (PLAIN.replace(b'"0.10.0"', b'"0.11.0"'), "mount_device"),
     "a binding of its own": (
         PLAIN.replace(b"data.framework.mount_overlay", b'{"allowed": true}'),
+        "mount_device",
+    ),
+    "a binding of a later API": (
+        PLAIN.replace(
+            b"\n\nreason", b"\nrw_unmount_device := data.framework.rw_unmount_device\n\nreason"
+        ),
         "mount_device",
     ),
     "a flag missing": (

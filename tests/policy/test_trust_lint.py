@@ -10,8 +10,9 @@ import pytest
 from sealserve.attestation.tcb import LINES
 from sealserve.policy import floors
 from sealserve.policy.expectations import Noted, UvmLaunch
+from sealserve.policy.remarks import RANKS
 from sealserve.policy.trust import Trust
-from sealserve.policy.trust_lint import RANKS, lint
+from sealserve.policy.trust_lint import lint
 from sealserve.policy.trust_text import trust_text
 from support import policy_case as case
 from support.policy_case import POLICY, ROOT, edit

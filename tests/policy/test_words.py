@@ -1,4 +1,4 @@
-"""What a policy and a trust file say to people, and the text of a trust file that is written."""
+"""What a trust file says to people, and the text of one that is written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from sealserve.attestation.tcb import LINES
 from sealserve.policy import floors
-from sealserve.policy.execution import EnvRule, ExecutionPolicy, generate_process, words
 from sealserve.policy.expectations import (
     NO_POLICY,
     Danger,
@@ -23,88 +22,6 @@ from sealserve.policy.expectations import (
 from sealserve.policy.trust import Trust
 from sealserve.policy.trust_text import trust_text
 from support import policy_case as case
-
-# ---- policy/execution/words.py
-
-SENTENCES = {
-    "exactly A=1, which may be set": EnvRule("A=1"),
-    "exactly A=1, which has to be set": EnvRule("A=1", required=True),
-    "matching ^A=.+$, which may be set": EnvRule("^A=.+$", "re2"),
-    "matching ^A=.+$, which has to be set": EnvRule("^A=.+$", "re2", required=True),
-}
-
-
-@pytest.mark.parametrize("sentence", SENTENCES)
-def test_a_rule_is_one_sentence(sentence: str) -> None:
-    assert words.rule(SENTENCES[sentence]) == sentence
-
-
-def risks(*rules: str) -> list[str]:
-    """What is remarked on in a policy with these rules."""
-    policy = ExecutionPolicy.parse(generate_process(["serve"], env_rules=rules))
-    return words.risks(policy)
-
-
-RISKY = {
-    "LD_PRELOAD=/x.so": "LD_*",
-    "LD_LIBRARY_PATH=/x": "LD_*",
-    "PYTHONPATH=/x": "PYTHON*",
-    "PYTHONHOME=/x": "PYTHON*",
-    "OPENSSL_CONF=/x": "OPENSSL_*",
-    "OPENSSL_MODULES=/x": "OPENSSL_*",
-    "SSL_CERT_FILE=/x": "SSL_*",
-    "SSL_CERT_DIR=/x": "SSL_*",
-    "SSLKEYLOGFILE=/x": "SSLKEYLOGFILE",
-    "HTTPS_PROXY=http://x": "*_PROXY",
-    "https_proxy=http://x": "*_PROXY",
-    "no_proxy=x": "*_PROXY",
-    "re2:LD_PRELOAD=.*": "LD_*",
-    "re2:LD_LIBRARY_PATH=.*": "LD_*",
-    "re2:PYTHONPATH=.*": "PYTHON*",
-    "re2:PYTHON[A-Z]+=.*": "PYTHON*",
-    "re2:PYTHONHOME=/usr": "PYTHON*",
-    "re2:OPENSSL_CONF=.*": "OPENSSL_*",
-    "re2:SSL_CERT_FILE=.*": "SSL_*",
-    "re2:SSL_CERT_DIR=.*": "SSL_*",
-    "re2:SSLKEYLOGFILE=.*": "SSLKEYLOGFILE",
-    "re2:HTTPS_PROXY=.*": "*_PROXY",
-    "re2:http_proxy=.*": "*_PROXY",
-    "re2:^HTTPS_PROXY=http://[a-z]+$": "*_PROXY",
-    "re2:(A|LD_AUDIT)=.*|B=1": "LD_*",
-    "re2:A=1|LD_AUDIT=.*": "LD_*",
-    "re2:(?i:A=1|LD_AUDIT=.*)": "LD_*",
-}
-
-
-@pytest.mark.parametrize("rule", RISKY)
-def test_a_risk_is_remarked_on(rule: str) -> None:
-    (remark,) = risks("LANG=C", rule)
-    assert f"lets in {RISKY[rule]}: " in remark
-    assert rule.removeprefix("re2:").strip("^$") in remark
-
-
-def test_a_rule_that_lets_in_everything_carries_every_risk() -> None:
-    kinds = ["LD_*", "PYTHON*", "OPENSSL_*", "SSL_*", "SSLKEYLOGFILE", "*_PROXY"]
-    assert [remark.split("lets in ")[1].split(":")[0] for remark in risks("re2:.*")] == kinds
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        "LANG=C.UTF-8",
-        "BUILD_LD_FLAGS=-s",
-        "MY_PYTHON=3",
-        "HOSTNAME=LD_PRELOAD=/x.so",
-        "PROXY=1",
-        "re2:HOSTNAME=.+",
-        "re2:PATH=/usr/(s)?bin",
-        "re2:FABRIC_.+=.*",
-        "re2:HOSTNAME=LD_PRELOAD=.*",
-    ],
-)
-def test_what_is_no_risk_is_not_remarked_on(rule: str) -> None:
-    assert risks(rule) == []
-
 
 # ---- policy/trust_words.py
 

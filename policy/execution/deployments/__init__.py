@@ -1,0 +1,1 @@
+"""What deployments are written in: read into groups of containers, and given their policies."""

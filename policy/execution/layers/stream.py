@@ -1,0 +1,167 @@
+"""A tar as it streams past: a window of it, how much there was, and on wish its SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Protocol, Self
+
+from sealserve.native.tar import BLOCK_BYTES, Header, read_header
+from sealserve.policy.execution.layers.limits import MAX_TAR_BYTES, MIB
+from sealserve.policy.execution.layers.refused import RefusedError
+
+WINDOW_BYTES = MIB
+# One is read into while others are hashed.
+WINDOWS = 3
+
+
+class Source(Protocol):
+    """What a layer is read from: any binary file."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """As `io.RawIOBase.readinto`: 0 at the end."""
+        ...
+
+
+class Stream:
+    """Reads forwards, each byte once. digest: whether `sha256` will be asked for.
+
+    forward: passes over bytes of the source unread, where that can be done.
+
+    Raises RefusedError for a tar that ends inside of what has to be there.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        digest: bool = False,
+        forward: Callable[[int], None] | None = None,
+    ) -> None:
+        self._source = source
+        self._forward = forward
+        self._windows = [memoryview(bytearray(WINDOW_BYTES)) for _ in range(WINDOWS)]
+        self._hashed: list[Future[None] | None] = [None] * WINDOWS
+        self._turn = 0
+        self.window = self._windows[0]
+        self._at = self._end = 0
+        self.bytes_read = 0
+        self._sha256 = hashlib.sha256() if digest else None
+        self._hasher = ThreadPoolExecutor(1) if digest else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self._hasher:
+            self._hasher.shutdown(cancel_futures=True)
+
+    def header(self) -> Header | None:
+        """The next header, or None where the archive ends. A missing end is one too."""
+        if not self._have(BLOCK_BYTES, "a header"):
+            return None
+        header = self._parsed()
+        if header is not None or not self._have(BLOCK_BYTES, "the second block of zeros"):
+            return header
+        if self._parsed() is not None:
+            raise RefusedError("a block of zeros, and then no second one but another entry")
+        return None
+
+    def _parsed(self) -> Header | None:
+        try:
+            header = read_header(self.window, self._at)
+        except ValueError as error:
+            raise RefusedError(f"at byte {self.position} of the tar: {error}") from None
+        self._at += BLOCK_BYTES
+        return header
+
+    @property
+    def position(self) -> int:
+        """Bytes of the tar before what comes next."""
+        return self.bytes_read - (self._end - self._at)
+
+    def last_block(self) -> bytes:
+        """The block that was the header just read."""
+        return bytes(self.window[self._at - BLOCK_BYTES : self._at])
+
+    def take(self, most: int) -> memoryview:
+        """The next bytes, at least one and at most this many; they stay until the next call."""
+        if self._at == self._end and not self._refill():
+            raise RefusedError("the tar ends inside of an entry")
+        start = self._at
+        self._at = min(start + most, self._end)
+        return self.window[start : self._at]
+
+    def read(self, size: int) -> bytes:
+        """Exactly this many bytes."""
+        parts = []
+        while size:
+            part = self.take(size)
+            parts.append(bytes(part))
+            size -= len(part)
+        return b"".join(parts)
+
+    def skip(self, size: int) -> None:
+        """Leave out exactly this many bytes."""
+        if self._forward and size > WINDOW_BYTES:
+            size -= self._end - self._at
+            self._at = self._end
+            self._forward(size)
+            self.bytes_read += size
+            return
+        while size:
+            size -= len(self.take(size))
+
+    def skip_padding(self, size: int) -> bool:
+        """Leave out what fills up a block; False if the tar ends there, which is no fault."""
+        while size:
+            if self._at == self._end and not self._refill():
+                return False
+            size -= len(self.take(size))
+        return True
+
+    def sha256(self) -> bytes:
+        """Of everything, what follows the archive's end too."""
+        if self._sha256 is None or self._hasher is None:
+            raise ValueError("this stream takes no digest")
+        while self._refill():
+            pass
+        self._hasher.shutdown()
+        return self._sha256.digest()
+
+    def _have(self, size: int, what: str) -> bool:
+        """Whether so many bytes stand in the window; False at the very end."""
+        while self._end - self._at < size:
+            left = self._end - self._at
+            if not self._refill():
+                if left:
+                    raise RefusedError(f"the tar ends {left} bytes into {what}")
+                return False
+        return True
+
+    def _refill(self) -> bool:
+        """Read on behind what is left in the window, in the next one; False at the end."""
+        self._turn = (self._turn + 1) % WINDOWS
+        pending = self._hashed[self._turn]
+        if pending:
+            pending.result()
+        rest = self.window[self._at : self._end]
+        self.window = self._windows[self._turn]
+        kept = len(rest)
+        self.window[:kept] = rest
+        size = self._source.readinto(self.window[kept:]) or 0
+        self._at, self._end = 0, kept + size
+        self.bytes_read += size
+        if self.bytes_read > MAX_TAR_BYTES:
+            raise RefusedError(f"a tar of more than {MAX_TAR_BYTES} bytes")
+        if self._sha256 and self._hasher:
+            new = self.window[kept : self._end]
+            self._hashed[self._turn] = self._hasher.submit(self._sha256.update, new)
+        return size > 0
