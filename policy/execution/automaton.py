@@ -14,8 +14,8 @@ import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-MAX_STATES = 20_000  # RE2's own limit on a repetition is 1000, and they nest
-MAX_PAIRS = 400_000  # pairs of states that a search may look at
+MAX_STATES = 2000  # a pattern that people write has a hundred
+MAX_PAIRS = 50_000  # pairs of states that one search may look at: a fraction of a second
 _MAX_DEPTH = 200
 _LAST = 0x10FFFF
 

@@ -70,6 +70,13 @@ def _own(name: str, policy: Policy) -> object:
     return POINTS[name].defaults() if said is UNDEFINED else said
 
 
+def _versions(one: Policy, other: Policy) -> Found:
+    """A guest that is older than a policy's framework starts nothing under it."""
+    ours, theirs = one.framework_version, other.framework_version
+    if versions.compare(ours, theirs) == -1 and _matters("create_container", one, other):
+        yield Beyond("framework_version", f"guests from {ours} on", f"guests from {theirs} on")
+
+
 # The point at which the framework looks at a flag, where that is not the start of a container.
 _DECIDES: Mapping[str, str] = {
     "allow_properties_access": "get_properties",
@@ -253,5 +260,5 @@ _LISTS: tuple[tuple[str, str, Callable[[Policy], list[object]]], ...] = (
 
 
 _COMPARED: tuple[Callable[[Policy, Policy], Found], ...] = (
-    *(_points, _flags, _containers, _fragments, _others),
+    *(_points, _versions, _flags, _containers, _fragments, _others),
 )

@@ -10,6 +10,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from sealserve.native.errors import printable
+from sealserve.policy.execution.lines import cut
+
 MAX_PATTERN_CHARS = 4096  # keeps a compiled pattern far below RE2's own memory limit
 
 
@@ -53,7 +56,7 @@ def compiled(pattern: str) -> Callable[[str], bool]:
         found = re2.compile(pattern, options)
     except re2.error as error:
         raise UnusableError(
-            f"RE2 refuses {pattern!r}: {_words(error)}",
+            cut(f"RE2 refuses {pattern!r}: {_words(error)}"),
             "RE2 has no look-around and no backreferences",
         ) from None
 
@@ -82,4 +85,5 @@ def require_engine() -> Any:
 def _words(error: Exception) -> str:
     """RE2 hands its message over as bytes."""
     told = error.args[0] if error.args else ""
-    return told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+    text = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
+    return printable(text)

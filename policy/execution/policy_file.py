@@ -80,14 +80,15 @@ def read_all(data: bytes, *, file: str = "") -> list[PolicyFile]:
 
 
 def read_one(data: bytes, *, file: str = "", group: str = "") -> PolicyFile:
-    """The policy of a file, of this group where there are several.
+    """The policy of a file, of this group where it has groups.
 
     Raises ConfigError as `read_all`, and where it is not clear which one is meant.
     """
-    found = [each for each in read_all(data, file=file) if group in ("", each.group)]
+    carried = read_all(data, file=file)
+    found = [each for each in carried if not each.group or group in ("", each.group)]
     if len(found) == 1:
         return found[0]
-    names = ", ".join(each.group or "?" for each in read_all(data, file=file))
+    names = ", ".join(each.group or "?" for each in carried)
     if group:
         raise ConfigError(f"has no group {group!r} with a policy; it has {names}", file=file)
     raise ConfigError(

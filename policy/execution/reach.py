@@ -53,6 +53,8 @@ def reached(rule: object) -> list[Reached]:
 
 def lets_in_any_value(rule: object) -> str:
     """The name of a variable that may have any value, "" if there is none."""
+    if member(rule, "strategy") == "string":
+        return ""
     try:
         example = _common(rule, "[A-Za-z_][A-Za-z0-9_]*")
     except UndecidedError:
@@ -108,9 +110,13 @@ def _example(rule: object, family: Family) -> str | None:
 
 def _common(rule: object, names: str) -> str | None:
     """A variable with such a name that the rule seems to let in."""
-    if isinstance(member(rule, "pattern"), str):
-        pattern = _searched(rule, "pattern")
-        return automaton.common(pattern, automaton.compiled(f"^(?:{names}){_VALUE}$"))
+    pattern = member(rule, "pattern")
+    if isinstance(pattern, str):
+        if member(rule, "strategy") != "re2":
+            set_name, equals, _ = pattern.partition("=")
+            return pattern if equals and patterns.compiled(f"^(?:{names})$")(set_name) else None
+        searched = automaton.compiled(patterns.as_guest(pattern))
+        return automaton.common(searched, automaton.compiled(f"^(?:{names}){_VALUE}$"))
     name = automaton.common(_searched(rule, "name"), automaton.compiled(f"^(?:{names})$"))
     value = automaton.common(_searched(rule, "value"), automaton.compiled("^(?s:.*)$"))
     return None if name is None or value is None else f"{name}={value}"

@@ -13,12 +13,12 @@ is what a Linux guest has. Whatever else a step or the file says of itself is fo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sealserve.native.errors import ConfigError
 from sealserve.policy import strict_json
-from sealserve.policy.execution.framework.enforcer import LOAD_FRAGMENT
+from sealserve.policy.execution.framework.enforcer import LOAD_FRAGMENT, Fragment
 from sealserve.policy.execution.framework.guest import Guest
 from sealserve.policy.execution.framework.values import Fields
 from sealserve.policy.execution.framework.versions import API_VERSION, FRAMEWORK_VERSION
@@ -45,17 +45,6 @@ _DATA: Mapping[str, str] = {
 }
 _KINDS: Mapping[type, str] = {str: "text", list: "a list"}
 _STEP = {"point", "note", "expect"}
-
-
-@dataclass(frozen=True)
-class Fragment:
-    """A fragment that a host hands in. header_svn: None where its header has none."""
-
-    text: str
-    issuer: str
-    feed: str
-    header_svn: object = None
-    receipts: Sequence[object] = ()
 
 
 @dataclass(frozen=True)
@@ -143,7 +132,7 @@ class _Reader:
             issuer=self._text(read, "issuer", key),
             feed=self._text(read, "feed", key),
             header_svn=svn,
-            receipts=self._entries(read.get("receipts", []), f"{key}.receipts"),
+            receipts=tuple(self._entries(read.get("receipts", []), f"{key}.receipts")),
         )
 
     def _members(self, value: object, key: str, allowed: set[str] | None) -> Fields:

@@ -46,17 +46,10 @@ def simulate(policy: Policy, requests: Requests) -> list[Answer]:
 
 
 def _decide(enforcer: Enforcer, index: int, step: Step) -> Decision | FragmentDecision:
-    fragment = step.fragment
-    if fragment is None:
+    if step.fragment is None:
         return enforcer.ask(step.point, step.request)
     try:
-        return enforcer.load(
-            fragment.text,
-            issuer=fragment.issuer,
-            feed=fragment.feed,
-            header_svn=fragment.header_svn,
-            receipts=fragment.receipts,
-        )
+        return enforcer.load(step.fragment)
     except ConfigError as error:
         where = f"line {error.line} of the fragment: " if error.line else ""
         raise ConfigError(

@@ -43,6 +43,13 @@ from fuzz.of_attestation import (
     uvm_payload,
 )
 from fuzz.of_deployments import arm_template, container_config, pod_yaml
+from fuzz.of_execution import (
+    denial_in_a_log,
+    host_requests,
+    policy_in_any_file,
+    policy_of_any_layout,
+    variable_pattern,
+)
 from fuzz.of_models import (
     directory,
     header,
@@ -95,6 +102,8 @@ TARGETS: dict[str, Callable[[], Target]] = {
         key_request,
         master_sealed,
         *(trust, release_policy, execution_policy, process_policy),
+        *(policy_of_any_layout, policy_in_any_file, host_requests, denial_in_a_log),
+        variable_pattern,
         *(arm_template, container_config, pod_yaml),
     )
 }

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealserve.native.errors import ConfigError
-from sealserve.policy.execution.framework import Enforcer, FragmentDecision, Guest, Policy, versions
+from sealserve.policy.execution.framework import (
+    Enforcer,
+    Fragment,
+    FragmentDecision,
+    Guest,
+    Policy,
+    versions,
+)
 from sealserve.policy.execution.framework.points import POINTS
 from support.policy_guest import (
     ANYBODY,
@@ -313,7 +320,11 @@ def test_a_policy_gets_the_default_of_points_it_never_heard_of() -> None:
             assert (decision.source, decision.allowed) == ("framework", False)
         else:
             assert (decision.source, decision.allowed) == ("default", point.older == "allow")
-    assert enforcer.ask("mount_overlay", {}).policy_error == "rule is missing from policy"
+    missing = enforcer.ask("mount_overlay", {})
+    assert missing.policy_error == "rule is missing from policy"
+    assert failed(missing) == ["mount_overlay"]
+    assert failed(enforcer.ask("host_network", {})) == ["api_version"]
+    assert failed(enforcer.ask("nothing_of_the_kind", {})) == ["point"]
 
 
 def test_a_policy_answers_for_itself_where_it_wants_to() -> None:
@@ -321,7 +332,7 @@ def test_a_policy_answers_for_itself_where_it_wants_to() -> None:
     enforcer = guest({}, bindings={**bindings, "get_properties": '{"x": 1}'})
     decision = enforcer.ask("dump_stacks", {})
     assert (decision.allowed, decision.source) == (True, "policy")
-    assert not enforcer.ask("runtime_logging", {}).allowed
+    assert failed(enforcer.ask("runtime_logging", {})) == ["runtime_logging"]
     assert enforcer.ask("get_properties", {}).policy_error == "the rule's value has no allowed"
     assert "dump_stacks := {" in decision.rule
 
@@ -332,6 +343,7 @@ def test_without_an_api_version_everything_is_denied() -> None:
     decision = enforcer.ask("get_properties", {})
     assert (decision.allowed, decision.source) == (False, "")
     assert decision.policy_error == "policy does not define api_version"
+    assert failed(decision) == ["api_version"]
 
 
 AHEAD = "framework_version is ahead of the current version: 0.6.0 is greater than 0.5.0"
@@ -427,7 +439,7 @@ def fragment(*lines: str, svn: str = 'svn := "2"', package: str = "f") -> str:
 
 
 def load(enforcer: Enforcer, module: str, **more: Any) -> FragmentDecision:
-    return enforcer.load(module, **{"issuer": ISSUER, "feed": FEED, **more})
+    return enforcer.load(Fragment(module, **{"issuer": ISSUER, "feed": FEED, **more}))
 
 
 def test_a_fragments_container_starts_after_it_was_loaded() -> None:
@@ -490,7 +502,7 @@ RECEIPTS: dict[str, tuple[list[str], list[Any], bool]] = {
 def test_receipts(name: str, framework: str) -> None:
     required, receipts, allowed = RECEIPTS[name]
     enforcer = guest(fragments=[entry(required_receipts=required)], framework=framework)
-    decision = load(enforcer, fragment(), receipts=receipts)
+    decision = load(enforcer, fragment(), receipts=tuple(receipts))
     assert decision.allowed == allowed
     if not allowed:
         assert decision.check is not None
@@ -556,6 +568,7 @@ def test_entries_that_include_different_things_are_an_error() -> None:
     decision = load(guest(fragments=entries), fragment())
     assert not decision.allowed
     assert "include different things" in decision.loads[0].policy_error
+    assert failed(decision.loads[0]) == ["includes"]
 
 
 def test_two_feeds_of_one_issuer_stay_apart() -> None:

@@ -245,6 +245,15 @@ def test_what_stands_beside_containers_is_compared(key: str) -> None:
     assert beyond(other, one) == ()
 
 
+def test_a_newer_framework_needs_a_newer_guest() -> None:
+    one, other = (Policy.parse(text({}, framework=version).encode()) for version in VERSIONS)
+    assert [each.key for each in beyond(one, other)] == ["framework_version"]
+    assert beyond(other, one) == ()
+
+
+VERSIONS = ("0.4.1", "0.5.0")
+
+
 def test_where_everything_is_allowed_nothing_else_matters() -> None:
     everything = Policy.parse(_bound({"create_container": '{"allowed": true}'}))
     usual = Policy.parse(_bound({}))

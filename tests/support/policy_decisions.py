@@ -49,16 +49,9 @@ def cases_of(directory: Path) -> list[Case]:
 
 
 def ask(enforcer: Enforcer, step: Step) -> Decision | FragmentDecision:
-    fragment = step.fragment
-    if fragment is None:
-        return enforcer.ask(step.point, step.request)
-    return enforcer.load(
-        fragment.text,
-        issuer=fragment.issuer,
-        feed=fragment.feed,
-        header_svn=fragment.header_svn,
-        receipts=fragment.receipts,
-    )
+    if step.fragment is not None:
+        return enforcer.load(step.fragment)
+    return enforcer.ask(step.point, step.request)
 
 
 def compared(decision: Decision, expect: Mapping[str, object]) -> tuple[object, object]:

@@ -10,7 +10,7 @@ hcsshim pkg/securitypolicy, securitypolicyenforcer_rego.go and framework.rego.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +24,7 @@ from sealserve.policy.execution.framework import (
     mounting,
     reasons,
     trust_lists,
+    unasked,
     versions,
 )
 from sealserve.policy.execution.framework.checks import Considered, Outcome
@@ -89,6 +90,21 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Fragment:
+    """A fragment that a host hands in, its signature checked.
+
+    header_svn: the version in its signed header, None where that has none. receipts: objects with
+    issuer and ttl_subjects, of those that were found valid.
+    """
+
+    text: str
+    issuer: str
+    feed: str
+    header_svn: object = None
+    receipts: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True)
 class FragmentDecision:
     """The answer to a fragment: asked first without its text, then once per set of parameters.
 
@@ -117,39 +133,31 @@ class Enforcer:
         """Decide one request. Fragments have a text and are asked with `load`."""
         return self._ask(point, request, RULES.get(point, flags.windows_only), None)
 
-    def load(
-        self,
-        text: str,
-        *,
-        issuer: str,
-        feed: str,
-        header_svn: object = None,
-        receipts: Sequence[object] = (),
-    ) -> FragmentDecision:
-        """Decide a fragment. header_svn: from the signed header, None where it has none.
+    def load(self, fragment: Fragment) -> FragmentDecision:
+        """Decide a fragment.
 
-        Raises ConfigError for a fragment that is admitted and has rules of its own.
+        Raises ConfigError for one that is admitted and has rules of its own.
         """
-        package = _package(text)
+        package = _package(fragment.text)
         if not package or package in _RESERVED_PACKAGES:
             return FragmentDecision(False, None, policy_error=_namespace_error(package))
         request: Fields = {
-            "issuer": issuer,
-            "feed": feed,
+            "issuer": fragment.issuer,
+            "feed": fragment.feed,
             "namespace": package,
             "fragment_loaded": False,
-            "has_header_svn": header_svn is not None,
-            "receipts": list(receipts),
+            "has_header_svn": fragment.header_svn is not None,
+            "receipts": [*fragment.receipts],
         }
-        if header_svn is not None:
-            request["header_svn"] = header_svn
-        return self._load(text, request)
+        if fragment.header_svn is not None:
+            request["header_svn"] = fragment.header_svn
+        return self._load(fragment.text, request)
 
     def _load(self, text: str, request: Fields) -> FragmentDecision:
         check = self._ask(LOAD_FRAGMENT, request, fragments.check, None)
         if not check.allowed:
             return FragmentDecision(False, check)
-        module = rego.parse(text.encode("utf-8", "surrogatepass"), file="fragment")
+        module = rego.parse(text.encode(), file="fragment")
         found = check.result.get("parameters", [{}])
         parameters = tuple(found) if isinstance(found, list) else ({},)
         loads: list[Decision] = []
@@ -170,12 +178,12 @@ class Enforcer:
     def _ask(self, name: str, request: Fields, rule: Rule, loaded: Loaded | None) -> Decision:
         policy, point = self._world.policy, POINTS.get(name)
         if policy.api_version is None:
-            return _error(name, "policy does not define api_version")
+            return self._error(name, "policy does not define api_version")
         if point is None or not versions.is_semver(policy.api_version):
-            return _error(name, "unknown enforcement point")
+            return self._error(name, "unknown enforcement point")
         said = policy.rule(name)
         if said is UNDEFINED and versions.at_least(policy.api_version, point.since):
-            return _error(name, "rule is missing from policy", self._says(name, point))
+            return self._error(name, "rule is missing from policy", self._says(name, point))
         framework = rule(Question(request, self._world))
         if is_binding_to(said, name) or (said is UNDEFINED and point.older == "framework"):
             source: Source = "framework" if said is UNDEFINED else "policy"
@@ -183,7 +191,7 @@ class Enforcer:
         answer = said if isinstance(said, dict) else {}
         source = "default" if said is UNDEFINED else "policy"
         if said is not UNDEFINED and not isinstance(answer.get("allowed"), bool):
-            return _error(name, "the rule's value has no allowed", self._says(name, point))
+            return self._error(name, "the rule's value has no allowed", self._says(name, point))
         result = {**point.defaults(), **answer}
         return self._decided(name, request, result, source, framework, loaded)
 
@@ -196,7 +204,11 @@ class Enforcer:
         loaded: Loaded | None,
     ) -> Decision:
         if framework.conflict:
-            return _error(name, "entries that include different things fit the same fragment")
+            message = "entries that include different things fit the same fragment"
+            considered = framework.considered
+            return Decision(
+                name, False, "", message, {}, policy_error=message, considered=considered
+            )
         if framework.allowed and framework.change:
             framework.change(self._world.state)
         answer = {"allowed": framework.allowed, **(framework.result or {})}
@@ -222,7 +234,7 @@ class Enforcer:
             rule=self._says(name, POINTS[name]),
             result={key: value for key, value in result.items() if key != "allowed"},
             reasons=tuple(told),
-            considered=framework.considered if asked else (),
+            considered=framework.considered if asked else self._unasked(name, allowed),
         )
 
     def _reasons(
@@ -234,6 +246,14 @@ class Enforcer:
         else:
             told = reasons.of(name, asked, framework)
         return self._world.policy.reasons(told)
+
+    def _unasked(self, name: str, allowed: bool) -> tuple[Considered, ...]:
+        return () if allowed else unasked.told(name, self._world.policy)
+
+    def _error(self, name: str, message: str, rule: str = "") -> Decision:
+        considered = unasked.told(name, self._world.policy)
+        rule = rule or message
+        return Decision(name, False, "", rule, {}, policy_error=message, considered=considered)
 
     def _says(self, name: str, point: Point) -> str:
         """Which rule decides a point, in words."""
@@ -253,10 +273,6 @@ class Enforcer:
         )
 
 
-def _error(point: str, message: str, rule: str = "") -> Decision:
-    return Decision(point, False, "", rule or message, {}, policy_error=message)
-
-
 def _package(text: str) -> str:
     """The fragment's package, which has to stand in its first line; "" where it does not."""
     words = text.partition("\n")[0].split()
@@ -267,4 +283,5 @@ def _package(text: str) -> str:
 def _namespace_error(package: str) -> str:
     if not package:
         return "namespace: the first line has to be `package NAME`"
-    return f"namespace: {package} is reserved"
+    reserved = ", ".join(_RESERVED_PACKAGES)
+    return f"namespace: {package} is the guest's own; any name but {reserved} will do"

@@ -178,8 +178,14 @@ def load(asked: Question, loaded: Loaded) -> Outcome:
     if not made:
         return Outcome(False, considered)
     if any(each != made[0] for each in made):
-        return Outcome(False, considered, conflict=True)
+        return Outcome(False, (*considered, _conflict(fitting)), conflict=True)
     return _contributed(asked, loaded, considered, *made[0])
+
+
+def _conflict(fitting: list[Candidate]) -> Considered:
+    included = [member(entry.fields, "includes") for entry in fitting]
+    hint = "give the policy one entry for this issuer and feed, or the same includes to all"
+    return Considered("", (Check("includes", False, shown(included), "one and the same", hint),))
 
 
 def _contributed(
