@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,22 +10,21 @@ from typing import Any
 import click
 
 from sealserve.attestation.binding import MAX_CLAIMS_BYTES
-from sealserve.attestation.bundle import Bundle, certificate
+from sealserve.attestation.bundle import Bundle
 from sealserve.attestation.certs import MAX_CERTIFICATE_BYTES
 from sealserve.attestation.cose import MAX_MESSAGE_BYTES
 from sealserve.attestation.crl import MAX_CRL_BYTES
 from sealserve.attestation.hcl import MAX_HCL_BYTES
 from sealserve.attestation.pem import MAX_PEM_BYTES
 from sealserve.attestation.report import REPORT_BYTES
-from sealserve.attestation.roots import Roots
 from sealserve.attestation.thim import MAX_THIM_BYTES
 from sealserve.attestation.tpm import MAX_DOCUMENT_BYTES
 from sealserve.cli import files
 from sealserve.cli.check import timeout_option
+from sealserve.cli.judging import at_option, root_in, root_option, roots_of
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client.collect import collect
 from sealserve.inference.client.kept import bundle_of
-from sealserve.native.errors import ConfigError, EvidenceError
 from sealserve.policy import Trust
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 from sealserve.policy.inspection import Judgement, inspect_evidence
@@ -39,19 +37,6 @@ EXIT: dict[Judgement, int] = {
     "time-reject": 5,
     "policy-reject": 6,
 }
-
-
-def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
-    """A time of RFC 3339, so with a time zone."""
-    if value is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no time such as 2026-09-01T00:00:00Z") from None
-    if moment.tzinfo is None:
-        raise click.BadParameter(f"{value!r} has no time zone; add Z for UTC")
-    return moment
 
 
 def _file(name: str, parameter: str, text: str, *, required: bool = False) -> Callable[..., Any]:
@@ -80,13 +65,8 @@ def command() -> None:
 @_file("--policy", "policy", "What HOST_DATA has to be the SHA-256 of.")
 @_file("--crl", "crl", "AMD's revocation list, DER or PEM.")
 @_file("--trust", "trust_file", "What you expect.  [default: no debug, no migration, VMPL 0]")
-@_file("--simulated-root", "root_file", "Root of a simulated platform, DER or PEM.")
-@click.option(
-    "--at",
-    metavar="RFC3339",
-    callback=_moment,
-    help="When it has to be valid.  [default: now]",
-)
+@root_option
+@at_option
 @json_option
 def check(
     report: Path,
@@ -110,7 +90,7 @@ def check(
     but not what is expected; 3 incomplete. 8 is a file that cannot be opened.
     """
     trust = None if trust_file is None else Trust.load(trust_file)
-    root = None if root_file is None else _root(root_file)
+    root = None if root_file is None else root_in(root_file)
     bundle = Bundle(
         report=files.read_start(report, 2 * REPORT_BYTES),
         leaf=_start(leaf, max(MAX_CERTIFICATE_BYTES, MAX_PEM_BYTES)),
@@ -125,7 +105,7 @@ def check(
     )
     inspection = inspect_evidence(
         bundle,
-        _roots(trust, root),
+        roots_of(trust, root),
         at or datetime.now(UTC),
         trust=trust,
         execution_policy=None if policy is None else files.read(policy, MAX_POLICY_BYTES),
@@ -136,28 +116,6 @@ def check(
 
 def _start(path: Path | None, limit: int) -> bytes | None:
     return None if path is None else files.read_start(path, limit)
-
-
-def _root(path: Path) -> bytes:
-    try:
-        return certificate(files.read(path, MAX_PEM_BYTES))
-    except EvidenceError as error:
-        raise ConfigError(error.message, file=str(path), hint=error.hint) from error
-
-
-def _roots(trust: Trust | None, root: bytes | None) -> Roots:
-    """Those of the trust file, or the one simulated root, or AMD's."""
-    if root is None:
-        return Roots.amd() if trust is None else trust.roots()
-    digest = hashlib.sha256(root).digest()
-    if trust is not None and trust.simulated_root_sha256 != digest:
-        raise ConfigError(
-            f"this root ({digest.hex()}) is not the one of {trust.file}", key="--simulated-root"
-        )
-    try:
-        return Roots.simulated(digest)
-    except ValueError as error:
-        raise ConfigError(str(error), key="--simulated-root") from error
 
 
 @command.command(

@@ -25,7 +25,7 @@ from sealserve.cli.unseal import identity_option, opener
     metavar="REF",
     help="The vault key: azure:https://HOST/keys/NAME or trustd:HOST:PORT/NAME.",
 )
-@release.policy_option
+@release.admitted_options
 @identity_option
 @click.option("--from", "raw", metavar="REF", help="raw:FILE, the model's key itself.")
 @release.connection_option
@@ -37,7 +37,8 @@ from sealserve.cli.unseal import identity_option, opener
 def command(
     file: str,
     reference: str,
-    policy_file: Path,
+    policy_files: tuple[Path, ...],
+    trust_file: Path | None,
     identity: Path | None,
     raw: str | None,
     connection: Path | None,
@@ -53,18 +54,23 @@ def command(
     from sealserve.keys.owner import PolicyRecipient  # brings the Azure SDK with it
 
     unlock = opener(identity, raw, "--from")
-    host_data = release.host_data(policy_file)
+    admitted = release.admitted(policy_files, trust_file)
     with (
         release.owned(reference, connection, attestation_service) as vault,
         progress("publishing") as advance,
     ):
-        recipient = PolicyRecipient(vault, host_data)
+        recipient = PolicyRecipient(vault, admitted)
         sealed = models.rewrap(file, unlock, [recipient], keep=True, out=out, progress=advance)
         ca_sha256 = vault.ca_sha256
     key = recipient.key
     assert key is not None  # rewrapping wrapped to it
     emit(
-        {**sealed.to_json(), "ca_sha256": ca_sha256, "host_data": host_data, **release.told(key)},
+        {
+            **sealed.to_json(),
+            **release.told(key),
+            "ca_sha256": ca_sha256,
+            "host_data": list(admitted.host_data),
+        },
         f"{sealed.explain()}\n{release.words(key)}",
         as_json=as_json,
     )

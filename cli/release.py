@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sealserve.cli import files
-from sealserve.native.errors import ReleaseError
-from sealserve.policy import strict_json
+from sealserve.cli.output import say
+from sealserve.cli.trust_new import today
+from sealserve.native.errors import ConfigError, ReleaseError
+from sealserve.policy import Trust, strict_json
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
+from sealserve.policy.expectations import UvmLaunch
+from sealserve.policy.release_build import Admitted
 
 if TYPE_CHECKING:
     from sealserve.keys.owner import OwnedVault
@@ -25,18 +29,34 @@ connection_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="connection.toml of the trust service. [default: ~/.config/sealserve/connection.toml]",
 )
-policy_option = click.option(
-    "--policy",
-    "policy_file",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The execution policy a machine must run under to get the key.",
-)
 service_option = click.option(
     "--attestation-service",
     default="",
     metavar="URL",
     help="Whose tokens an azure: vault shall ask for; trustd: brings its own.",
+)
+
+
+def admitted_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--policy FILE…` or `--trust FILE`: from which both the release policy is built."""
+    for option in (_trust_option, _policy_option):
+        command = option(command)
+    return command
+
+
+_policy_option = click.option(
+    "--policy",
+    "policy_files",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The execution policy a machine must run under to get the key; several while one "
+    "replaces another.",
+)
+_trust_option = click.option(
+    "--trust",
+    "trust_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Or a trust file: its execution policies, and what it says of the launch.",
 )
 
 
@@ -52,6 +72,39 @@ def owned(reference: str, connection: Path | None, service: str = "") -> Iterato
         vault.close()
 
 
+def admitted(policy_files: tuple[Path, ...], trust_file: Path | None) -> Admitted:
+    """Which machines the files mean. Raises ConfigError, usage errors."""
+    if bool(policy_files) == bool(trust_file):
+        raise click.UsageError("give --policy FILE or --trust FILE, and not both")
+    if trust_file is None:
+        return Admitted(tuple(host_data(each) for each in policy_files))
+    trust = Trust.load(trust_file)
+    if trust.expires is not None and trust.expires < today():
+        raise ConfigError(
+            f"expired after {trust.expires}",
+            file=trust.file,
+            key="expires",
+            hint="compare it with what its owners publish now, then set a later date",
+        )
+    _say_left_out(trust)
+    return Admitted.by(trust)
+
+
+def _say_left_out(trust: Trust) -> None:
+    """What a client with this trust file asks for, and a release policy cannot or will not."""
+    left_out = ["hardware.tcb"]
+    if isinstance(trust.launch, UvmLaunch):
+        left_out.append(f"uvm_minimum_svn = {trust.launch.minimum_svn}")
+        if trust.kind == "simulated":
+            say("not in the policy, because no simulated service tells of it: uvm_issuer, uvm_feed")
+    elif trust.kind != "simulated":
+        say("warning: no attestation service calls a launch compliant that nobody endorsed, so")
+        say("         this key is released to nobody; uvm_issuer says whose endorsement counts")
+    say(f'not in the policy, whose grammar has no "at least": {", ".join(left_out)}')
+    for key in sorted({"allow_debug", "allow_vmpl"} & trust.danger.told().keys()):
+        say(f"not in the policy, which is stricter: danger.{key}")
+
+
 def host_data(policy_file: Path) -> str:
     """What HOST_DATA holds where this policy is enforced. Raises ConfigError."""
     return hashlib.sha256(files.read(policy_file, MAX_POLICY_BYTES)).hexdigest()
@@ -63,6 +116,7 @@ def told(key: VaultKey) -> dict[str, object]:
         "bits": key.public.key_size,
         "enabled": key.enabled,
         "key": key.key_id.url,
+        "key_version": key.key_id.version,
         "release_policy": _policy(key) if key.policy else None,
     }
 

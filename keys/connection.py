@@ -19,6 +19,7 @@ from sealserve.native.errors import ConfigError
 
 SIMULATED = "simulated"
 PLATFORMS = (SIMULATED, "real")
+ROLE_TAG = "sealserve-release-role"  # a key's tag that names the role its releases need
 _MAX_BYTES = 32 * 1024
 _KEYS = {"version", "address", "platform", "token", "ca"}
 

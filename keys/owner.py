@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from azure.core.credentials import TokenCredential
 
+from sealserve.attestation.token import TokenKeys
+from sealserve.keys.attest import AttestationService
+from sealserve.keys.authority import Authority
 from sealserve.keys.connection import SIMULATED, Connection, default_path
-from sealserve.keys.keyid import NAME, KeyId, vault_host
+from sealserve.keys.keyid import NAME, VERSION, KeyId, vault_host
 from sealserve.keys.vault import StaticCredential, Vault, VaultKey
 from sealserve.keys.wrap import RsaRecipient
 from sealserve.models.slots import Slot
 from sealserve.native.errors import ConfigError, ReleaseError
 from sealserve.native.secret import SecretBuffer
-from sealserve.policy.release import SIMULATED_SUFFIX, ReleasePolicy, build
+from sealserve.policy.release import ReleasePolicy
+from sealserve.policy.release_build import SIMULATED_SUFFIX, Admitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +27,47 @@ class OwnedVault:
     """A vault with the owner's credential, and the key that the reference names there.
 
     authority: issuer of the tokens its release policies should ask for; "" where the owner chooses
-    an attestation service (Azure). ca_sha256: what servers pin; "" for Azure.
+    an attestation service (Azure). ca: of a trust service, None for Azure.
     """
 
     vault: Vault
     key_id: KeyId
     authority: str
     simulated: bool
-    ca_sha256: str
+    ca: Authority | None
+
+    @property
+    def ca_sha256(self) -> str:
+        """What servers pin; "" for Azure."""
+        return self.ca.sha256 if self.ca else ""
+
+    def token_keys(self) -> TokenKeys:
+        """What verifies the tokens of the authority, fetched from where it says.
+
+        Raises as `AttestationService.keys`.
+        """
+        url = f"https://{self.vault.host}" if self.ca else self.authority
+        service = AttestationService(url, tls=self.ca.tls() if self.ca else None)
+        with closing(service):
+            return service.keys(self.authority.rstrip("/"))
 
     def close(self) -> None:
         """Close the connections."""
         self.vault.close()
 
-    def key_for(self, host_data_hex: str) -> VaultKey:
-        """The key that leaves the vault only under this execution policy; made unless it exists.
+    def key_for(self, admitted: Admitted, *, anew: bool = False) -> VaultKey:
+        """The key that leaves the vault only for these machines; made unless it is the newest.
 
-        A new policy makes a new version; the old one is released until the owner disables it.
-        Raises ConfigError, ReleaseError, UnavailableError.
+        anew: make a version even so. The versions before are released until the owner disables
+        them. Raises ConfigError, ReleaseError, UnavailableError.
         """
-        policy = build(self.authority, host_data_hex, simulated=self.simulated)
-        newest = self.vault.find(self.key_id.name)
+        if self.key_id.version:
+            raise ConfigError(
+                f"{self.key_id} names a version; a vault gives a new one its name itself",
+                hint="name the key alone",
+            )
+        policy = admitted.policy(self.authority, simulated=self.simulated)
+        newest = None if anew else self.vault.find(self.key_id.name)
         if newest and newest.enabled and _same_policy(newest.policy, policy):
             return newest
         made = self.vault.create(self.key_id.name, policy)
@@ -55,16 +80,16 @@ class OwnedVault:
 
 
 class PolicyRecipient:
-    """A vault key under one execution policy, made only once there is a key to wrap to it."""
+    """A vault key for certain machines, made only once there is a key to wrap to it."""
 
-    def __init__(self, vault: OwnedVault, host_data_hex: str) -> None:
+    def __init__(self, vault: OwnedVault, admitted: Admitted) -> None:
         self._vault = vault
-        self._host_data = host_data_hex
+        self._admitted = admitted
         self.key: VaultKey | None = None
 
     def wrap(self, key: SecretBuffer, root: bytes, header_sha256: bytes) -> Slot:
         """A slot this vault key opens. Raises as `OwnedVault.key_for`."""
-        self.key = self._vault.key_for(self._host_data)
+        self.key = self._vault.key_for(self._admitted)
         return RsaRecipient(self.key.key_id, self.key.public).wrap(key, root, header_sha256)
 
 
@@ -79,7 +104,7 @@ def vault_recipient(ref: str, connection: Path | None) -> RsaRecipient:
 
 
 def open_reference(ref: str, connection: Path | None, attestation_service: str = "") -> OwnedVault:
-    """Read `azure:https://HOST/keys/NAME[/VERSION]` or `trustd:HOST:PORT/NAME`.
+    """Read `azure:https://HOST/keys/NAME[/VERSION]` or `trustd:HOST:PORT/NAME[/VERSION]`.
 
     connection: None is the default place. attestation_service: whose tokens a release at Azure
     asks for; a trust service brings its own. Raises ConfigError.
@@ -88,7 +113,7 @@ def open_reference(ref: str, connection: Path | None, attestation_service: str =
     if scheme == "azure":
         key_id = KeyId.parse(rest)
         vault = Vault(key_id.host, _azure_identity())
-        return OwnedVault(vault, key_id, attestation_service, simulated=False, ca_sha256="")
+        return OwnedVault(vault, key_id, attestation_service, simulated=False, ca=None)
     if scheme == "trustd" and attestation_service:
         raise ConfigError(
             f"{ref[:120]!r} is its own attestation service", key="--attestation-service"
@@ -101,18 +126,20 @@ def open_reference(ref: str, connection: Path | None, attestation_service: str =
     )
 
 
-def _trust_service(ref: str, rest: str, path: Path) -> OwnedVault:
-    host, slash, name = rest.partition("/")
-    if not slash or not NAME.fullmatch(name):
+def _trust_service(ref: str, rest: str, file: Path) -> OwnedVault:
+    host, _, path = rest.partition("/")
+    name, slash, version = path.partition("/")
+    if not NAME.fullmatch(name) or (slash and not VERSION.fullmatch(version)):
         raise ConfigError(
-            f"{ref[:120]!r} names no key", hint="write trustd:HOST:PORT/NAME; NAME: a-z, 0-9, -"
+            f"{ref[:120]!r} names no key",
+            hint="write trustd:HOST:PORT/NAME[/VERSION]; NAME: a-z, 0-9, -",
         )
-    told = Connection.load(path)
+    told = Connection.load(file)
     wanted = vault_host(host)
     if told.address != wanted:
         raise ConfigError(
             f"leads to {told.address}; the reference names {wanted}",
-            file=str(path),
+            file=str(file),
             key="address",
             hint="its token is sent nowhere else; give the right file with --connection",
         )
@@ -120,10 +147,10 @@ def _trust_service(ref: str, rest: str, path: Path) -> OwnedVault:
     simulated = told.platform == SIMULATED
     return OwnedVault(
         vault=Vault(wanted, StaticCredential(told.token), authority=authority),
-        key_id=KeyId(wanted, name, ""),
+        key_id=KeyId(wanted, name, version),
         authority=f"https://{wanted}" + (SIMULATED_SUFFIX if simulated else ""),
         simulated=simulated,
-        ca_sha256=authority.sha256,
+        ca=authority,
     )
 
 

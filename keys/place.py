@@ -16,7 +16,7 @@ from sealserve.keys.keyid import vault_host
 from sealserve.keys.session import ReleaseConfig
 from sealserve.keys.vault import ATTESTED, StaticCredential, Vault
 from sealserve.native.errors import ConfigError
-from sealserve.policy.release import SIMULATED_SUFFIX
+from sealserve.policy.release_build import SIMULATED_SUFFIX
 
 AZURE_ROOTS = Path(__file__).with_name("azure_roots.pem")
 

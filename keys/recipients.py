@@ -8,7 +8,9 @@ from sealserve.keys import wrap
 from sealserve.models.slots import RawKey
 from sealserve.native.errors import ConfigError
 
-FORMS = "azure:https://HOST/keys/NAME[/VERSION], trustd:HOST:PORT/NAME, hpke:FILE, raw:FILE"
+FORMS = (
+    "azure:https://HOST/keys/NAME[/VERSION], trustd:HOST:PORT/NAME[/VERSION], hpke:FILE, raw:FILE"
+)
 Recipient = wrap.HpkeRecipient | wrap.RsaRecipient
 
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from azure.core.credentials import AccessToken, TokenCredential
@@ -27,14 +29,18 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sealserve.keys import bounded
 from sealserve.keys.attest import quoted, told_by
 from sealserve.keys.authority import Authority
+from sealserve.keys.connection import ROLE_TAG
 from sealserve.keys.keyid import KeyId
 from sealserve.keys.session import ReleaseRequest
+from sealserve.keys.terms import Terms
 from sealserve.keys.unreachable import Peer
 from sealserve.native.errors import ConfigError, ReleaseError, SealserveError, UnavailableError
 
 DEADLINE_SECONDS = 60.0  # for the retries of one call
 RETRIES = 4  # the SDK's own back-off, doubling from 0.8 s
 VAULT_KEY_BITS = 3072
+MAX_VERSIONS = 1000  # that are listed; rolling daily takes three years to get there
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
 # What a bearer token must be when the attestation token is the credential: the SDK sends none
 # at all otherwise. The trust service knows the word and gives it no right.
 ATTESTED = "attested"
@@ -51,6 +57,15 @@ class VaultKey:
     public: rsa.RSAPublicKey
     policy: bytes
     enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """One of the versions of a key. created: None where the vault does not tell."""
+
+    key_id: KeyId
+    enabled: bool
+    created: datetime | None
 
 
 class NoSuchKeyError(ReleaseError):
@@ -149,11 +164,46 @@ class Vault:
         except NoSuchKeyError:
             return None
 
-    def _key(self, ask: Callable[[], Any], name: str) -> VaultKey:
+    def terms(self, name: str, version: str = "") -> Terms:
+        """On what terms a key of any type leaves; its newest version without one. As `get`."""
+        key_id, key = self._asked(lambda: self._client.get_key(name, version or None), name)
+        about, policy = key.properties, key.properties.release_policy
+        return Terms(
+            key=key_id.url,
+            policy=policy.encoded_policy if policy else b"",
+            enabled=about.enabled is True,
+            exportable=about.exportable is True,
+            not_before=about.not_before,
+            expires=about.expires_on,
+            role=str((about.tags or {}).get(ROLE_TAG, "")),
+        )
+
+    def versions(self, name: str) -> tuple[KeyVersion, ...]:
+        """Every version of a key, oldest first; none for a key that is not there. As `get`."""
+        with self._translated(f"versions of {name}"):
+            listed = list(islice(self._client.list_properties_of_key_versions(name), MAX_VERSIONS))
+        found = [
+            KeyVersion(self._id_of(each.id, name), each.enabled is True, each.created_on)
+            for each in listed
+        ]
+        return tuple(sorted(found, key=lambda each: each.created or _LONG_AGO))
+
+    def set_enabled(self, name: str, version: str, enabled: bool) -> Terms:
+        """Take one version out of use, or put it back; how it is afterwards. Raises as `get`."""
+        with self._translated(f"key {name}"):
+            self._client.update_key_properties(name, version, enabled=enabled)
+        return self.terms(name, version)
+
+    def _asked(self, ask: Callable[[], Any], name: str) -> tuple[KeyId, Any]:
+        """What the vault answered of a key, if it is the one that was asked for."""
         with self._translated(f"key {name}"):
             key = ask()
+        return self._id_of(key.id, name), key
+
+    def _id_of(self, answered: object, name: str) -> KeyId:
+        """The version that an answer about this key names."""
         try:
-            key_id = KeyId.parse(str(key.id))
+            key_id = KeyId.parse(str(answered))
         except ConfigError as error:
             raise ReleaseError(
                 f"{self.host} was asked for the key {name} and answered: {error.message}"
@@ -163,6 +213,10 @@ class Vault:
                 f"{self.host} was asked for the key {name} and answered with {key_id}",
                 hint="is the vault known under another name than its own configuration says?",
             )
+        return key_id
+
+    def _key(self, ask: Callable[[], Any], name: str) -> VaultKey:
+        key_id, key = self._asked(ask, name)
         jwk = key.key
         if jwk.n is None or jwk.e is None:
             raise ConfigError(f"{key_id} is a key of type {key.key_type}; wanted RSA")

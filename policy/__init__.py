@@ -2,7 +2,7 @@
 
 from sealserve.policy.appraise import appraise
 from sealserve.policy.release import ReleasePolicy
-from sealserve.policy.release import build as build_release_policy
+from sealserve.policy.release_build import build as build_release_policy
 from sealserve.policy.trust import Trust
 from sealserve.policy.verdict import Verdict
 

@@ -19,24 +19,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from sealserve.native.errors import ConfigError, ReleaseError
+from sealserve.native.errors import ConfigError, Finding, ReleaseError, printable
 from sealserve.policy import strict_json
-from sealserve.policy.known import permissive_name
 
 VERSION = "1.0.0"
 MAX_POLICY_BYTES = 64 * 1024  # the policies of four families of projects are under 1 KiB
 MAX_DEPTH = 16  # levels of JSON: five nested operators, where published policies use one
 MAX_CONDITIONS = 256  # evaluation is linear in them
 MAX_SHOWN = 20  # failed clauses in one message
-
-COMPLIANT = "azure-compliant-uvm"  # x-ms-compliance-status of confidential ACI
-SIMULATED_COMPLIANT = "sealserve-simulated"
-SIMULATED_SUFFIX = "/simulated"
+MAX_SHOWN_CHARACTERS = 200  # of a claim's name or value
 
 Scalar = str | int | float | bool
 
 _AUTHORITY = re.compile(r"https://[A-Za-z0-9._:\[\]-]+(?:/[A-Za-z0-9._~/-]*)?")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,11 @@ class Equals:
 
     claim: tuple[str, ...]
     value: Scalar
+
+    @property
+    def name(self) -> str:
+        """The claim as policies write it: names joined by dots."""
+        return ".".join(self.claim)
 
 
 @dataclass(frozen=True)
@@ -83,42 +83,55 @@ class ReleasePolicy:
         """Read a release policy; ConfigError names the place of anything outside the grammar."""
         return cls(_Reader(file).policy(data))
 
+    def unmet(self, claims: Mapping[str, object]) -> tuple[Finding, ...]:
+        """Every clause that keeps the claims of a verified token from meeting the policy.
+
+        None if they meet it. A finding's code is the claim, or `authority`.
+        """
+        issuer = claims.get("iss")
+        blocks = [entry for entry in self.authorities if same_authority(entry.authority, issuer)]
+        if not blocks:
+            wanted = " or ".join(entry.authority for entry in self.authorities)
+            return (Finding("authority", shown(issuer), wanted[:1000]),)
+        unmet = [list(_unmet(entry.condition, claims)) for entry in blocks]
+        return tuple(clause for clauses in unmet for clause in clauses) if all(unmet) else ()
+
     def evaluate(self, claims: Mapping[str, object]) -> None:
         """Return if the claims of a verified token meet the policy.
 
         Raises ReleaseError otherwise; `denied` is the first clause that failed with seen and
         wanted, the message lists the others as well.
         """
-        issuer = claims.get("iss")
-        blocks = [entry for entry in self.authorities if _same_authority(entry.authority, issuer)]
-        if not blocks:
-            wanted = " or ".join(entry.authority for entry in self.authorities)
-            _deny([f"authority: seen {_show(issuer)}; wanted {wanted}"])
-        denials = [list(_failures(entry.condition, claims)) for entry in blocks]
-        if all(denials):
-            _deny([clause for failures in denials for clause in failures])
+        unmet = self.unmet(claims)
+        if unmet:
+            _deny(unmet)
 
 
-def build(authority: str, host_data_hex: str, *, simulated: bool) -> bytes:
-    """Write the release policy for one execution policy on one attestation service.
+def is_authority(text: str) -> bool:
+    """Whether this can be an issuer of tokens: an https URL without user, query and fragment."""
+    return _AUTHORITY.fullmatch(text) is not None
 
-    authority: the issuer of the tokens, https; it ends in `/simulated` exactly if `simulated`.
-    host_data_hex: SHA-256 of the execution policy. Raises ConfigError for an authority that does
-    not fit, or for an execution policy known to allow everything.
-    """
-    issuer = _normal(authority)
-    _check_authority(issuer, simulated)
-    _check_host_data(host_data_hex)
-    wanted: Mapping[str, str] = {
-        "x-ms-attestation-type": "sevsnpvm",
-        "x-ms-compliance-status": SIMULATED_COMPLIANT if simulated else COMPLIANT,
-        "x-ms-sevsnpvm-hostdata": host_data_hex,
-        "x-ms-sevsnpvm-is-debuggable": "false",
-        "x-ms-sevsnpvm-vmpl": "0",
-    }
-    conditions = [{"claim": claim, "equals": value} for claim, value in wanted.items()]
-    policy = {"version": VERSION, "anyOf": [{"authority": issuer, "allOf": conditions}]}
-    return json.dumps(policy, separators=(",", ":")).encode("ascii")
+
+def normal(authority: str) -> str:
+    """Policies and tokens in the field differ in one trailing slash."""
+    return authority.removesuffix("/")
+
+
+def same_authority(authority: str, issuer: object) -> bool:
+    """Whether a token's `iss` is this authority."""
+    return isinstance(issuer, str) and normal(issuer) == normal(authority)
+
+
+def read_json(data: bytes, file: str) -> object:
+    """The JSON of a release policy, not looked into yet. Raises ConfigError."""
+    if len(data) > MAX_POLICY_BYTES:
+        raise ConfigError(
+            f"a release policy of {len(data)} bytes; at most {MAX_POLICY_BYTES}", file=file
+        )
+    try:
+        return strict_json.loads(data.decode("utf-8"), max_depth=MAX_DEPTH)
+    except ValueError as error:
+        raise ConfigError(f"not a JSON text we read: {error}", file=file) from None
 
 
 @dataclass
@@ -129,27 +142,19 @@ class _Reader:
     conditions: int = 0
 
     def policy(self, data: bytes) -> tuple[Authority, ...]:
-        top = self.members(self.json(data), "", {"version", "anyOf"})
+        top = self.members(read_json(data, self.file), "", {"version", "anyOf"})
         if top["version"] != VERSION:
-            self.fail("version", f"seen {_show(top['version'])}; {VERSION!r} is understood")
+            self.fail("version", f"seen {shown(top['version'])}; {VERSION!r} is understood")
         return tuple(
             self.authority(entry, f"anyOf[{index}]")
             for index, entry in enumerate(self.entries(top["anyOf"], "anyOf"))
         )
 
-    def json(self, data: bytes) -> object:
-        if len(data) > MAX_POLICY_BYTES:
-            self.fail("", f"a release policy of {len(data)} bytes; at most {MAX_POLICY_BYTES}")
-        try:
-            return strict_json.loads(data.decode("utf-8"), max_depth=MAX_DEPTH)
-        except ValueError as error:
-            self.fail("", f"not a JSON text we read: {error}")
-
     def authority(self, value: object, where: str) -> Authority:
         block = self.one_operator(value, where, {"authority"})
         issuer = block["authority"]
-        if not isinstance(issuer, str) or not _AUTHORITY.fullmatch(issuer):
-            self.fail(f"{where}.authority", f"seen {_show(issuer)}; expected an https URL")
+        if not isinstance(issuer, str) or not is_authority(issuer):
+            self.fail(f"{where}.authority", f"seen {shown(issuer)}; expected an https URL")
         return Authority(issuer, self.combination(block, where))
 
     def condition(self, value: object, where: str) -> Condition:
@@ -171,9 +176,9 @@ class _Reader:
     def equals(self, value: Mapping[str, object], where: str) -> Equals:
         claim, wanted = value["claim"], value["equals"]
         if not isinstance(claim, str) or not all(claim.split(".")):
-            self.fail(f"{where}.claim", f"seen {_show(claim)}; expected names joined by dots")
+            self.fail(f"{where}.claim", f"seen {shown(claim)}; expected names joined by dots")
         if not isinstance(wanted, Scalar):
-            self.fail(f"{where}.equals", f"seen {_show(wanted)}; expected text, number or boolean")
+            self.fail(f"{where}.equals", f"seen {shown(wanted)}; expected text, number or boolean")
         return Equals(tuple(claim.split(".")), wanted)
 
     def one_operator(self, value: object, where: str, others: set[str]) -> Mapping[str, object]:
@@ -183,35 +188,34 @@ class _Reader:
 
     def members(self, value: object, where: str, keys: set[str]) -> Mapping[str, object]:
         if not isinstance(value, dict):
-            self.fail(where, f"seen {_show(value)}; expected an object")
+            self.fail(where, f"seen {shown(value)}; expected an object")
         if value.keys() != keys:
             self.fail(
                 where,
-                f"seen the members {_names(value) or 'none'}; "
+                f"seen the members {escaped(', '.join(sorted(value))) or 'none'}; "
                 f"expected exactly {', '.join(sorted(keys))}",
             )
         return value
 
     def entries(self, value: object, where: str) -> Sequence[object]:
         if not isinstance(value, list) or not value:
-            self.fail(where, f"seen {_show(value)}; expected a list that is not empty")
+            self.fail(where, f"seen {shown(value)}; expected a list that is not empty")
         return value
 
     def fail(self, where: str, message: str) -> NoReturn:
         raise ConfigError(message, file=self.file, key=where)
 
 
-def _failures(condition: Condition, claims: Mapping[str, object]) -> Iterator[str]:
+def _unmet(condition: Condition, claims: Mapping[str, object]) -> Iterator[Finding]:
     """The clauses that keep `condition` from holding; none if it holds."""
     if isinstance(condition, Equals):
         seen = _claim(claims, condition.claim)
-        if _text(seen) != _text(condition.value):
-            name = ".".join(condition.claim)
-            yield f"{name}: seen {_show(seen)}; wanted {_wanted(condition.value, seen)}"
+        if json_text(seen) != json_text(condition.value):
+            yield Finding(escaped(condition.name), shown(seen), _wanted(condition.value, seen))
         return
-    failures = [list(_failures(part, claims)) for part in condition.parts]
-    if isinstance(condition, AllOf) or all(failures):
-        yield from (clause for clauses in failures for clause in clauses)
+    unmet = [list(_unmet(part, claims)) for part in condition.parts]
+    if isinstance(condition, AllOf) or all(unmet):
+        yield from (clause for clauses in unmet for clause in clauses)
 
 
 class _Missing:
@@ -230,76 +234,47 @@ def _claim(claims: Mapping[str, object], path: Sequence[str]) -> object:
     return value
 
 
-def _text(value: object) -> str | None:
+def json_text(value: object) -> str | None:
     """JSON text of a scalar, text itself unquoted; None for what can meet nothing."""
     if isinstance(value, str):
         return value
     return json.dumps(value) if isinstance(value, Scalar) else None
 
 
-def _show(value: object) -> str:
+def shown(value: object) -> str:
+    """A claim's value, or a policy's, for a message: escaped and cut."""
     if value is _MISSING:
         return "nothing"
     if isinstance(value, Mapping):
         return "an object"
     if isinstance(value, list):
         return "a list" if value else "an empty list"
-    text = json.dumps(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
+    return _cut(printable(json.dumps(value)))
+
+
+def escaped(text: str) -> str:
+    """Somebody's words for a message: on one line, and no more than it takes."""
+    return _cut(printable(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]}…"
 
 
 def _wanted(value: object, seen: object) -> str:
     """Quoted as what was seen is: policies write `"false"` where a token says `false`."""
     if isinstance(seen, str):
-        return _show(_text(value))
+        return shown(json_text(value))
     same = isinstance(value, str) and isinstance(seen, Scalar)
-    return _show(value)[1:-1] if same else _show(value)
+    return shown(value)[1:-1] if same else shown(value)
 
 
-def _names(value: Mapping[str, object]) -> str:
-    """The members of somebody's object: escaped, and no more of them than a line takes."""
-    return json.dumps(", ".join(sorted(value)))[1:-1][:200]
-
-
-def _deny(clauses: Sequence[str]) -> NoReturn:
-    more = len(clauses) - MAX_SHOWN
-    shown = [*clauses[:MAX_SHOWN], *([f"and {more} more"] if more > 0 else [])]
-    listed = "\n".join(f"  - {clause}" for clause in shown)
+def _deny(unmet: Sequence[Finding]) -> NoReturn:
+    more = len(unmet) - MAX_SHOWN
+    clauses = [str(finding) for finding in unmet[:MAX_SHOWN]]
+    listed = [*clauses, *([f"and {more} more"] if more > 0 else [])]
     raise ReleaseError(
-        f"the release policy does not allow this:\n{listed}",
+        "\n".join(["the release policy does not allow this:", *(f"  - {each}" for each in listed)]),
         denied=clauses[0],
         hint="the key's owner decides: a new execution policy needs a new release policy",
     )
-
-
-def _same_authority(authority: str, issuer: object) -> bool:
-    return isinstance(issuer, str) and _normal(issuer) == _normal(authority)
-
-
-def _normal(authority: str) -> str:
-    """Policies and tokens in the field differ in one trailing slash."""
-    return authority.removesuffix("/")
-
-
-def _check_authority(issuer: str, simulated: bool) -> None:
-    if not _AUTHORITY.fullmatch(issuer):
-        raise ConfigError(f"seen {issuer!r}; expected an https URL", key="authority")
-    if issuer.endswith(SIMULATED_SUFFIX) != simulated:
-        kind = "simulated" if simulated else "real"
-        rule = "ends" if simulated else "does not end"
-        raise ConfigError(
-            f"seen {issuer!r}; the issuer of a {kind} platform {rule} in {SIMULATED_SUFFIX}",
-            key="authority",
-            hint="simulated and real never mix: use the attestation service of this platform",
-        )
-
-
-def _check_host_data(host_data_hex: str) -> None:
-    if not _SHA256.fullmatch(host_data_hex):
-        raise ValueError(f"host_data_hex {host_data_hex!r} is not 64 lower-case hex digits")
-    if name := permissive_name(bytes.fromhex(host_data_hex)):
-        raise ConfigError(
-            f"host data {host_data_hex} is {name}",
-            key="x-ms-sevsnpvm-hostdata",
-            hint="a key under it would go to anything; write a policy for what should run",
-        )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -37,6 +39,31 @@ def test_quoted_help_is_the_programs_own(block):
     ran = CliRunner().invoke(cli, arguments, prog_name="sealserve", terminal_width=100)
     assert ran.exit_code == 0
     assert ran.output.strip() == quoted.strip()
+
+
+def commands_in(text):
+    """What a document's shell blocks run of ours: the words of each command."""
+    for block in re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            for found in re.findall(r"sealserve ((?:(?!&&|\|\||[|;>)]).)*)", line):
+                yield shlex.split(found.split(" -- ")[0].partition("#")[0])
+
+
+COMMANDS = {
+    (document, " ".join(words)): words
+    for document in DOCUMENTS
+    for words in commands_in(document.read_text())
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=[command for _, command in COMMANDS])
+def test_every_command_in_a_document_is_there(words):
+    context, command, rest = click.Context(cli), cli, list(words)
+    while isinstance(command, click.Group) and rest and command.get_command(context, rest[0]):
+        command = command.get_command(context, rest.pop(0))
+    assert not isinstance(command, click.Group) or command.invoke_without_command
+    known = {name for option in command.params for name in option.opts} | {"--help"}
+    assert {word for word in rest if re.fullmatch("--?[a-z][a-z0-9-]*", word)} <= known
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -26,6 +26,7 @@ from sealserve.keys.connection import Connection
 from sealserve.keys.keyid import KeyId
 from sealserve.keys.owner import open_reference
 from sealserve.keys.trustd.setup import Wanted, init
+from sealserve.policy.release_build import Admitted
 
 SEALSERVE = str(Path(sys.executable).with_name("sealserve"))
 HOST_DATA = bytes(range(32))
@@ -116,7 +117,7 @@ def trust_service(folder: Path) -> Iterator[Trustd]:
                 raise RuntimeError("the trust service did not become ready")
             reference = f"trustd:{connection.address}/{NAME}"
             owned = open_reference(reference, vault / "connection.toml")
-            made = owned.key_for(HOST_DATA.hex())
+            made = owned.key_for(Admitted((HOST_DATA.hex(),)))
             owned.close()
             yield Trustd(vault, connection, root, made.key_id.version)
         finally:

@@ -35,16 +35,21 @@ def attest(body: Body, roots: Roots, launch: UvmLaunch | None, now: datetime) ->
         claims = verify(evidence, roots, now)
     except EvidenceError as error:
         raise Refused(400, "InvalidParameter", f"{error.code}: {error.message}") from error
-    told = {
-        **report_claims.of_report(claims),
-        **report_claims.of_endorsement(claims, launch),
-        **compliance.status(claims, launch, now),
-    }
+    told = said_of(claims, launch, now)
     told.update(_data(runtime, "x-ms-runtime"))
     told.update(_init_time(body.object("initTimeData"), claims))
     if body.has("nonce"):
         told["nonce"] = _nonce(body)
     return told
+
+
+def said_of(claims: Claims, launch: UvmLaunch | None, now: datetime) -> dict[str, object]:
+    """What a token says of a genuine machine, without what the machine says itself."""
+    return {
+        **report_claims.of_report(claims),
+        **report_claims.of_endorsement(claims, launch),
+        **compliance.status(claims, launch, now),
+    }
 
 
 def _evidence(report: Body, claims: bytes, roots: Roots) -> Evidence:

@@ -26,7 +26,7 @@ from sealserve.policy.expectations import (
     UvmLaunch,
 )
 from sealserve.policy.floors import RECOMMENDED
-from sealserve.policy.release import COMPLIANT, SIMULATED_COMPLIANT
+from sealserve.policy.release_build import COMPLIANT, SIMULATED_COMPLIANT
 from sealserve.policy.trust_text import MAX_CRL_AGE_DAYS
 
 _SIMULATED_LAUNCH = MeasuredLaunch((Noted(MEASUREMENT, "simulated platform"),))

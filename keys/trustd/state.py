@@ -22,7 +22,7 @@ from sealserve.keys.trustd import pkcs8
 from sealserve.keys.trustd.records import Record, Records
 from sealserve.native.errors import IntegrityError
 from sealserve.policy.expectations import UvmLaunch
-from sealserve.policy.release import SIMULATED_SUFFIX
+from sealserve.policy.release_build import SIMULATED_SUFFIX
 
 KIND = "service"
 VERSION = "1"

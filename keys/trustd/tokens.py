@@ -37,17 +37,7 @@ class Tokens:
 
     def claims(self, told: Mapping[str, object], now: datetime) -> dict[str, object]:
         """All that a token says which says this, from now on for the service's fixed time."""
-        instant = int(now.timestamp())
-        return {
-            **told,
-            "iss": self.issuer,
-            "iat": instant,
-            "nbf": instant,
-            "exp": instant + LIFETIME_SECONDS,
-            "jti": secrets.token_hex(32),
-            "x-ms-policy-hash": policy_hash(ATTESTATION_POLICY),
-            "x-ms-ver": "1.0",
-        }
+        return issued(self.issuer, told, now)
 
     def sign(self, claims: Mapping[str, object]) -> str:
         """The token that says these claims."""
@@ -67,6 +57,21 @@ class Tokens:
             "jwks_uri": f"{self.issuer}/certs",
             "response_types_supported": ["token"],
         }
+
+
+def issued(issuer: str, told: Mapping[str, object], now: datetime) -> dict[str, object]:
+    """All that a token of this issuer says which says this, from now on for a fixed time."""
+    instant = int(now.timestamp())
+    return {
+        **told,
+        "iss": issuer,
+        "iat": instant,
+        "nbf": instant,
+        "exp": instant + LIFETIME_SECONDS,
+        "jti": secrets.token_hex(32),
+        "x-ms-policy-hash": policy_hash(ATTESTATION_POLICY),
+        "x-ms-ver": "1.0",
+    }
 
 
 def policy_hash(text: str) -> str:

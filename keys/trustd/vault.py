@@ -12,6 +12,7 @@ from typing import Any
 
 from sealserve.attestation.token import verify_token
 from sealserve.keys.body import Body
+from sealserve.keys.connection import ROLE_TAG
 from sealserve.keys.keyid import NAME, KeyId
 from sealserve.keys.refused import Refused, bad_parameter, forbidden
 from sealserve.keys.trustd import deletions, material, policies
@@ -28,7 +29,6 @@ from sealserve.native.errors import EvidenceError, IntegrityError, ReleaseError
 from sealserve.policy.release import ReleasePolicy
 
 KIND = deletions.KEY
-ROLE_TAG = "sealserve-release-role"
 MAX_VERSIONS = 1000  # all are read for a list; rolling daily takes three years to get there
 MAX_TAGS = 15  # Azure's limit
 _MAX_TAG_CHARACTERS = 256

@@ -11,7 +11,7 @@ import pytest
 
 from sealserve.attestation import Roots
 from sealserve.keys import HpkeIdentity, HpkeRecipient
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.cli_vault import VaultDesk
 from support.keys_tls import Ca
 from support.keys_trustd import body_of, release_policy
@@ -19,7 +19,7 @@ from support.keys_vault import SimulatedVault
 from support.models_cli import Ran, help_of
 from support.ports import free_port
 
-KEY_FACTS = {"bits", "enabled", "key", "release_policy"}
+KEY_FACTS = {"bits", "enabled", "key", "key_version", "release_policy"}
 
 
 # ---- key new
@@ -118,6 +118,77 @@ def test_create_refuses(
     assert (ran.status, ran.out) == (status, "")
     assert words in ran.err
     assert desk.versions == []
+
+
+def test_rotating_makes_a_version_for_the_same_policy(desk: VaultDesk) -> None:
+    first, rotated = create(desk, "--json"), create(desk, "--rotate", "--json")
+    old, new = desk.kids
+    assert (first.json["key"], rotated.json["key"]) == (old, new)
+    assert rotated.json["release_policy"] == first.json["release_policy"]
+    assert create(desk, "--json").json["key"] == new
+
+
+def test_one_version_for_two_policies(desk: VaultDesk) -> None:
+    ran = create(desk, "--policy", "other.rego", "--json")
+    both = build(desk.trustd.issuer, desk.host_data(), desk.host_data("other.rego"), simulated=True)
+    assert ran.json["release_policy"] == json.loads(both)
+
+
+# ---- key versions, disable, enable
+
+
+def test_versions_are_listed_and_taken_out_of_use(desk: VaultDesk) -> None:
+    create(desk)
+    create(desk, "--rotate")
+    old, new = desk.kids
+    version = old.rpartition("/")[2]
+    ran = desk.vault("key", "disable", f"{desk.reference}/{version}", "--json")
+    assert (ran.status, ran.json) == (0, {"enabled": False, "key": old})
+    listed = desk.vault("key", "versions", desk.reference, "--json").json["versions"]
+    assert [(each["key"], each["enabled"]) for each in listed] == [(old, False), (new, True)]
+    assert listed[0].keys() == {"created", "enabled", "key", "key_version"}
+    told = desk.vault("key", "versions", desk.reference)
+    assert told.out == f"{old}  DISABLED\n{new}\n"
+    assert (
+        "RSA, 3072 bits, DISABLED" in desk.vault("key", "show", f"{desk.reference}/{version}").out
+    )
+    ran = desk.vault("key", "enable", f"{desk.reference}/{version}")
+    assert (ran.status, ran.out) == (0, f"key {old}\n  enabled\n")
+    told = desk.vault("key", "versions", desk.reference)
+    assert told.out == f"{old}\n{new}\n"
+
+
+def test_a_key_of_any_type_is_taken_out_of_use(desk: VaultDesk) -> None:
+    made_by_hand(desk, kty="oct")
+    (kid,) = desk.kids
+    ran = desk.vault("key", "disable", f"{desk.reference}/{kid.rpartition('/')[2]}")
+    assert (ran.status, ran.out) == (0, f"key {kid}\n  DISABLED: released to nobody\n")
+
+
+@pytest.mark.parametrize("verb", ["disable", "enable"])
+def test_what_is_taken_out_of_use_has_to_be_named(verb: str, desk: VaultDesk) -> None:
+    create(desk)
+    ran = desk.vault("key", verb, desk.reference)
+    assert (ran.status, ran.out) == (8, "")
+    assert "names no version" in ran.err
+    assert "sealserve key versions" in ran.err
+    ran = desk.vault("key", verb, f"{desk.reference}/{'0' * 32}")
+    assert (ran.status, ran.out) == (7, "")
+
+
+def test_a_key_without_versions(desk: VaultDesk) -> None:
+    ran = desk.vault("key", "versions", desk.reference)
+    assert (ran.status, ran.out) == (0, "no version of this key\n")
+
+
+def test_a_vault_that_says_yes_and_does_nothing(
+    strange: tuple[SimulatedVault, VaultDesk],
+) -> None:
+    vault, desk = strange
+    reference = f"trustd:{vault.host}/net/{vault.keys['net'][0].version}"
+    ran = desk.vault("key", "disable", reference)
+    assert (ran.status, ran.out) == (7, "")
+    assert "did not change" in ran.err
 
 
 # ---- key show
@@ -253,7 +324,7 @@ def test_a_vault_that_keeps_another_policy_than_it_was_given(
     assert "made with another release policy than the one asked for" in made.err
 
 
-@pytest.mark.parametrize("verb", ["new", "create", "show"])
+@pytest.mark.parametrize("verb", ["new", "create", "show", "versions", "disable", "enable"])
 def test_help_has_an_example(verb: str, desk: VaultDesk) -> None:
     ran = desk.run("key", verb, "--help")
     assert f"Example: sealserve key {verb}" in " ".join(ran.out.split())

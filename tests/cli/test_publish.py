@@ -15,7 +15,7 @@ from sealserve.keys.opener import connect_vault
 from sealserve.keys.place import VaultOptions
 from sealserve.models import slot_area
 from sealserve.native.errors import ReleaseError
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.cli_vault import VaultDesk
 from support.keys_tls import Ca
 from support.keys_trustd import LocalTrustd, body_of, release_policy
@@ -69,11 +69,12 @@ def test_what_it_tells_programs(desk: VaultDesk, root: str, trustd: LocalTrustd)
         "enabled",
         "host_data",
         "key",
+        "key_version",
         "release_policy",
     }
     assert (told["bits"], told["enabled"]) == (3072, True)
     assert [told["key"]] == desk.kids
-    assert told["host_data"] == desk.host_data()
+    assert told["host_data"] == [desk.host_data()]
     assert told["ca_sha256"] == trustd.service.state.ca_sha256
     wanted = build(trustd.issuer, desk.host_data(), simulated=True)
     assert told["release_policy"] == json.loads(wanted)
@@ -130,7 +131,7 @@ def test_a_new_policy_makes_a_new_version_beside_the_old(desk: VaultDesk, root: 
     old, new = desk.kids
     assert recipients(ran)[2:] == [old, new]
     assert ran.json["key"] == new
-    assert ran.json["host_data"] == desk.host_data("other.rego")
+    assert ran.json["host_data"] == [desk.host_data("other.rego")]
     back = publish(desk, "--json")  # the newest version counts, so the old policy is a new one
     assert len(desk.versions) == 3
     assert recipients(back)[2:] == desk.kids
@@ -278,7 +279,9 @@ BAD_REFERENCES = {
     "no name": ("trustd:{address}", "names no key"),
     "an empty name": ("trustd:{address}/", "names no key"),
     "a name no key can have": ("trustd:{address}/a_b", "names no key"),
-    "a version": ("trustd:{address}/net/{version}", "names no key"),
+    "a version": ("trustd:{address}/net/{version}", "names a version"),
+    "half a version": ("trustd:{address}/net/0123", "names no key"),
+    "more behind the version": ("trustd:{address}/net/{version}/", "names no key"),
     "a host that is none": ("trustd:a b:1/net", "not HOST or HOST:PORT"),
     "a place at Azure without https": ("azure:http://vault.example/keys/net", "https://"),
     "a secret at Azure": ("azure:https://vault.example/secrets/net", "/keys/NAME"),

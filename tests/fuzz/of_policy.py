@@ -9,7 +9,7 @@ from sealserve.native.errors import (
     ConfigError,
     ReleaseError,
 )
-from sealserve.policy import release
+from sealserve.policy import release_build, release_lint, release_words
 from sealserve.policy.execution import text as policy_text
 from sealserve.policy.execution.process import ExecutionPolicy, generate_process
 from sealserve.policy.release import ReleasePolicy
@@ -34,17 +34,20 @@ def trust() -> Target:
 
 
 def release_policy() -> Target:
-    """Parsed, and evaluated on claims that meet nothing."""
+    """Looked over, parsed, told, and evaluated on claims that meet nothing."""
 
     def run(data: bytes) -> None:
+        found = release_lint.lint(data)
+        assert all(remark.what.isprintable() for remark in found)
         policy = ReleasePolicy.parse(data)
+        assert all(line.isprintable() for line in release_words.explain(policy).splitlines())
         for issuer in (policy.authorities[0].authority, 7, "https://elsewhere"):
             with suppress(ReleaseError):
                 policy.evaluate({"iss": issuer, "x": {"y": [1]}, "vmpl": 0})
 
     paths = [*(VECTORS / "policy/release").glob("*.json")]
     found = [path.read_bytes() for path in sorted(paths) if b'"anyOf"' in path.read_bytes()]
-    ours = release.build("https://service.example", "73" * 32, simulated=False)
+    ours = release_build.build("https://service.example", "73" * 32, simulated=False)
     return Target(run, [ours, *found], (ConfigError,))
 
 

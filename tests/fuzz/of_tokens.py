@@ -17,6 +17,9 @@ from sealserve.keys import jws, keyfile
 from sealserve.keys.answer import ReleasedKey
 from sealserve.keys.connection import Connection
 from sealserve.keys.keyid import KeyId
+from sealserve.keys.presented import Presented
+from sealserve.keys.terms import Terms
+from sealserve.keys.trustd.rehearsal import of_token
 from sealserve.native.errors import (
     ConfigError,
     EvidenceError,
@@ -66,6 +69,22 @@ def token_claims() -> Target:
         verified(signed(TOKEN_HEAD, payload, rsa_key(2048, 0)))
 
     return Target(run, [token_claims_seed()], (EvidenceError,))
+
+
+def kept_token() -> Target:
+    """A token in a file, and whether a key would be released to whoever shows it."""
+    policy = (VECTORS / "policy/release/cvm-nested.json").read_bytes()
+
+    def run(data: bytes) -> None:
+        claims = Presented.read(data).claims
+        came = of_token(Terms("key", policy), claims, NOW, issuer=ISSUER, verified=False)
+        assert all(str(each).isprintable() for each in came.unmet)
+
+    names = ("jwt", "sample.json")
+    real = [VECTORS / f"policy/release/token-azurevm-cvm.{name}" for name in names]
+    decoded = VECTORS / "policy/release/token-aci.decoded.json"
+    seeds = [path.read_bytes() for path in (*real, decoded)]
+    return Target(run, seeds, (EvidenceError,), (b'"use":"sig"', b'"key_ops":["encrypt"]'))
 
 
 def token_keys() -> Target:

@@ -8,7 +8,7 @@ from sealserve.attestation.simulated import Machine
 from sealserve.keys.owner import open_reference
 from sealserve.keys.wrap import RsaRecipient
 from sealserve.native.secret import SecretBuffer
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import HOST_DATA
 from support.keys_tls import Ca
 from support.keys_vault import SimulatedVault

@@ -20,7 +20,7 @@ from sealserve.native.errors import (
     ReleaseError,
     UnavailableError,
 )
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import HOST_DATA
 from support.attestation_vectors import vector
 from support.keys_server import Reply, serve

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealserve.native.errors import ConfigError, ReleaseError
-from sealserve.policy.known import PERMISSIVE
 from sealserve.policy.release import (
     MAX_CONDITIONS,
     MAX_DEPTH,
@@ -22,8 +21,9 @@ from sealserve.policy.release import (
     Authority,
     Equals,
     ReleasePolicy,
-    build,
 )
+from sealserve.policy.release_build import build
+from support.policy_release import JSON, claim
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "policy" / "release"
 ISSUER = "https://trust.example:8700/simulated"
@@ -41,10 +41,6 @@ CLAIMS: Mapping[str, object] = {
 def policy(*conditions: object, operator: str = "allOf", authority: str = ISSUER) -> ReleasePolicy:
     block = {"authority": authority, operator: list(conditions)}
     return ReleasePolicy.parse(json.dumps({"version": "1.0.0", "anyOf": [block]}).encode())
-
-
-def claim(name: str, value: object) -> dict[str, object]:
-    return {"claim": name, "equals": value}
 
 
 def denied(tested: ReleasePolicy, claims: Mapping[str, object]) -> ReleaseError:
@@ -318,71 +314,10 @@ def test_a_refusal_names_file_and_place() -> None:
     assert caught.value.key == "anyOf[0].allOf[0].equals"
 
 
-def test_build_for_confidential_containers() -> None:
-    assert json.loads(build("https://a.attest.azure.net/", HOST_DATA, simulated=False)) == {
-        "version": "1.0.0",
-        "anyOf": [
-            {
-                "authority": "https://a.attest.azure.net",
-                "allOf": [
-                    claim("x-ms-attestation-type", "sevsnpvm"),
-                    claim("x-ms-compliance-status", "azure-compliant-uvm"),
-                    claim("x-ms-sevsnpvm-hostdata", HOST_DATA),
-                    claim("x-ms-sevsnpvm-is-debuggable", "false"),
-                    claim("x-ms-sevsnpvm-vmpl", "0"),
-                ],
-            }
-        ],
-    }
-
-
-@pytest.mark.parametrize(
-    ("authority", "simulated"),
-    [
-        ("https://a.example/simulated", False),
-        ("https://a.example/simulated/", False),
-        ("https://a.example", True),
-        ("http://a.example/simulated", True),
-        ("a.example/simulated", True),
-        ("https:///simulated", True),
-    ],
-)
-def test_build_never_mixes_simulated_and_real(authority: str, simulated: bool) -> None:
-    with pytest.raises(ConfigError) as caught:
-        build(authority, HOST_DATA, simulated=simulated)
-    assert caught.value.key == "authority"
-
-
-def test_build_refuses_policies_that_allow_everything() -> None:
-    for digest, name in PERMISSIVE.items():
-        with pytest.raises(ConfigError, match=name.split("'")[0]):
-            build("https://a.example", digest.hex(), simulated=False)
-
-
-@pytest.mark.parametrize("host_data", ["", "5A" * 32, "5a" * 31, "5a" * 33, "zz" * 32])
-def test_build_wants_a_digest(host_data: str) -> None:
-    with pytest.raises(ValueError, match="64 lower-case"):
-        build("https://a.example", host_data, simulated=False)
-
-
 def test_parsed_form() -> None:
     (entry,) = policy(claim("a.b", True)).authorities
     assert isinstance(entry, Authority)
     assert entry.condition.parts == (Equals(("a", "b"), True),)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["version", "anyOf", "allOf", "authority", "claim", "equals", "x"]),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=12,
-)
 
 
 @given(JSON, st.sampled_from([["anyOf"], BLOCK, CONDITION, [*CONDITION, "equals"], ["x"]]))

@@ -2,74 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from support.ports import free_port
+from support.walk_through import ROOT, as_script, walk
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
 PORTS = ("8001", "8443")
-OWN_TERMINAL = "# in a terminal of its own\n"
-
-# each terminal is a process group of its own, and all are closed at the end
-PROLOGUE = """set -euo pipefail
-set -m
-trap 'for group in $(jobs -p); do kill -- -$group; done; wait' EXIT
-"""
-TERMINAL = """
-( {commands} ) > terminal{number}.out 2> terminal{number}.err &
-until grep -q ready terminal{number}.out; do
-  kill -0 $! 2>/dev/null || {{ cat terminal{number}.err >&2; exit 1; }}
-  sleep 0.1
-done
-"""
-
-
-def blocks() -> list[str]:
-    """Every shell block of the README, in order."""
-    return re.findall(r"^```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-
-
-def as_script() -> str:
-    """One script that does what a person with several terminals does."""
-    parts = [PROLOGUE]
-    for number, block in enumerate(blocks()):
-        if block.startswith(OWN_TERMINAL):
-            commands = block.removeprefix(OWN_TERMINAL)
-            parts.append(TERMINAL.format(commands=commands, number=number))
-        else:
-            parts.append(block)
-    script = "\n".join(parts)
-    for port in PORTS:
-        assert port in script
-        script = script.replace(f":{port}", f":{free_port()}")
-    return script
 
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder after all walk-throughs, and what they printed."""
     clone = tmp_path_factory.mktemp("walk")
-    (clone / "examples").symlink_to(ROOT / "examples")
-    (clone / ".venv").symlink_to(Path(sys.prefix))
-    ran = subprocess.run(
-        ["bash", "-c", as_script()],
-        cwd=clone,
-        env={"PATH": os.environ["PATH"], "HOME": str(clone), "LANG": "C.UTF-8"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return clone / "clinic", ran.stdout
+    printed = walk(clone, as_script(README, PORTS), seconds=120)
+    return clone / "clinic", printed
 
 
 @pytest.mark.parametrize("person", ["owner", "operator", "client"])

@@ -22,7 +22,7 @@ from sealserve.attestation import Evidence, Roots, verify
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.keys.connection import Connection
 from sealserve.keys.owner import open_reference
-from sealserve.policy.release import build
+from sealserve.policy.release_build import Admitted, build
 from support.attestation_simulated import NOW
 from support.keys_foreign_client import ForeignClient, Said, b64
 from support.keys_trustd_process import Running, running, sealserve
@@ -90,9 +90,9 @@ def owner(folder: Path, connection: Connection, host_data: str) -> None:
     """Bring the keys: `model` by our own tools, the others as any owner does."""
     reference = f"trustd:{connection.address}/model"
     with closing(open_reference(reference, folder / "vault" / "connection.toml")) as owned:
-        owned.key_for(host_data)
+        owned.key_for(Admitted((host_data,)))
     issuer = f"https://{connection.address}/simulated"
-    for name, allowed in {"secret": host_data, "hidden": host_data, "foreign": "00" * 32}.items():
+    for name, allowed in {"secret": host_data, "hidden": host_data, "foreign": "ff" * 32}.items():
         policy = build(issuer, allowed, simulated=True)
         body = {
             "key": {"kty": "oct-HSM", "k": b64url(SECRET), "key_ops": ["encrypt", "decrypt"]},

@@ -30,6 +30,7 @@ from sealserve.keys.wrap import RsaRecipient
 from sealserve.native.errors import ReleaseError, SealserveError
 from sealserve.native.secret import SecretBuffer
 from sealserve.policy.expectations import UvmLaunch
+from sealserve.policy.release_build import Admitted
 from support.attestation_simulated import HOST_DATA
 from support.keys_trustd_process import RUN, Ran, Running, running, sealserve
 from support.ports import free_port
@@ -210,13 +211,13 @@ def test_nothing_of_its_memory_goes_into_a_core_file(vault: Path) -> None:
 
 def test_a_restart_keeps_keys_and_authority(vault: Path, owned: OwnedVault) -> None:
     with running(vault) as service:
-        made = owned.key_for(HOST_DATA.hex())
+        made = owned.key_for(Admitted((HOST_DATA.hex(),)))
         first = service.ready
         assert service.stop()[0] == 0
     with running(vault) as service:
         assert service.ready == first
         assert owned.vault.get("model", made.key_id.version) == made
-        assert owned.key_for(HOST_DATA.hex()) == made
+        assert owned.key_for(Admitted((HOST_DATA.hex(),))) == made
 
 
 def test_a_kill_loses_no_key_that_was_answered(vault: Path, owned: OwnedVault) -> None:
@@ -230,7 +231,7 @@ def test_a_kill_loses_no_key_that_was_answered(vault: Path, owned: OwnedVault) -
             pass  # it was killed
 
     with running(vault) as service:
-        policy = owned.key_for(HOST_DATA.hex()).policy
+        policy = owned.key_for(Admitted((HOST_DATA.hex(),))).policy
         creating = threading.Thread(target=create)
         creating.start()
         while len(answered) < 3:
@@ -352,7 +353,7 @@ def secrets_of(vault: Path) -> dict[str, bytes]:
 
 def use(service: Running, owned: OwnedVault, simulated_root: SimulatedRoot, port: int) -> None:
     """A key made, released, refused; a wrong token; nonsense."""
-    made = owned.key_for(HOST_DATA.hex())
+    made = owned.key_for(Admitted((HOST_DATA.hex(),)))
     with SecretBuffer.from_bytes(KEY) as key:
         slot = RsaRecipient(made.key_id, made.public).wrap(key, b"", b"")
     options = VaultOptions(f"trustd:127.0.0.1:{port}", ca_sha256=owned.ca_sha256)

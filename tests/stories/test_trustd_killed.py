@@ -34,7 +34,7 @@ from sealserve.keys.wrap import RsaRecipient
 from sealserve.models.slots import Slot
 from sealserve.native.errors import SealserveError
 from sealserve.native.secret import SecretBuffer
-from sealserve.policy.release import SIMULATED_SUFFIX, build
+from sealserve.policy.release_build import SIMULATED_SUFFIX, build
 from support.attestation_simulated import HOST_DATA
 from support.keys_trustd import make, private_jwk
 from support.keys_trustd_process import running

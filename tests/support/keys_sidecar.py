@@ -18,7 +18,7 @@ from sealserve.keys.sidecar import app
 from sealserve.keys.sidecar.events import Event, Log
 from sealserve.keys.sidecar.service import Sidecar
 from sealserve.native.errors import UnavailableError
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import HOST_DATA
 from support.keys_foreign_client import ForeignClient
 from support.keys_trustd import LocalTrustd, body_of, release_policy

@@ -28,7 +28,7 @@ def trustd(
         octets = {"kty": "oct-HSM", "k": b64url(OCTETS)}
         for name in ("octets", "hidden"):
             bring(running, name, octets)
-        bring(running, "foreign", octets, host_data=bytes(32))
+        bring(running, "foreign", octets, host_data=b"\xff" * 32)
         yield running
 
 

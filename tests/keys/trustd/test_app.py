@@ -40,7 +40,7 @@ from sealserve.keys.authority import Authority
 from sealserve.keys.body import MAX_BODY_BYTES
 from sealserve.keys.connection import Connection
 from sealserve.keys.trustd import endpoint
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import CLAIMS, HOST_DATA, NOW, machine_of
 from support.keys_trustd import LocalTrustd, make, private_jwk, random_name, serving
 from support.keys_vault import rsa_key, unb64url

@@ -26,7 +26,7 @@ from sealserve.keys.trustd import audit_reader
 from sealserve.keys.trustd.audit import AuditLog, Entry, rows
 from sealserve.keys.trustd.folder import Folder
 from sealserve.native.errors import ConfigError, IntegrityError, UnavailableError
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import CLAIMS, HOST_DATA
 from support.keys_trustd import LocalTrustd, body_of, local, make, payload_of, release_policy
 from support.keys_vault import b64url, rsa_key

@@ -17,7 +17,7 @@ from sealserve.keys.trustd.audit_reader import verify
 from sealserve.keys.trustd.pages import Page
 from sealserve.keys.trustd.vault import ROLE_TAG
 from sealserve.native.errors import ConfigError, IntegrityError
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import HOST_DATA, NOW
 from support.keys_trustd import LocalTrustd, body_of, local, make, release_policy, wrapping_jwk
 from support.keys_vault import rsa_key

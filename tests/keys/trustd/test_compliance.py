@@ -6,7 +6,7 @@ import pytest
 
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.keys.refused import Refused
-from sealserve.policy.release import SIMULATED_COMPLIANT
+from sealserve.policy.release_build import SIMULATED_COMPLIANT
 from support.attestation_simulated import CLAIMS, machine_of
 from support.keys_trustd import LocalTrustd
 

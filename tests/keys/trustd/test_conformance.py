@@ -29,7 +29,7 @@ from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.keys.answer import WRAP_HASHES
 from sealserve.keys.attest import AttestationService
 from sealserve.keys.trustd import audit_reader, pkcs8
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import HOST_DATA, NOW
 from support.keys_trustd import LocalTrustd, make, private_jwk, random_name, serving
 from support.keys_vault import rsa_key, unb64url

@@ -14,7 +14,7 @@ from sealserve.keys.attest import request_body
 from sealserve.keys.body import Body
 from sealserve.keys.refused import Refused
 from sealserve.keys.trustd.pages import Page
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import CLAIMS, HOST_DATA
 from support.keys_trustd import (
     API_VERSION,

@@ -22,7 +22,7 @@ from sealserve.keys.trustd.token_keys import MAX_AGE, RETIRED_AFTER
 from sealserve.keys.wrap import RsaRecipient
 from sealserve.native.errors import EvidenceError, IntegrityError
 from sealserve.native.secret import SecretBuffer
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import HOST_DATA, NOW
 from support.keys_trustd import LocalTrustd, local, make, release_policy, serving
 

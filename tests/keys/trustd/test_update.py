@@ -9,7 +9,7 @@ import pytest
 
 from sealserve.attestation.simulated import Machine
 from sealserve.keys.refused import Refused
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import CLAIMS, HOST_DATA
 from support.keys_trustd import LocalTrustd, body_of, random_name, release_policy
 

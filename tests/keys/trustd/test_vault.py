@@ -25,7 +25,7 @@ from sealserve.keys.trustd.pages import Page
 from sealserve.keys.trustd.token_keys import TokenKey, TokenKeyRing
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.native.errors import IntegrityError, ReleaseError
-from sealserve.policy.release import build
+from sealserve.policy.release_build import build
 from support.attestation_simulated import HOST_DATA, NOW
 from support.keys_trustd import (
     API_VERSION,
