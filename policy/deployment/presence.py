@@ -60,21 +60,28 @@ def _release(deployment: Deployment) -> Disagreement:
     )
 
 
-def _trust(_: Deployment) -> Disagreement:
+def _trust(deployment: Deployment) -> Disagreement:
+    """A sidecar has no client of ours: the vault alone decides about its machine."""
+    if _is_sidecar(deployment):
+        return _missing("trust", "no trust file, and nothing is served", "nothing to do", "note")
     return _missing(
-        "trust", "no trust file: no client can check this machine", "`sealserve trust new`"
+        "trust", "no trust file: no client can check this server", "`sealserve trust new`"
     )
 
 
 def _sealed(deployment: Deployment) -> Disagreement:
-    """A sidecar alone releases keys, of whatever they are."""
-    if deployment.sidecars and not deployment.servers:
-        return _missing("sealed", "no sealed model, and none is served", "nothing to do", "note")
+    """A sidecar releases keys, of whatever they are."""
+    if _is_sidecar(deployment):
+        return _missing("sealed", "no sealed model, and nothing is served", "nothing to do", "note")
     return _missing(
         "sealed",
         "no sealed model: neither its root nor its slots can be compared",
         "put the file, or its copy, into the folder",
     )
+
+
+def _is_sidecar(deployment: Deployment) -> bool:
+    return bool(deployment.sidecars) and not deployment.servers
 
 
 def command(deployment: Deployment) -> Disagreements:
