@@ -71,6 +71,37 @@ def create(
     emit(release.told(key), release.words(key), as_json=as_json)
 
 
+@command.command(
+    "import",
+    epilog="Example: sealserve key import trustd:127.0.0.1:8443/net net.pem --policy policy.rego",
+)
+@reference_argument
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@release.admitted_options
+@release.connection_option
+@release.service_option
+@json_option
+def bring(
+    reference: str,
+    file: Path,
+    policy_files: tuple[Path, ...],
+    trust_file: Path | None,
+    connection: Path | None,
+    attestation_service: str,
+    as_json: bool,
+) -> None:
+    """Bring the RSA private key in FILE (PEM) to the vault as REF, with a release policy.
+
+    As `create`, for a key that exists already: kept in a safe, or moved from another vault. The
+    file is of no more use then, and opens what the vault guards: keep it offline, or destroy it.
+    """
+    key = release.rsa_key(file)
+    admitted = release.admitted(policy_files, trust_file)
+    with release.owned(reference, connection, attestation_service) as vault:
+        brought = vault.bring(key, admitted)
+    emit(release.told(brought), release.words(brought), as_json=as_json)
+
+
 @command.command("show", epilog="Example: sealserve key show trustd:127.0.0.1:8443/net")
 @reference_argument
 @release.connection_option

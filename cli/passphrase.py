@@ -20,32 +20,39 @@ def folder_of(path: Path, file: Path | None) -> Folder:
     """The service's folder; its passphrase is read only if the service has one."""
     from sealserve.keys.trustd.folder import Folder
 
-    return Folder(path, lambda: _from_file(file) if file else _asked(confirm=False))
+    return Folder(path, lambda: _known(file))
 
 
 def chosen_passphrase(file: Path | None, *, ask: bool) -> bytes | None:
     """The passphrase of a new service, None for none. Raises ConfigError."""
-    if file:
-        return _from_file(file)
-    return _asked(confirm=True) if ask else None
+    return new_passphrase(file, _OPTION) if file or ask else None
 
 
-def _from_file(path: Path) -> bytes:
+def new_passphrase(file: Path | None, option: str) -> bytes:
+    """One that somebody chooses now. option: what names the file. Raises ConfigError."""
+    return _from_file(file, option) if file else _asked("new passphrase", option, confirm=True)
+
+
+def _known(file: Path | None) -> bytes:
+    return _from_file(file, _OPTION) if file else _asked("passphrase", _OPTION, confirm=False)
+
+
+def _from_file(path: Path, option: str) -> bytes:
     """The first line. Raises ConfigError for a file that others may use, or with more lines."""
     from sealserve.keys.trustd.folder import private_file
     from sealserve.keys.trustd.passphrase import MAX_BYTES
 
     data = private_file(path, MAX_BYTES + 1).removesuffix(b"\n").removesuffix(b"\r")
     if b"\n" in data:
-        raise ConfigError("has more than one line", file=str(path), key=_OPTION)
+        raise ConfigError("has more than one line", file=str(path), key=option)
     return data
 
 
-def _asked(*, confirm: bool) -> bytes:
+def _asked(what: str, option: str, *, confirm: bool) -> bytes:
     if not sys.stdin.isatty():
         raise ConfigError(
             "is missing: a passphrase opens this service, and there is no terminal to ask",
-            key=_OPTION,
+            key=option,
         )
-    text: str = click.prompt("passphrase", hide_input=True, confirmation_prompt=confirm, err=True)
+    text: str = click.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True)
     return text.encode()

@@ -21,9 +21,12 @@ from sealserve.policy.expectations import UvmLaunch
 from sealserve.policy.release_build import Admitted
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
     from sealserve.keys.owner import OwnedVault
     from sealserve.keys.vault import VaultKey
 
+MAX_PEM_BYTES = 16 * 1024  # RSA of 4096 bits has 3.3 KiB
 connection_option = click.option(
     "--connection",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -108,6 +111,27 @@ def _say_left_out(trust: Trust) -> None:
 def host_data(policy_file: Path) -> str:
     """What HOST_DATA holds where this policy is enforced. Raises ConfigError."""
     return hashlib.sha256(files.read(policy_file, MAX_POLICY_BYTES)).hexdigest()
+
+
+def rsa_key(file: Path) -> RSAPrivateKey:
+    """The private key in a PEM file that a vault can wrap with. Raises ConfigError."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import rsa
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    from sealserve.keys.wrap import RSA_BITS
+
+    try:
+        key = load_pem_private_key(files.read(file, MAX_PEM_BYTES), None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: behind a passphrase
+        key = None
+    if not isinstance(key, rsa.RSAPrivateKey) or key.key_size not in RSA_BITS:
+        raise ConfigError(
+            f"is no RSA private key of {RSA_BITS} bits in PEM, without a passphrase",
+            file=str(file),
+            hint="`openssl genrsa 3072` makes one",
+        )
+    return key
 
 
 def told(key: VaultKey) -> dict[str, object]:

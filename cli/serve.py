@@ -114,13 +114,15 @@ def command(
     """Serve sealed models over gRPC (Open Inference Protocol v2).
 
     The command line is the configuration that the execution policy measures; the environment and
-    the sealed files decide nothing. Prints one line when every model is verified and loaded;
-    nothing listens before. SIGTERM ends it once the calls under way have finished.
+    the sealed files decide nothing (a workload identity there says as whom Azure is asked). Prints
+    one line when every model is verified and loaded; nothing listens before. SIGTERM ends it once
+    the calls under way have finished.
     """
     from sealserve.inference.server.config import file_bytes
     from sealserve.inference.server.guard import guard
     from sealserve.inference.server.hardening import harden
 
+    given = dict(os.environ)
     guard(os.environ)
     hardened = harden(sum(file_bytes(file, "FILE") for file in files))
     # From here on threads may start.
@@ -129,6 +131,7 @@ def command(
     from sealserve.inference.server.config import KeySource, ServerConfig, pair
     from sealserve.inference.wire.address import parse_address
     from sealserve.inference.wire.names import DEFAULT_PORT
+    from sealserve.keys.azure_identity import MachineIdentity
 
     _require_files(
         {
@@ -157,7 +160,8 @@ def command(
     source = devices.detect(os.environ, _collateral_missing)
     if identity:
         say("warning: the key comes from a file and no attestation guards it: simulated use only")
-    app.run(config, hardened, source, lambda ready: click.echo(ready.line()))
+    machine = MachineIdentity.of(given)
+    app.run(config, hardened, source, lambda ready: click.echo(ready.line()), machine)
 
 
 def _collateral_missing(why: str) -> None:

@@ -6,7 +6,6 @@ Importing this module loads nothing that starts a thread: the process is hardene
 from __future__ import annotations
 
 import os
-import resource
 from functools import partial
 
 import click
@@ -85,16 +84,16 @@ def command(
 
     Callers name a vault, a service and a key in each request; only those of this command line,
     which the execution policy measures, are asked. Of the environment SkrSideCarArgs, Port,
-    LogLevel, LogFile and ServerType are read, and choose none of them. Prints one line when it
-    answers. SIGTERM ends it once the requests under way have finished.
+    LogLevel, LogFile, ServerType and the variables of a workload identity are read, and choose
+    none of them. Prints one line when it answers. SIGTERM ends it once the requests under way
+    have finished.
     """
     from sealserve.inference.server.guard import guard
-    from sealserve.inference.server.hardening import set_undumpable
+    from sealserve.native import dumps
 
     given = dict(os.environ)
     guard(os.environ)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key
-    set_undumpable()
+    dumps.forbid()
     # From here on threads may start.
     from sealserve.attestation import devices
     from sealserve.keys.sidecar import server
@@ -112,6 +111,6 @@ def command(
     listen = server.Listen(
         host, port or environment.port or server.DEFAULT_PORT, provider_port, keys_folder
     )
-    options = Options(vaults=vaults, ca_sha256=ca_sha256, services=services, keys=keys)
+    options = Options(vaults, ca_sha256, services, keys, environment.identity)
     find = partial(devices.detect, os.environ)
     server.run(listen, options, environment, find, click.echo)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import click
 
+from sealserve.attestation.report import Firmware
 from sealserve.attestation.tcb import LINES, Line
 from sealserve.cli import differences, trust_new
 from sealserve.cli.differences import DIFFERENT
@@ -69,8 +72,28 @@ def explain(trust_file: Path, as_json: bool) -> None:
         "policies": [policy.digest.hex() for policy in trust.policies],
         "models": {name: [root.hex() for root in roots] for name, roots in trust.models.items()},
         "dangers": list(trust.danger.sentences()),
+        "simulated_root_sha256": _plain(trust.simulated_root_sha256),
+        "hardware": _plain(trust.hardware),
+        "launch": _plain(trust.launch),
+        "guest": _plain(trust.guest),
     }
     emit(result, trust.explain(), as_json=as_json)
+
+
+def _plain(value: object) -> object:
+    """An expectation as JSON has it: bytes in hexadecimal, firmware as people say it."""
+    match value:
+        case bytes():
+            return value.hex()
+        case Firmware():
+            return str(value)
+        case tuple():
+            return [_plain(each) for each in value]
+        case Mapping():
+            return {name: _plain(each) for name, each in value.items()}
+        case _ if is_dataclass(value):
+            return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    return value
 
 
 @command.command("diff", epilog="Example: sealserve trust diff approved.toml trust.toml")

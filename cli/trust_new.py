@@ -14,6 +14,7 @@ import click
 from sealserve.attestation.roots import ARK_SHA256, Roots
 from sealserve.attestation.tcb import LINES, Line
 from sealserve.cli import files
+from sealserve.cli.check import timeout_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import ConfigError
 from sealserve.policy import Trust, claimed, floors
@@ -83,6 +84,7 @@ from sealserve.policy.trust_text import trust_text
     metavar="HOST[:PORT]",
     help="Write what the machine there claims instead, for a person to approve.",
 )
+@timeout_option
 @json_option
 def command(
     out: Path,
@@ -98,6 +100,7 @@ def command(
     models: tuple[str, ...],
     expires: datetime.datetime | None,
     source: str | None,
+    timeout_seconds: float,
     as_json: bool,
 ) -> None:
     """Write a trust file. Every expectation has to be given: nothing is trusted by default.
@@ -123,7 +126,7 @@ def command(
     }
     if source is not None:
         _refuse_beside_from(click.get_current_context().params)
-        draft = _claimed(source, _models(models), given, str(out))
+        draft = _claimed(source, timeout_seconds, _models(models), given, str(out))
         files.write(out, draft.text.encode())
         _tell_claimed(out, draft, as_json)
         return
@@ -170,12 +173,20 @@ def _refuse_beside_from(given: Mapping[str, object]) -> None:
             raise click.UsageError(f"give {option} or --from, and not both")
 
 
-def _claimed(source: str, named: Mapping[str, Sequence[str]], given: _Given, file: str) -> Draft:
+def _claimed(
+    source: str,
+    timeout_seconds: float,
+    named: Mapping[str, Sequence[str]],
+    given: _Given,
+    file: str,
+) -> Draft:
     """Ask the machine there, whose makers we know, and whose word counts for nothing yet."""
     from sealserve.inference.client.introduction import introduce  # gRPC, for this alone
 
     root = bytes.fromhex(given["simulated_root_sha256"])
-    introduced = introduce(source, Roots.simulated(root) if root else Roots.amd())
+    introduced = introduce(
+        source, Roots.simulated(root) if root else Roots.amd(), timeout_seconds=timeout_seconds
+    )
     return claimed.draft(
         introduced.claims,
         source=source,

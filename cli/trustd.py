@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sealserve.cli.output import emit, json_option, say
-from sealserve.cli.passphrase import chosen_passphrase, folder_of
+from sealserve.cli.passphrase import chosen_passphrase, folder_of, new_passphrase
 from sealserve.keys.connection import PLATFORMS, SIMULATED
 from sealserve.native.errors import printable
 
@@ -160,6 +160,33 @@ def rotate_token_key(folder: Path, passphrase_file: Path | None, as_json: bool) 
 
     kid = rotate_token_key(folder_of(folder, passphrase_file), datetime.now(UTC))
     emit({"kid": kid}, f"token key     {kid}", as_json=as_json)
+
+
+@command.command("passphrase", epilog="Example: sealserve trustd passphrase vault")
+@folder_argument
+@passphrase_option
+@click.option(
+    "--new-passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="What shall open the master key from now on: its first line; without it, ask.",
+)
+@json_option
+def change_passphrase(
+    folder: Path, passphrase_file: Path | None, new_passphrase_file: Path | None, as_json: bool
+) -> None:
+    """Put FOLDER's master key behind another passphrase, or behind a first one.
+
+    The key stays the same: copies of the folder still open with what opened them. A service that
+    runs goes on; its next start needs the new passphrase.
+    """
+    from sealserve.keys.trustd.offline import put_behind
+
+    opened = folder_of(folder, passphrase_file)
+    put_behind(opened, new_passphrase(new_passphrase_file, "--new-passphrase-file"))
+    sealed = str(opened.master_sealed)
+    emit({"file": sealed}, f"master key    {sealed}", as_json=as_json)
+    say("what opened it until now still opens every copy of the folder")
 
 
 @command.group("token")

@@ -60,6 +60,23 @@ def write_new(path: Path, data: bytes, *, mode: int) -> None:
             partial.unlink(missing_ok=True)
 
 
+def replace(path: Path, data: bytes, *, mode: int) -> None:
+    """Put this content in the place of what `path` names, in one step for everybody who looks.
+
+    Raises as `write_new`; then the old content is there still.
+    """
+    partial = partial_beside(path)
+    try:
+        _write(partial, data, mode)
+        partial.rename(path)
+        _make_last(path.parent)
+    except OSError as error:
+        raise unwritten(error, str(path)) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
 def _write(path: Path, data: bytes, mode: int) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with os.fdopen(descriptor, "wb") as file:

@@ -6,11 +6,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from azure.core.credentials import TokenCredential
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation.token import TokenKeys
 from sealserve.keys.attest import AttestationService
 from sealserve.keys.authority import Authority
+from sealserve.keys.azure_identity import owner_credential
 from sealserve.keys.connection import SIMULATED, Connection, default_path
 from sealserve.keys.keyid import NAME, VERSION, KeyId, vault_host
 from sealserve.keys.vault import StaticCredential, Vault, VaultKey
@@ -61,22 +62,25 @@ class OwnedVault:
         anew: make a version even so. The versions before are released until the owner disables
         them. Raises ConfigError, ReleaseError, UnavailableError.
         """
+        self._require_no_version()
+        policy = admitted.policy(self.authority, simulated=self.simulated)
+        newest = None if anew else self.vault.find(self.key_id.name)
+        if newest and newest.enabled and _same_policy(newest.policy, policy):
+            return newest
+        return _kept(self.vault.create(self.key_id.name, policy), policy)
+
+    def bring(self, key: rsa.RSAPrivateKey, admitted: Admitted) -> VaultKey:
+        """This key as a new version that leaves the vault only for these machines. As `key_for`."""
+        self._require_no_version()
+        policy = admitted.policy(self.authority, simulated=self.simulated)
+        return _kept(self.vault.bring(self.key_id.name, key, policy), policy)
+
+    def _require_no_version(self) -> None:
         if self.key_id.version:
             raise ConfigError(
                 f"{self.key_id} names a version; a vault gives a new one its name itself",
                 hint="name the key alone",
             )
-        policy = admitted.policy(self.authority, simulated=self.simulated)
-        newest = None if anew else self.vault.find(self.key_id.name)
-        if newest and newest.enabled and _same_policy(newest.policy, policy):
-            return newest
-        made = self.vault.create(self.key_id.name, policy)
-        if not _same_policy(made.policy, policy):
-            raise ReleaseError(
-                f"{made.key_id} was made with another release policy than the one asked for",
-                hint="nothing was wrapped to it; is this host really the vault?",
-            )
-        return made
 
 
 class PolicyRecipient:
@@ -112,7 +116,7 @@ def open_reference(ref: str, connection: Path | None, attestation_service: str =
     scheme, _, rest = ref.partition(":")
     if scheme == "azure":
         key_id = KeyId.parse(rest)
-        vault = Vault(key_id.host, _azure_identity())
+        vault = Vault(key_id.host, owner_credential())
         return OwnedVault(vault, key_id, attestation_service, simulated=False, ca=None)
     if scheme == "trustd" and attestation_service:
         raise ConfigError(
@@ -154,15 +158,19 @@ def _trust_service(ref: str, rest: str, file: Path) -> OwnedVault:
     )
 
 
+def _kept(made: VaultKey, policy: bytes) -> VaultKey:
+    """The new version, if the vault keeps it under the policy that was asked for."""
+    if not _same_policy(made.policy, policy):
+        raise ReleaseError(
+            f"{made.key_id} was made with another release policy than the one asked for",
+            hint="nothing was wrapped to it; is this host really the vault?",
+        )
+    return made
+
+
 def _same_policy(stored: bytes, wanted: bytes) -> bool:
     """Vaults store a policy in a spelling of their own."""
     try:
         return ReleasePolicy.parse(stored) == ReleasePolicy.parse(wanted)
     except ConfigError:
         return False
-
-
-def _azure_identity() -> TokenCredential:
-    from azure.identity import DefaultAzureCredential  # heavy, and only Azure needs it
-
-    return DefaultAzureCredential()

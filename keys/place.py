@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-from azure.core.credentials import TokenCredential
 from cryptography import x509
 
 from sealserve.keys.attest import USER_AGENT, AttestationService
 from sealserve.keys.authority import Authority
+from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 from sealserve.keys.connection import SIMULATED
 from sealserve.keys.keyid import vault_host
 from sealserve.keys.session import ReleaseConfig
@@ -23,13 +22,17 @@ AZURE_ROOTS = Path(__file__).with_name("azure_roots.pem")
 
 @dataclass(frozen=True, slots=True)
 class VaultOptions:
-    """Measured options about a vault, as given; see `find_place`."""
+    """Measured options about a vault, as given; see `find_place`.
+
+    identity: as whom Azure is asked, which nobody measures.
+    """
 
     vault: str
     attestation_service: str = ""
     ca_sha256: str = ""
     ca_file: Path | None = None
     credential: str = ""
+    identity: MachineIdentity = MANAGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Place:
     service_url: str
     authority: Authority | None
     credential: str
+    identity: MachineIdentity = MANAGED
 
     def service(self, user_agent: str = USER_AGENT) -> AttestationService:
         """A client of the attestation service."""
@@ -54,13 +58,13 @@ class Place:
             user_agent=user_agent,
         )
 
-    def vault(self, bearer: str = "", client_id: str = "") -> Vault:
+    def vault(self, bearer: str = "") -> Vault:
         """A client of the vault, by default as who the command line says, or the machine is.
 
-        bearer: somebody's own token instead. client_id: which of several managed identities.
+        bearer: somebody's own token instead.
         """
         bearer = bearer or self.credential
-        known = StaticCredential(bearer) if bearer else _azure_identity(client_id)
+        known = StaticCredential(bearer) if bearer else self.identity.credential()
         return Vault(self.config.vault, known, authority=self.authority)
 
 
@@ -126,18 +130,9 @@ def _azure(host: str, options: VaultOptions, platform: str) -> Place:
             hint="for example https://sharedneu.neu.attest.azure.net",
         )
     config = ReleaseConfig(vault=host, issuer=service, signer_roots=azure_roots())
-    return Place(config, service, None, "")
+    return Place(config, service, None, "", options.identity)
 
 
 def azure_roots() -> tuple[x509.Certificate, ...]:
     """Under which Azure signs release answers."""
     return tuple(x509.load_pem_x509_certificates(AZURE_ROOTS.read_bytes()))
-
-
-@cache
-def _azure_identity(client_id: str) -> TokenCredential:
-    """One for all vaults and releases: it keeps its tokens until they expire."""
-    from azure.identity import ManagedIdentityCredential  # heavy, and only Azure needs it
-
-    # the machine's own, and no other: a chain would end in programs that PATH chooses
-    return ManagedIdentityCredential(client_id=client_id or None)

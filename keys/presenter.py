@@ -9,6 +9,7 @@ from typing import Protocol
 from sealserve.attestation.evidence import Evidence, EvidenceSource
 from sealserve.attestation.token import TokenKeys
 from sealserve.keys.attest import root_to_show
+from sealserve.keys.issuer_keys import IssuerKeys
 from sealserve.keys.session import KeyRelease, ReleaseRequest
 
 
@@ -41,11 +42,10 @@ class Presenter:
     def __init__(
         self, issuer: str, service: Attests, source: EvidenceSource, clock: Callable[[], datetime]
     ) -> None:
-        self._issuer = issuer
         self._service = service
         self._source = source
         self._clock = clock
-        self._keys = TokenKeys({})
+        self._keys = IssuerKeys(issuer, service.keys)
 
     def answer(self, session: KeyRelease, vault: Releases) -> str:
         """The vault's signed answer, for the session to accept.
@@ -54,7 +54,6 @@ class Presenter:
         """
         evidence = self._source.evidence(session.claims())
         token = self._service.attest(evidence, ark=root_to_show(evidence))
-        if not self._keys.knows(token):
-            self._keys = self._service.keys(self._issuer)
-        request = session.accept_token(token, self._keys, now=self._clock())
+        now = self._clock()
+        request = session.accept_token(token, self._keys.of(token, now), now=now)
         return vault.release(request)

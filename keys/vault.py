@@ -23,9 +23,15 @@ from azure.core.exceptions import (
     ServiceResponseError,
 )
 from azure.core.rest import HttpResponse
-from azure.keyvault.keys import KeyClient, KeyExportEncryptionAlgorithm, KeyReleasePolicy
+from azure.keyvault.keys import (
+    JsonWebKey,
+    KeyClient,
+    KeyExportEncryptionAlgorithm,
+    KeyReleasePolicy,
+)
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sealserve.attestation.exchange import words
 from sealserve.keys import bounded
 from sealserve.keys.attest import quoted, told_by
 from sealserve.keys.authority import Authority
@@ -39,6 +45,7 @@ from sealserve.native.errors import ConfigError, ReleaseError, SealserveError, U
 DEADLINE_SECONDS = 60.0  # for the retries of one call
 RETRIES = 4  # the SDK's own back-off, doubling from 0.8 s
 VAULT_KEY_BITS = 3072
+WRAPPING = ["wrapKey", "unwrapKey"]  # what a vault key is for
 MAX_VERSIONS = 1000  # that are listed; rolling daily takes three years to get there
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 # What a bearer token must be when the attestation token is the credential: the SDK sends none
@@ -83,6 +90,29 @@ class StaticCredential:
         return AccessToken(self._token, int(time.time()) + 3600)
 
 
+class _Introduced:
+    """A credential whose failures are told as its own: the SDK raises them as if the vault's."""
+
+    def __init__(self, credential: TokenCredential, host: str) -> None:
+        self._credential = credential
+        self._host = host
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """As the credential does. Raises ReleaseError, and UnavailableError if nobody answers."""
+        try:
+            return self._credential.get_token(*scopes, **options)
+        except (ServiceRequestError, ServiceResponseError) as error:
+            raise UnavailableError(
+                f"whoever says as whom we may ask {self._host} does not answer: "
+                f"{words(error.inner_exception or error)}"
+            ) from error
+        except AzureError as error:
+            raise ReleaseError(
+                f"there is no identity to ask {self._host} as: {quoted(error.message)}",
+                hint="sign in with `az login`, or set what azure-identity reads",
+            ) from error
+
+
 class Vault:
     """One vault by its host."""
 
@@ -106,7 +136,7 @@ class Vault:
         self._authority = authority  # keeps the path below alive
         self._client = KeyClient(
             f"https://{host}",
-            credential,
+            _Introduced(credential, host),
             verify_challenge_resource=authority is None,
             # a redirect would carry the attestation token to a host nobody measured
             permit_redirects=False,
@@ -147,11 +177,30 @@ class Vault:
                 hardware_protected=True,
                 exportable=True,
                 release_policy=KeyReleasePolicy(policy),
-                key_operations=["wrapKey", "unwrapKey"],
+                key_operations=WRAPPING,
                 tags=tags,
             ),
             name,
         )
+
+    def bring(self, name: str, key: rsa.RSAPrivateKey, policy: bytes) -> VaultKey:
+        """This RSA key as a new version, on the terms of `create`. Raises as that."""
+        brought = self._key(
+            lambda: self._client.import_key(
+                name,
+                _jwk(key),
+                hardware_protected=True,
+                exportable=True,
+                release_policy=KeyReleasePolicy(policy),
+            ),
+            name,
+        )
+        if brought.public.public_numbers() != key.public_key().public_numbers():
+            raise ReleaseError(
+                f"{brought.key_id} is another key than the one that was brought",
+                hint="is this host really the vault?",
+            )
+        return brought
 
     def get(self, name: str, version: str = "") -> VaultKey:
         """A key's public part and policy; without a version, its newest."""
@@ -273,6 +322,26 @@ class Vault:
             denied=f"{self.host}: {told}",
             hint="its owner decides: `sealserve key show` prints a key's release policy",
         )
+
+
+def _jwk(key: rsa.RSAPrivateKey) -> JsonWebKey:
+    """All of it (RFC 7518 section 6.3.2), for wrapping alone."""
+    numbers = key.private_numbers()
+    members = {
+        "n": numbers.public_numbers.n,
+        "e": numbers.public_numbers.e,
+        "d": numbers.d,
+        "p": numbers.p,
+        "q": numbers.q,
+        "dp": numbers.dmp1,
+        "dq": numbers.dmq1,
+        "qi": numbers.iqmp,
+    }
+    octets = {
+        name: value.to_bytes((value.bit_length() + 7) // 8, "big")
+        for name, value in members.items()
+    }
+    return JsonWebKey(kty="RSA-HSM", key_ops=WRAPPING, **octets)
 
 
 def _retry_after(error: AzureError) -> float:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable
 
-from sealserve.policy import floors
+from sealserve.policy import floors, revocation
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, UvmLaunch, days
 from sealserve.policy.remarks import Remark, Remarks, ranked
 from sealserve.policy.trust import Trust
 
 SOON = datetime.timedelta(days=30)
-MANY_CRL_DAYS = 366  # AMD's lists are valid for about a year, so this refuses none that is current
 UVM_FEED = "ContainerPlat-AMD-UVM"  # Azure's utility VM
 FIRST_UVM_SVN = 100  # where its production versions begin
 LEAST_UVM_SVN = 104  # its documented minimum on 2026-08-04
@@ -96,12 +95,20 @@ def _report_version(trust: Trust) -> Remarks:
 
 def _revocation(trust: Trust) -> Remarks:
     most = trust.hardware.max_crl_age_days
-    if most > MANY_CRL_DAYS:
+    if most > revocation.RECOMMENDED_DAYS:
         yield Remark(
             "doubt",
             "hardware.max_crl_age_days",
-            f"{most} days: longer than AMD's lists are valid, so it limits nothing",
-            f"at most {MANY_CRL_DAYS}",
+            f"{days(most)}: longer than AMD's lists are valid, so it limits nothing",
+            f"at most {revocation.RECOMMENDED_DAYS}",
+        )
+    if most < revocation.SHORTEST_DAYS and trust.kind != "simulated":
+        yield Remark(
+            "doubt",
+            "hardware.max_crl_age_days",
+            f"{days(most)}: AMD makes a list about once a year, so until the next one comes this "
+            "refuses every machine",
+            f"{revocation.RECOMMENDED_DAYS} accepts any list that is still valid",
         )
 
 

@@ -6,10 +6,9 @@ import datetime
 from collections.abc import Mapping, Sequence
 
 from sealserve.attestation.tcb import Line
-from sealserve.policy import floors
+from sealserve.policy import floors, revocation
 from sealserve.policy.expectations import Kind, MeasuredLaunch, Noted, UvmLaunch
 
-MAX_CRL_AGE_DAYS = 45
 _APPROVED = "# What we expect of a server. Every line was somebody's decision: no defaults."
 
 
@@ -63,7 +62,7 @@ def _hardware(
         f"lines = [{_list(lines)}]",
         *providers,
         *(f"# {remark}" for remark in remarks),
-        f"max_crl_age_days = {MAX_CRL_AGE_DAYS}  # AMD's revocation list",
+        f"max_crl_age_days = {revocation.RECOMMENDED_DAYS}  # AMD makes a list about once a year",
         "minimum_report_version = 3  # older reports tell neither model nor alias check",
         *floors.toml(lines),
     ]

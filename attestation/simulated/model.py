@@ -21,7 +21,7 @@ class Model:
     cpuid: family, model, stepping. tcb: what a machine in order runs; old_tcb: one that a trust
     file with today's floors refuses. platform_info: before version 3 of the report only SMT_EN is
     known. firmware: build, minor, major. mitigations: both vectors of a version 5 report. version:
-    the report version its firmware gives. products: productName in VCEK and VLEK.
+    the report version its firmware gives. vcek_product, vlek_product: productName in these leaves.
     """
 
     name: str

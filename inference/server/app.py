@@ -36,6 +36,7 @@ from sealserve.inference.server.release import opener_for
 from sealserve.inference.server.service import InferenceService
 from sealserve.inference.wire.address import format_address
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
+from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,18 @@ def run(
     hardened: Hardened,
     source: EvidenceSource,
     announce: Callable[[Ready], None],
+    machine: MachineIdentity = MANAGED,
 ) -> None:
-    """Serve until a signal says stop. announce: called once, when the server answers."""
+    """Serve until a signal says stop. announce: called once, when the server answers.
+
+    machine: as whom a vault of Azure's is asked; no part of what is measured.
+    """
     signal.signal(signal.SIGTERM, _give_up)
     require_free_port(config.listen_host, config.listen_port)
     log(Event.PLATFORM_FOUND, platform=source.platform)
     with choose(hardened, weights_bytes(config), swap=swap_is_on()) as memory:
         log(Event.HARDENED, weights=memory.way, why_no_mount=hardened.why_no_mount)
-        opener = opener_for(config.keys, source)
+        opener = opener_for(config.keys, source, machine)
         started = time.monotonic()
         identity = TlsIdentity(source)
         evidence_seconds = time.monotonic() - started

@@ -9,6 +9,9 @@ Three kinds of variables:
   dropped   everything else, silently: images carry many variables that mean nothing here. That
             includes gRPC's (GRPC_TRACE prints headers) and ONNX Runtime's.
 
+The three variables of a workload identity (`keys/azure_identity.py`) are read before they are
+dropped: as whom Azure is asked opens no key.
+
 The interpreter and the loader read some of them before our first line runs. What holds in that
 case is the execution policy's rules for the environment, which are measured; this check is for the
 operator who would otherwise not notice. Of those that are kept that concerns two:

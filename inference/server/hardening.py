@@ -8,24 +8,24 @@ The order matters (man pages in brackets):
      namespace is tried, whose id maps have to be written while /proc/self is still ours.
   3. PR_SET_DUMPABLE 0: no ptrace, no /proc/PID/mem for others of our user [prctl(2)].
 
-Imports nothing but the standard library, so that `serve` can call it before numpy or ONNX Runtime
-start their threads. A child that calls exec has to harden itself again: exec resets step 3.
+Imports nothing that starts a thread, so that `serve` can call it before numpy or ONNX Runtime do.
+A child that calls exec has to harden itself again: exec resets step 3.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import resource
 from dataclasses import dataclass
 from pathlib import Path
+
+from sealserve.native import dumps
 
 _CLONE_NEWNS = 0x00020000  # linux/sched.h
 _CLONE_NEWUSER = 0x10000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC = 2, 4, 8  # linux/mount.h
 _MS_REC, _MS_PRIVATE = 0x4000, 0x40000
 _MNT_DETACH = 2
-_PR_SET_DUMPABLE = 4  # linux/prctl.h
 
 # Covered only inside our own namespace. Every container has it, and a path below it is memory
 # even for a reader who knows nothing of the mount.
@@ -64,15 +64,10 @@ class Hardened:
 
 def harden(weights_bytes: int) -> Hardened:
     """Harden this process; `weights_bytes` bounds what its private mount may hold."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    dumps.no_core_files()
     result = _private_mount(weights_bytes)
-    set_undumpable()
+    dumps.set_undumpable()
     return result
-
-
-def set_undumpable() -> None:
-    """PR_SET_DUMPABLE 0; OSError if the kernel refuses, which it has no reason to."""
-    _call("prctl", _PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _private_mount(weights_bytes: int) -> Hardened:

@@ -9,19 +9,23 @@ from pathlib import Path
 from sealserve.attestation.evidence import EvidenceSource
 from sealserve.inference.server.config import KeySource
 from sealserve.inference.server.events import Event, log
+from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 from sealserve.models import Opener, Slot
 from sealserve.native.errors import ConfigError
 from sealserve.native.secret import SecretBuffer
 
 
-def opener_for(keys: KeySource, source: EvidenceSource) -> Opener:
+def opener_for(
+    keys: KeySource, source: EvidenceSource, machine: MachineIdentity = MANAGED
+) -> Opener:
     """The opener that the measured configuration means.
 
+    machine: as whom a vault of Azure's is asked, which nobody measures.
     Raises ConfigError, and what reaching a vault can raise. A key file is for the simulated
     platform only: nothing about it proves to the model's owner where the key is used.
     """
     if keys.vault:
-        return _vault(keys, source)
+        return _vault(keys, source, machine)
     if source.platform != "simulated":
         raise ConfigError(
             f"a key from a file on platform {source.platform}; only the simulated one may",
@@ -34,7 +38,7 @@ def opener_for(keys: KeySource, source: EvidenceSource) -> Opener:
     return identity(keys.identity)
 
 
-def _vault(keys: KeySource, source: EvidenceSource) -> Opener:
+def _vault(keys: KeySource, source: EvidenceSource, machine: MachineIdentity) -> Opener:
     from sealserve.keys.opener import connect_vault  # the SDK takes its time
     from sealserve.keys.place import VaultOptions
 
@@ -45,6 +49,7 @@ def _vault(keys: KeySource, source: EvidenceSource) -> Opener:
             ca_sha256=keys.vault_ca_sha256,
             ca_file=Path(keys.vault_ca) if keys.vault_ca else None,
             credential=_credential(keys.vault_credential),
+            identity=machine,
         ),
         source,
     )

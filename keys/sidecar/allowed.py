@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 from sealserve.keys.connection import SIMULATED
 from sealserve.keys.keyid import NAME, VERSION, KeyId, vault_host
 from sealserve.keys.place import Place, VaultOptions, find_place
@@ -21,13 +22,15 @@ _TRUSTD = "trustd:"
 class Options:
     """The measured command line. ca_sha256: one for each `trustd:` vault, in their order.
 
-    services: URLs for the Azure vaults. keys: NAME or NAME/VERSION.
+    services: URLs for the Azure vaults. keys: NAME or NAME/VERSION. identity: as whom Azure is
+    asked, which nobody measures.
     """
 
     vaults: Sequence[str] = ()
     ca_sha256: Sequence[str] = ()
     services: Sequence[str] = ()
     keys: Sequence[str] = ()
+    identity: MachineIdentity = MANAGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def _places(options: Options, urls: Sequence[str], platform: str) -> Iterator[Pl
     for vault in options.vaults:
         if vault not in ours:
             for url in urls or ("",):
-                yield find_place(VaultOptions(vault, url), platform)
+                yield find_place(VaultOptions(vault, url, identity=options.identity), platform)
 
 
 def _service_host(url: str) -> str:

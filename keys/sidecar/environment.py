@@ -5,9 +5,12 @@
     LogLevel         one of `events.LEVELS`
     LogFile          a file to which the log is appended
     ServerType       http; grpc only where the command line turned the key provider on
+    AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE
+                     all three: the workload identity, instead of a managed one
 
 Nobody measured it: nothing here chooses a vault, a service, a key or an authority. Certificates
-come from where this machine's evidence does, so `certcache` may only name those places.
+come from where this machine's evidence does; `certcache` may name those places and Azure's cache,
+as containers written for theirs do, and moves nothing.
 """
 
 from __future__ import annotations
@@ -20,31 +23,32 @@ from dataclasses import dataclass
 from typing import Final
 
 from sealserve.attestation.devices import host_service, kds
+from sealserve.keys.azure_identity import MANAGED, VARIABLES, MachineIdentity, is_guid
 from sealserve.keys.sidecar.events import DEFAULT_LEVEL, LEVELS
 from sealserve.native.errors import ConfigError
 from sealserve.policy import strict_json
 
-NAMES: Final = ("SkrSideCarArgs", "Port", "LogLevel", "LogFile", "ServerType")
+NAMES: Final = ("SkrSideCarArgs", "Port", "LogLevel", "LogFile", "ServerType", *VARIABLES)
 MAX_CHARACTERS: Final = 16 * 1024  # real ones have a few hundred
 USER_AGENT: Final = "ConfidentialSkrContainer"  # what theirs says of itself
 
 _ENDPOINT_TYPES: Final = ("AMD", "LocalTHIM", "AzCache")
 _CERTIFICATE_HOSTS: Final = tuple(url.partition("//")[2] for url in (host_service.URL, kds.URL))
+_AZURE_CACHE: Final = re.compile(r"[a-z0-9]+\.acccache\.azure\.net")  # asked by theirs only
 _USER_AGENT: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
-_CLIENT_ID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What was found. port: None if it says nothing. client_id: of a managed identity, or ""."""
+    """What was found. port: None if it says nothing. identity: as whom Azure is asked."""
 
     port: int | None = None
     log_level: str = DEFAULT_LEVEL
     log_file: str = ""
     grpc: bool = False
     user_agent: str = USER_AGENT
-    client_id: str = ""
+    identity: MachineIdentity = MANAGED
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Environment:
@@ -57,7 +61,7 @@ class Environment:
             log_file=_log_file(environ.get("LogFile", "")),
             grpc=_grpc(environ.get("ServerType", "")),
             user_agent=_user_agent(_object(arguments, "maaconfig")),
-            client_id=_client_id(_object(arguments, "identity")),
+            identity=MachineIdentity.of(environ, _client_id(_object(arguments, "identity"))),
         )
 
 
@@ -106,7 +110,7 @@ def _require_our_certificates(certcache: Mapping[str, str]) -> None:
             f"is {_shown(kind)}; there are {', '.join(_ENDPOINT_TYPES)}",
         )
     host = certcache.get("endpoint", "").partition("/")[0]
-    if kind == "AzCache" or (host and host not in _CERTIFICATE_HOSTS):
+    if host and host not in _CERTIFICATE_HOSTS and not _AZURE_CACHE.fullmatch(host):
         raise _wrong(
             "SkrSideCarArgs.certcache.endpoint",
             f"names {_shown(host)}; certificates come from {' and '.join(_CERTIFICATE_HOSTS)}",
@@ -123,7 +127,7 @@ def _user_agent(maaconfig: Mapping[str, str]) -> str:
 
 def _client_id(identity: Mapping[str, str]) -> str:
     text = identity.get("client_id", "")
-    if text and not _CLIENT_ID.fullmatch(text):
+    if text and not is_guid(text):
         raise _wrong("SkrSideCarArgs.identity.client_id", "is not a GUID")
     return text
 

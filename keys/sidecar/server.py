@@ -77,7 +77,6 @@ def run(
         allowed,
         log,
         user_agent=environment.user_agent,
-        client_id=environment.client_id,
     )
     with closing(sidecar):
         sidecar.probe()

@@ -61,14 +61,12 @@ class Sidecar:
         log: Log,
         *,
         user_agent: str = USER_AGENT,
-        client_id: str = "",
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """user_agent: towards attestation services. client_id: of a managed identity."""
+        """user_agent: towards attestation services."""
         self.allowed = allowed
         self.log = log
         self._source = source
-        self._client_id = client_id
         self._clock = clock
         self._services = {
             host: where.service(user_agent)
@@ -144,7 +142,7 @@ class Sidecar:
         config, key_id = wanted.place.config, wanted.key_id
         session = KeyRelease(key_id, config, encs=tuple(WRAP_HASHES), kinds=KINDS)
         presenter = self._presenters[config.vault, wanted.service]
-        vault = wanted.place.vault(wanted.access_token, self._client_id)
+        vault = wanted.place.vault(wanted.access_token)
         with _told(), closing(vault):
             answer = presenter.answer(session, vault)
             released, secret = session.accept_answer(answer, now=self._clock())

@@ -53,6 +53,7 @@ class Entry(enum.StrEnum):
     SIGNING_KEY_ADDED = "signing_key_added"
     RELEASED = "released"
     RELEASE_REFUSED = "release_refused"
+    RELEASES_REFUSED = "releases_refused"
 
 
 @dataclass(frozen=True, slots=True)

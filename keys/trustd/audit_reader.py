@@ -81,6 +81,9 @@ def _more(entry: str, what: dict[str, Any]) -> str:
     machine = f" host data {host_data}, token {claims.get('jti')}" if host_data else ""
     if entry == Entry.RELEASE_REFUSED:
         return f"{machine}: {what['reason'].splitlines()[0]}"
+    if entry == Entry.RELEASES_REFUSED:
+        who = "with" if what["attested"] else "without"
+        return f": {what['count']} more {who} a genuine token since {what['since']}"
     if entry == Entry.RELEASED:
         return f"{machine}, wrapped to {what['wrapping_key']}"
     return machine

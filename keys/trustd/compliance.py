@@ -15,7 +15,7 @@ from sealserve.attestation import LINES, Claims
 from sealserve.attestation.simulated import MEASUREMENT
 from sealserve.keys.connection import SIMULATED
 from sealserve.native.errors import PolicyViolation
-from sealserve.policy import Trust, appraise
+from sealserve.policy import Trust, appraise, revocation
 from sealserve.policy.expectations import (
     Danger,
     Guest,
@@ -27,7 +27,6 @@ from sealserve.policy.expectations import (
 )
 from sealserve.policy.floors import RECOMMENDED
 from sealserve.policy.release_build import COMPLIANT, SIMULATED_COMPLIANT
-from sealserve.policy.trust_text import MAX_CRL_AGE_DAYS
 
 _SIMULATED_LAUNCH = MeasuredLaunch((Noted(MEASUREMENT, "simulated platform"),))
 _NOT = "not-compliant"
@@ -64,7 +63,7 @@ def _expected(claims: Claims, launch: MeasuredLaunch | UvmLaunch, kind: Kind) ->
         hardware=Hardware(
             lines=LINES,
             floors=_FLOORS,
-            max_crl_age_days=MAX_CRL_AGE_DAYS,
+            max_crl_age_days=revocation.RECOMMENDED_DAYS,
         ),
         launch=launch,
         guest=Guest(),

@@ -45,7 +45,7 @@ class Folder:
 
     def records(self) -> Records:
         """Open the records. Raises ConfigError, IntegrityError, UnavailableError."""
-        key = self._master_key()
+        key = self.master_key_bytes()
         return Records(self.opened(), key)
 
     def opened(self) -> Database:
@@ -54,14 +54,16 @@ class Folder:
             raise ConfigError("is missing", file=str(self.database))
         return Database(self.database, SCHEMA)
 
-    def _master_key(self) -> bytes:
+    def master_key_bytes(self) -> bytes:
+        """The master key, whatever it is behind. Raises ConfigError, IntegrityError."""
         if not self.master_sealed.exists():
             key = private_file(self.master_key, MASTER_KEY_BYTES)
         elif self.master_key.exists():
             raise ConfigError(
                 "stands beside master.sealed",
                 file=str(self.master_key),
-                hint="one of them is another service's; nothing was opened",
+                hint="one of them is another service's, or `trustd passphrase` was interrupted: "
+                "then master.sealed is whole, and master.key can go",
             )
         else:
             data = private_file(self.master_sealed, passphrase.MAX_FILE_BYTES)

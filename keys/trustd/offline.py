@@ -15,6 +15,7 @@ from sealserve.keys import keyfile
 from sealserve.keys.trustd.audit import AuditLog
 from sealserve.keys.trustd.bearers import Bearer, Bearers
 from sealserve.keys.trustd.folder import Folder
+from sealserve.keys.trustd.passphrase import require_usable, seal
 from sealserve.keys.trustd.records import Records
 from sealserve.keys.trustd.state import State
 from sealserve.keys.trustd.token_keys import TokenKeyRing
@@ -56,6 +57,20 @@ def bearers(folder: Folder) -> list[Bearer]:
     """Who holds a token, and for what. Raises as above."""
     with opened(folder) as service:
         return Bearers(service.records, service.audit).all()
+
+
+def put_behind(folder: Folder, passphrase: bytes) -> None:
+    """The master key behind this passphrase, whatever it was behind until now. Raises as above.
+
+    The key stays what it is, and with it every record: a copy of the folder from before still
+    opens with what opened it then. A kill may leave the old master.key beside master.sealed.
+    """
+    require_usable(passphrase)
+    key = folder.master_key_bytes()
+    with closing(Records(folder.opened(), key)) as records:
+        State.load(records)  # so that it is the key of this service
+    keyfile.replace(folder.master_sealed, seal(key, passphrase), mode=0o600)
+    folder.master_key.unlink(missing_ok=True)
 
 
 @contextmanager

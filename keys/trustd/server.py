@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -19,6 +18,7 @@ from sealserve.keys.trustd.events import Event, log
 from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.service import Service
 from sealserve.keys.trustd.throttle import Buckets, Rates, Throttle
+from sealserve.native import dumps
 
 RENEW_SECONDS = 24 * 60 * 60
 RENEW_AGAIN_SECONDS = 60
@@ -49,7 +49,7 @@ def run(folder: Folder, rates: Rates, announce: Callable[[Ready], None]) -> None
 
     Raises ConfigError, IntegrityError, UnavailableError (the port, the database).
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold every key
+    dumps.forbid()
     with closing(folder.records()) as records:
         service = Service(records)
         service.renew_keys(datetime.now(UTC))
@@ -69,6 +69,7 @@ def run(folder: Folder, rates: Rates, announce: Callable[[Ready], None]) -> None
             meanwhile=lambda: _renew_for_ever(service),
         )
         asyncio.run(server.serve([listener]))
+        service.settle()
 
 
 async def _renew_for_ever(service: Service) -> None:

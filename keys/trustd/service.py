@@ -58,8 +58,13 @@ class Service:
         log(Event.CERTIFICATES_RENEWED)
         self.renew_keys(now)
 
+    def settle(self) -> None:
+        """What was counted and not told yet gets its row in the audit log."""
+        self._vault.settle()
+
     def renew_keys(self, now: datetime) -> None:
         """A successor for the token key if it is old; deleted keys go when their time is over."""
+        self.settle()
         self._vault.purge_expired()
         if self._ring.rotate_if_old(self.state.token_title, now):
             log(Event.SIGNING_KEY_ADDED)

@@ -23,6 +23,7 @@ from sealserve.keys.trustd.bundles import bundle, entry, listed
 from sealserve.keys.trustd.deletions import Deletion, Deletions
 from sealserve.keys.trustd.pages import Page
 from sealserve.keys.trustd.records import Record, Records
+from sealserve.keys.trustd.refusals import Refusals
 from sealserve.keys.trustd.release import Attempt, Released, Wanted, refusal
 from sealserve.keys.trustd.tokens import Tokens
 from sealserve.native.errors import EvidenceError, IntegrityError, ReleaseError
@@ -60,6 +61,7 @@ class KeyVault:
         self._audit = audit
         self._url = f"https://{address}"
         self._deletions = Deletions(records, audit)
+        self._refusals = Refusals(audit)
         self._clock = clock
 
     def create(self, name: str, body: Body, by: str) -> Answer:
@@ -169,8 +171,17 @@ class KeyVault:
         try:
             return self._release(attempt)
         except Refused as refused:
-            self._audit.append(Entry.RELEASE_REFUSED, **attempt.told(), **refusal(refused))
+            self._refusals.tell(
+                self._clock(),
+                attested=bool(attempt.claims),
+                **attempt.told(),
+                **refusal(refused),
+            )
             raise
+
+    def settle(self) -> None:
+        """What was counted of refusals gets its row."""
+        self._refusals.settle(self._clock())
 
     def _release(self, attempt: Attempt) -> Released:
         wanted, now = attempt.wanted, self._clock()

@@ -7,12 +7,15 @@ text and not to what it means: `A=1|B=2` becomes `^A=1|B=2$`, which leaves both 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
 from sealserve.native.errors import printable
 from sealserve.policy.execution.lines import cut
 
+# RE2 in C++ has `\C` for a single byte; the guest's, in Go, refuses it (regexp/syntax).
+_ONE_BYTE = re.compile(r"(?<!\\)(?:\\\\)*\\C")
 MAX_PATTERN_CHARS = 4096  # keeps a compiled pattern far below RE2's own memory limit
 
 
@@ -49,6 +52,8 @@ def compiled(pattern: str) -> Callable[[str], bool]:
     """A search for `pattern`, its anchors included. Raises UnusableError if RE2 refuses it."""
     if len(pattern) > MAX_PATTERN_CHARS:
         raise UnusableError(f"a pattern of {len(pattern)} characters; at most {MAX_PATTERN_CHARS}")
+    if _ONE_BYTE.search(pattern):
+        raise UnusableError(cut(f"guests refuse {pattern!r}: \\C is not in their RE2"))
     re2 = require_engine()
     options = re2.Options()
     options.log_errors = False  # RE2 would print them itself

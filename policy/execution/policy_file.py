@@ -26,7 +26,7 @@ from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
 Form = Literal["text", "base64", "template", "pod"]
 
-MAX_FILE_BYTES = 8 * 1024 * 1024  # a template with a policy of each of several groups, in base64
+MAX_FILE_BYTES = 4 * 1024 * 1024  # a template with a policy of each of several groups, in base64
 MAX_TEMPLATE_DEPTH = 64  # a resource that is deployed by a resource nests its template
 
 # Microsoft.ContainerInstance, REST API: names count in any case.

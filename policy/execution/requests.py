@@ -23,7 +23,7 @@ from sealserve.policy.execution.framework.guest import Guest
 from sealserve.policy.execution.framework.values import Fields
 from sealserve.policy.execution.framework.versions import API_VERSION, FRAMEWORK_VERSION
 
-MAX_REQUESTS_BYTES = 16 * 1024 * 1024  # a start is about 3 KB, a fragment at most 1 MiB
+MAX_REQUESTS_BYTES = 4 * 1024 * 1024  # a start is about 3 KB, a fragment at most 1 MiB
 MAX_STEPS = 10_000
 _MAX_SHOWN = 60  # characters of a stranger's text in a message
 

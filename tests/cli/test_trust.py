@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from sealserve.attestation.roots import ARK_SHA256
 from sealserve.attestation.tcb import LINES
 from sealserve.cli.main import run
-from sealserve.policy import Trust, floors
+from sealserve.policy import Trust, floors, revocation
 from sealserve.policy.execution import generate_process
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, UvmLaunch
 from sealserve.policy.floors import RECOMMENDED
@@ -118,7 +119,7 @@ def test_real_machines(owner: Owner) -> None:
     for line in trust.hardware.lines:
         for name, floor in RECOMMENDED[line].items():
             assert trust.hardware.floors[name] == floor
-    assert trust.hardware.max_crl_age_days == 45
+    assert trust.hardware.max_crl_age_days == revocation.RECOMMENDED_DAYS
 
 
 def test_endorsed_launches(owner: Owner) -> None:
@@ -429,7 +430,7 @@ def test_remarks_are_ranked(owner: Owner) -> None:
     assert "\n  note    hardware.lines: milan: a paper" in ran.out
     told = owner.run("trust", "lint", every, "--json")
     assert told.status == 1
-    assert {remark["rank"] for remark in told.json["remarks"]} == {"danger", "note"}
+    assert {remark["rank"] for remark in told.json["remarks"]} == {"danger", "doubt", "note"}
     assert told.json["remarks"][0].keys() == {"rank", "key", "what", "hint"}
 
 
@@ -473,7 +474,28 @@ def test_explains_for_programs(owner: Owner) -> None:
         "policies": [POLICY],
         "models": {"net": [ROOT]},
         "dangers": ["debug machines are accepted: the host can read their memory"],
+        "simulated_root_sha256": ran.json["simulated_root_sha256"],
+        "hardware": ran.json["hardware"],
+        "launch": ran.json["launch"],
+        "guest": ran.json["guest"],
     }
+
+
+def test_explains_every_expectation_to_programs(owner: Owner) -> None:
+    owner.new()
+    hardware = "[hardware]\n"
+    optional = 'minimum_firmware = "1.55.29"\n'
+    owner.file.write_text(owner.file.read_text().replace(hardware, hardware + optional))
+    ran = owner.run("trust", "explain", "trust.toml", "--json")
+    assert (ran.status, ran.err) == (0, "")
+    told = ran.json
+    trust = Trust.load(owner.file)
+    assert told["simulated_root_sha256"] == (trust.simulated_root_sha256 or b"").hex()
+    for part in ("hardware", "launch", "guest"):
+        assert told[part].keys() == {each.name for each in fields(getattr(trust, part))}
+    assert told["hardware"]["minimum_firmware"] == "1.55.29"
+    line, floor = next(iter(trust.hardware.floors.items()))
+    assert told["hardware"]["floors"][line]["snp"] == floor.snp
 
 
 def test_explains_dangers_to_people(owner: Owner) -> None:

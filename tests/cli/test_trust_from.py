@@ -16,7 +16,7 @@ from sealserve.policy.floors import RECOMMENDED
 from sealserve.policy.known import PERMISSIVE
 from support import client_case as case
 from support.client_cli import Clinic
-from support.client_server import MODEL, LiveServer
+from support.client_server import MODEL, LiveServer, silent_port
 from support.models_cli import Ran
 from support.ports import free_port
 
@@ -208,3 +208,11 @@ def refused(clinic: Clinic, ran: Ran, status: int, *words: str) -> None:
     for word in words:
         assert word in ran.err
     assert clinic.files == set()
+
+
+def test_a_machine_that_never_answers(clinic: Clinic) -> None:
+    with silent_port() as port:
+        ran = from_(clinic, f"127.0.0.1:{port}", "--platform", "snp", "--timeout", "0.2")
+    assert (ran.status, ran.out) == (10, "")
+    assert "no answer in time" in ran.err
+    assert not (clinic.folder / "new.toml").exists()

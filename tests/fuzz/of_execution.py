@@ -8,7 +8,6 @@ import json
 from fuzz.ground import VECTORS
 from sealserve.native.errors import ConfigError
 from sealserve.policy.execution import (
-    automaton,
     denial,
     denial_words,
     explain,
@@ -23,6 +22,8 @@ from sealserve.policy.execution import (
 )
 from sealserve.policy.execution.compare import beyond
 from sealserve.policy.execution.framework import Policy
+from sealserve.policy.execution.reach import syntax
+from sealserve.policy.execution.reach.automaton import UndecidedError, common
 from support.fuzz_mutations import Target
 
 DECISIONS = VECTORS / "policy/decisions"
@@ -109,11 +110,11 @@ def variable_pattern() -> Target:
     def run(data: bytes) -> None:
         pattern = data.decode("utf-8")
         search = patterns.compiled(pattern)
-        found = automaton.common(automaton.compiled(pattern), automaton.compiled("^[a-c=]*$"))
+        found = common(syntax.compiled(pattern), syntax.compiled("^[a-c=]*$"))
         if found is None:
             assert not any(search(text) for text in ("", "a", "ab=c", "a=b", "abc="))
         reach.reached({"pattern": pattern, "strategy": "re2"})
 
     seeds = [b"^A=[a-z]{2,3}$", rb"(?i:L[^D]_\x41|P\w+=\d?)+", b"[[:alpha:]-]|(?P<n>.*?)\\Q.\\E"]
-    documented = (patterns.UnusableError, automaton.UndecidedError, UnicodeDecodeError)
+    documented = (patterns.UnusableError, UndecidedError, UnicodeDecodeError)
     return Target(run, seeds, documented, (b"(?s)", b"{1,9}", b"\\b", b"\\pL", b"[^", b"(?m:"))

@@ -12,18 +12,25 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from sealserve.attestation import Evidence, Roots, uvm, verify
+from sealserve.attestation.binding import report_data
 from sealserve.attestation.roots import SIMULATED_ORGANIZATION
+from sealserve.attestation.token import TokenKeys, verify_token
 from sealserve.keys import jws
-from sealserve.keys.answer import ENC, ReleasedKey
+from sealserve.keys.answer import ENC, KINDS, WRAP_HASHES, ReleasedKey
 from sealserve.keys.attest import request_body
+from sealserve.keys.authority import Authority
 from sealserve.keys.keyid import KeyId
 from sealserve.keys.place import azure_roots
+from sealserve.keys.session import ReleaseRequest
+from sealserve.keys.trustd.answer import WrappingKey
+from sealserve.keys.vault import StaticCredential, Vault
 from sealserve.native.errors import EvidenceError, ReleaseError
 from support.attestation_uvm import issuer_of
-from support.keys_vault import b64url, der_chain, json_bytes, pkcs8, unb64url, wrap_key
+from support.keys_server import Reply, serve
+from support.keys_vault import b64url, der_chain, json_bytes, pkcs8, rsa_key, unb64url, wrap_key
 
 DIRECTORY = Path(__file__).parent.parent / "vectors" / "azure"
 JWS = (DIRECTORY / "keyvault" / "release-ec-p256.jws").read_text().strip()
@@ -185,3 +192,75 @@ def test_a_key_wrapped_to_the_published_key_comes_out():
     released.check(KeyId.parse(KID))
     with released.unwrap(published) as secret:
         assert released.rsa_key(secret).private_numbers() == vault_key.private_numbers()
+
+
+def test_a_real_answer_passes_every_comparison_of_a_sidecars():
+    ReleasedKey.read(opened()).check(KeyId.parse(KID), tuple(WRAP_HASHES), KINDS)
+
+
+def test_a_real_answer_comes_through_the_unmodified_sdk(ca):
+    def answer(request):
+        if "authorization" not in request.headers:
+            told = 'Bearer authorization="https://l.example/t", resource="https://vault.azure.net"'
+            return Reply(401, b"", {"WWW-Authenticate": told})
+        return Reply.of({"value": JWS})
+
+    with serve(answer, ca) as server:
+        vault = Vault(server.host, StaticCredential("t"), authority=Authority(ca.certificate))
+        key_id = KeyId.parse(KID)
+        value = vault.release(ReleaseRequest(key_id.name, key_id.version, "a.b.c"))
+        vault.close()
+    assert ReleasedKey.read(opened(value)).kid == KID
+
+
+# RFC 5649 section 6: a key of 160 bits and one of 56 under a KEK of 192.
+RFC_KEK = "5840df6e29b02af1ab493b705bf16ea1ae8338f4dcc176a8"
+RFC_ROWS = {
+    "c37b7e6492584340bed12207808941155068f738": (
+        "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a"
+    ),
+    "466f7250617369": "afbeb0f07dfbf5419200f2ccb50bb24f",
+}
+
+
+@pytest.mark.parametrize("enc", WRAP_HASHES)
+@pytest.mark.parametrize(("key", "wrapped"), RFC_ROWS.items())
+def test_published_wraps_come_out_under_each_algorithm(enc, key, wrapped):
+    """The rows that Microsoft's sidecar is tested with (pkg/skr/skr_test.go)."""
+    machine, digest = rsa_key(2048, 0), WRAP_HASHES[enc]()
+    oaep = padding.OAEP(padding.MGF1(digest), digest, None)
+    head = machine.public_key().encrypt(bytes.fromhex(RFC_KEK), oaep)
+    released = ReleasedKey(KID, enc, KID, "oct", head + bytes.fromhex(wrapped), {}, enabled=True)
+    with released.unwrap(machine) as secret:
+        assert secret.equals(bytes.fromhex(key))
+
+
+KID_OF_TOKEN = "dRKh+hBcWUfQimSl3Iv6ZhStW3TSOt0ThwiTgUUqZAo="  # standard base64 in JSON
+RUNTIME = (DIRECTORY / "maa" / "runtime-jwks-7ab000a3.json").read_bytes()
+POLICIES = DIRECTORY.parent / "policy" / "release"
+TOKEN_OF_ACI = json.loads((POLICIES / "token-aci.decoded.json").read_text())["payload"]
+
+
+def test_a_sidecars_runtime_data_is_what_its_token_says():
+    assert report_data(RUNTIME).hex() == TOKEN_OF_ACI["x-ms-sevsnpvm-reportdata"]
+    assert json.loads(RUNTIME) == TOKEN_OF_ACI["x-ms-runtime"]
+
+
+def test_the_key_of_a_sidecars_token_is_the_one_a_vault_wraps_to():
+    """Its `kid` is its thumbprint (RFC 7638), which is how our log calls it too."""
+    key = WrappingKey.of(TOKEN_OF_ACI, ENC)
+    assert key.kid == key.thumbprint == json.loads(RUNTIME)["keys"][0]["kid"]
+
+
+def test_a_real_token_is_read_and_believed_of_nobody():
+    token = (POLICIES / "token-azurevm-cvm.jwt").read_text().strip()
+    known = TokenKeys({"another": rsa_key(2048, 0).public_key()})
+    assert not known.knows(token)
+    issuer, now = "https://sharedweu.weu.attest.azure.net", datetime(2023, 3, 30, 12, tzinfo=UTC)
+    for keys, code in (
+        (known, "token_key"),
+        (TokenKeys({KID_OF_TOKEN: rsa_key(2048, 0).public_key()}), "token_signature"),
+    ):
+        with pytest.raises(EvidenceError) as caught:
+            verify_token(token, keys, issuer=issuer, now=now)
+        assert caught.value.code == code

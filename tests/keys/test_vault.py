@@ -15,7 +15,7 @@ from sealserve.keys.vault import ATTESTED, StaticCredential, Vault
 from sealserve.native.errors import ConfigError, ReleaseError, SealserveError, UnavailableError
 from support.keys_server import Raw, Reply, serve
 from support.keys_tls import NOW
-from support.keys_vault import OWNER, failure
+from support.keys_vault import OWNER, failure, rsa_key, uint
 from support.ports import free_port
 
 TOKEN = "header.attestation-token.signature"
@@ -79,6 +79,27 @@ def test_a_key_is_made_and_read(vault, client, policy):
     assert asked.json["kty"] == "RSA-HSM"
     assert asked.json["attributes"]["exportable"] is True
     assert sorted(asked.json["key_ops"]) == ["unwrapKey", "wrapKey"]
+
+
+def test_a_key_is_brought_as_the_importers_of_azure_do(vault, client, policy):
+    """The request that `az keyvault key import` and Microsoft's importer make."""
+    key = rsa_key(3072, 3)
+    brought = client(vault.host).bring("model", key, policy)
+    assert brought.policy == policy
+    assert brought.public.public_numbers() == key.public_key().public_numbers()
+    asked = next(each for each in vault.server.requests if each.body)
+    assert (asked.method, asked.path) == ("PUT", "/keys/model")
+    assert (asked.json["Hsm"], asked.json["attributes"]["exportable"]) == (True, True)
+    assert asked.json["key"].keys() == {
+        *("kty", "key_ops", "n", "e", "d", "p", "q", "dp", "dq", "qi")
+    }
+
+
+def test_a_vault_that_keeps_another_key_than_it_was_given(vault, client, policy):
+    other = uint(rsa_key(3072, 4).public_key().public_numbers().n)
+    vault.edit_bundle = lambda bundle: {**bundle, "key": {**bundle["key"], "n": other}}
+    with pytest.raises(ReleaseError, match="another key than the one that was brought"):
+        client(vault.host).bring("model", rsa_key(3072, 3), policy)
 
 
 def test_find_tells_a_key_that_is_not_there_from_one_that_cannot_be_read(vault, client, policy):

@@ -661,6 +661,31 @@ def test_policies_that_compute_are_refused(name: str) -> None:
     assert caught.value.line == 2
 
 
+# What the guest's RE2 finds, anchored by first and last letter; one that it refuses finds nothing.
+FOUND = [
+    ("A=1|B=2", "A=1xyz", True),
+    ("A=1|B=2", "xyzB=2", True),
+    ("A=1|B=2", "xA=1", False),
+    ("^A=1", "A=12", False),
+    ("A=1$", "xA=1", False),
+    ("A=.", "A=\n", False),
+    ("(?s)A=.", "A=\n", True),
+    ("(?i)a=1", "A=1", True),
+    ("A=\\d", "A=٣", False),
+    ("A=(1", "A=(1", False),
+    ("A=(?=1)1", "A=1", False),
+    ("A=\\C", "A=1", False),
+    ("A=\\\\C", "A=\\C", True),
+]
+
+
+@pytest.mark.parametrize(("pattern", "variable", "found"), FOUND)
+def test_patterns_are_the_guests(pattern: str, variable: str, found: bool) -> None:
+    rules = {"env_rules": [rule(pattern, "re2")]}
+    decision = create(mounted(guest(rules)), envList=[variable])
+    assert decision.result["env_list"] == ([variable] if found else [])
+
+
 def test_patterns_need_their_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "re2", None)
     with pytest.raises(ConfigError, match="google-re2"):

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealserve.policy.execution import automaton, generate_process, patterns, reach
-from sealserve.policy.execution.automaton import UndecidedError
+from sealserve.policy.execution import generate_process, patterns, reach
 from sealserve.policy.execution.environment import rule
 from sealserve.policy.execution.framework import Policy
 from sealserve.policy.execution.framework.environment import matches
 from sealserve.policy.execution.lint import lint
+from sealserve.policy.execution.reach import assembly, syntax
+from sealserve.policy.execution.reach.automaton import UndecidedError, common, exactly
 from sealserve.policy.execution.text import PolicyText, parse
 from sealserve.policy.remarks import Remark
 
@@ -290,14 +291,14 @@ PATTERNS = st.recursive(
 
 @given(PATTERNS, st.text(ALPHABET, max_size=6))
 def test_an_automaton_finds_what_re2_finds(pattern: str, text: str) -> None:
-    found = automaton.common(automaton.compiled(pattern), automaton.exactly(text))
+    found = common(syntax.compiled(pattern), exactly(text))
     assert (found is not None) == patterns.compiled(pattern)(text)
     assert found in (None, text)
 
 
 @given(PATTERNS, PATTERNS)
 def test_what_two_patterns_share_is_in_both(one: str, other: str) -> None:
-    text = automaton.common(automaton.compiled(one), automaton.compiled(other))
+    text = common(syntax.compiled(one), syntax.compiled(other))
     if text is not None:
         assert patterns.compiled(one)(text)
         assert patterns.compiled(other)(text)
@@ -316,14 +317,14 @@ UNDECIDED = ["(((a{30}){30}){30})", "\\C", "(?x)a", "[[:words:]]", "(" * 300 + "
 @pytest.mark.parametrize("pattern", UNDECIDED)
 def test_what_is_not_understood_is_said(pattern: str) -> None:
     with pytest.raises(UndecidedError):
-        automaton.compiled(pattern)
+        syntax.compiled(pattern)
 
 
 def test_what_is_not_understood_counts_as_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(automaton, "MAX_STATES", 10)
-    automaton.compiled.cache_clear()
+    monkeypatch.setattr(assembly, "MAX_STATES", 10)
+    syntax.compiled.cache_clear()
     found = reach.reached({"pattern": "HOSTNAME=[a-z]+", "strategy": "re2"})
-    automaton.compiled.cache_clear()
+    syntax.compiled.cache_clear()
     assert [each.example for each in found] == [""] * len(reach.FAMILIES)
 
 
@@ -331,7 +332,7 @@ def test_what_is_not_understood_counts_as_reached(monkeypatch: pytest.MonkeyPatc
 def test_any_pattern_that_re2_takes_is_taken_or_said(pattern: str) -> None:
     try:
         patterns.compiled(pattern)
-        automaton.compiled(pattern)
+        syntax.compiled(pattern)
     except (patterns.UnusableError, UndecidedError):
         return
     assert json.dumps(pattern)

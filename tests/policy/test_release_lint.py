@@ -200,7 +200,7 @@ def test_claims_of_other_evidence_are_nobodys_slip() -> None:
 def test_the_worst_first() -> None:
     ranks = [remark[0] for remark in remarks(policy(block(hostdata=TWO, vmpl=None, status=None)))]
     assert ranks == sorted(ranks, key=RANKS.index)  # type: ignore[arg-type]
-    assert set(ranks) == set(RANKS)
+    assert {*ranks} == {*RANKS} - {"critical"}  # an execution policy alone can be as bad as that
 
 
 PUBLISHED = {

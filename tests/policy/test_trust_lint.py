@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sealserve.attestation.tcb import LINES
-from sealserve.policy import floors
+from sealserve.policy import floors, revocation
 from sealserve.policy.expectations import Noted, UvmLaunch
 from sealserve.policy.remarks import RANKS
 from sealserve.policy.trust import Trust
@@ -46,7 +46,7 @@ def test_a_file_that_was_just_written_has_nothing_to_remark_on() -> None:
     assert remarks(fresh()) == []
 
 
-CRL = "max_crl_age_days = 45"
+CRL = f"max_crl_age_days = {revocation.RECOMMENDED_DAYS}"
 NOTE = f'{{ sha256 = "{POLICY.hex()}", note = "sealserve 0.1" }}'
 MEASURED = case.MEASURED.removeprefix("[launch]\n")
 UVM = f'uvm_issuer = "{case.ISSUER}"\nuvm_feed = "{case.FEED}"\nuvm_minimum_svn = 104\n'
@@ -90,7 +90,12 @@ ONE: dict[str, tuple[list[tuple[str, str]], str, str]] = {
         "hardware.minimum_report_version",
     ),
     "lists that never age": (
-        [(CRL, "max_crl_age_days = 367")],
+        [(CRL, f"max_crl_age_days = {revocation.RECOMMENDED_DAYS + 1}")],
+        "doubt",
+        "hardware.max_crl_age_days",
+    ),
+    "lists younger than AMD makes them": (
+        [(CRL, f"max_crl_age_days = {revocation.SHORTEST_DAYS - 1}")],
         "doubt",
         "hardware.max_crl_age_days",
     ),
@@ -138,7 +143,7 @@ def test_one_thing_alone_is_remarked_on(name: str) -> None:
 
 
 NOTHING: dict[str, list[tuple[str, str]]] = {
-    "the longest useful age of a list": [(CRL, "max_crl_age_days = 366")],
+    "a list of a year": [(CRL, f"max_crl_age_days = {revocation.SHORTEST_DAYS}")],
     "a provider and a chip": [VLEK, (CRL, CHIPS)],
     "an endorsement of somebody else's product": [
         ("uvm_minimum_svn = 104", "uvm_minimum_svn = 1"),

@@ -22,7 +22,7 @@ PORTS = ("8001", "8002", "8443")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder afterwards, and what was printed."""
     clone = tmp_path_factory.mktemp("walk")
-    printed = walk(clone, as_script(DOCUMENT, PORTS), seconds=300)
+    printed = walk(clone, as_script(DOCUMENT, PORTS), seconds=900)
     return clone / "key-life", printed
 
 

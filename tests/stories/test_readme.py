@@ -19,7 +19,7 @@ PORTS = ("8001", "8443")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder after all walk-throughs, and what they printed."""
     clone = tmp_path_factory.mktemp("walk")
-    printed = walk(clone, as_script(README, PORTS), seconds=120)
+    printed = walk(clone, as_script(README, PORTS), seconds=300)
     return clone / "clinic", printed
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import signal
 import socket
@@ -15,7 +14,6 @@ from pathlib import Path
 import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.keys.connection import Connection
@@ -32,6 +30,7 @@ from sealserve.native.secret import SecretBuffer
 from sealserve.policy.expectations import UvmLaunch
 from sealserve.policy.release_build import Admitted
 from support.attestation_simulated import HOST_DATA
+from support.keys_spellings import private_numbers, spellings
 from support.keys_trustd_process import RUN, Ran, Running, running, sealserve
 from support.ports import free_port
 from support.server_process import SECONDS
@@ -305,26 +304,6 @@ def test_a_folder_that_cannot_be_run(damage: Callable[[Path], None], vault: Path
 
 
 # ---- secrets
-
-
-def spellings(secret: bytes) -> set[bytes]:
-    """How a secret could stand in a text."""
-    number = int.from_bytes(secret, "big")
-    encoded = (base64.b64encode(secret), base64.urlsafe_b64encode(secret))
-    texts = {secret.hex(), secret.hex().upper(), str(number)}
-    return {secret, *(each.rstrip(b"=") for each in encoded), *(text.encode() for text in texts)}
-
-
-def private_numbers(key: object) -> dict[str, bytes]:
-    """What must stay secret of a private key; any of it gives the rest away."""
-    if not isinstance(key, rsa.RSAPrivateKey):
-        return {"d": number(key.private_numbers().private_value)}  # type: ignore[attr-defined]
-    numbers = key.private_numbers()
-    return {name: number(getattr(numbers, name)) for name in ("d", "p", "q", "dmp1", "iqmp")}
-
-
-def number(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 7) // 8, "big")
 
 
 def secrets_of(vault: Path) -> dict[str, bytes]:

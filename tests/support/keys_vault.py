@@ -211,12 +211,27 @@ class SimulatedVault:
             return self._release(name, rest[0], request)
         if request.headers["authorization"] != f"Bearer {OWNER}":
             return self._challenge()
+        if request.method == "PUT":
+            return self._brought(name, request)
         if rest == ["create"]:
             policy = unb64url(request.json["release_policy"]["data"])
             return Reply.of(self.edit_bundle(self.bundle(name, self.create(name, policy))))
         stored = self._find(name, rest[0] if rest else "")
         if stored is None:
             return failure(404, "KeyNotFound", f"A key with (name/id) {name} was not found")
+        return Reply.of(self.edit_bundle(self.bundle(name, stored)))
+
+    def _brought(self, name: str, request: Request) -> Reply:
+        given, sent = request.json, request.json["key"]
+        p, q, d, dp, dq, qi, e, n = (
+            int.from_bytes(unb64url(sent[part]), "big")
+            for part in ("p", "q", "d", "dp", "dq", "qi", "e", "n")
+        )
+        public = rsa.RSAPublicNumbers(e, n)
+        key = rsa.RSAPrivateNumbers(p, q, d, dp, dq, qi, public).private_key()
+        policy = unb64url(given["release_policy"]["data"])
+        stored = StoredKey(secrets.token_hex(16), key, policy)
+        self.keys.setdefault(name, []).append(stored)
         return Reply.of(self.edit_bundle(self.bundle(name, stored)))
 
     def _challenge(self) -> Reply:

@@ -125,14 +125,19 @@ def certificate_of(target: str) -> str:
         return ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True) or b"")
 
 
+def target_of(ready: str, err: str = "") -> str:
+    """Where a server listens, by its ready line. err: what to show if that is none."""
+    found = _READY.match(ready)
+    assert found, f"{ready}{err}"
+    return found[1]
+
+
 class Server(ReadyProcess):
     """A server that says it is ready. ready: its line. target: where it listens."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         super().__init__(process, log)
-        found = _READY.match(self.ready)
-        assert found, f"{self.ready}{self.err}"
-        self.target = found[1]
+        self.target = target_of(self.ready, self.err)
 
     @property
     def events(self) -> list[dict[str, Any]]:

@@ -111,6 +111,8 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "no-crl": _trust("no revocation list is stapled", fields(crl=False), "crl_missing"),
     "old-crl": _trust(
-        "the stapled list is 300 days old", fields(crl_age=timedelta(days=300)), "crl_age"
+        "the stapled list is 500 days old, and valid for longer than AMD's",
+        fields(crl_age=timedelta(days=500), crl_lifetime=timedelta(days=600)),
+        "crl_age",
     ),
 }

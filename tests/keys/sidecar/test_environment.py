@@ -7,10 +7,13 @@ import json
 
 import pytest
 
+from sealserve.keys.azure_identity import CLIENT as CLIENT_VARIABLE
+from sealserve.keys.azure_identity import TENANT, TOKEN_FILE, MachineIdentity
 from sealserve.keys.sidecar.environment import USER_AGENT, Environment
 from sealserve.native.errors import ConfigError
 
 CLIENT = "00000000-0000-4000-8000-00000000000a"
+OTHER = "00000000-0000-4000-8000-00000000000b"
 
 
 def arguments(value: object) -> dict[str, str]:
@@ -19,7 +22,9 @@ def arguments(value: object) -> dict[str, str]:
 
 
 def test_nothing_is_the_defaults() -> None:
-    assert Environment.read({}) == Environment(None, "warning", "", False, USER_AGENT, "")
+    assert Environment.read({}) == Environment(
+        None, "warning", "", False, USER_AGENT, MachineIdentity()
+    )
     empty = dict.fromkeys(("SkrSideCarArgs", "Port", "LogLevel", "LogFile", "ServerType"), "")
     assert Environment.read(empty) == Environment.read(arguments({})) == Environment()
     nothing = {"certcache": {}, "identity": None, "maaconfig": {}}
@@ -40,20 +45,29 @@ def test_everything_there_is() -> None:
     }
     more = {"Port": "9000", "LogLevel": "Debug", "LogFile": "/var/log/skr", "ServerType": "grpc"}
     assert Environment.read({**arguments(told), **more, "HOME": "/"}) == Environment(
-        9000, "debug", "/var/log/skr", True, "of mine/1.0 (x)", CLIENT
+        9000, "debug", "/var/log/skr", True, "of mine/1.0 (x)", MachineIdentity(CLIENT)
     )
 
 
 @pytest.mark.parametrize(
     "certcache",
     [{"endpoint_type": "AMD", "endpoint": "kdsintf.amd.com/vcek/v1"}, {"endpoint_type": "AMD"},
-     {"endpoint": "169.254.169.254"}],
+     {"endpoint": "169.254.169.254"}, {"endpoint_type": "AzCache"},
+     {"endpoint_type": "AzCache", "endpoint": "americas.acccache.azure.net/SevSnpVM/certificates"}],
 )  # fmt: skip
 def test_certificates_from_where_they_come_anyway(certcache: dict[str, str]) -> None:
     assert Environment.read(arguments({"certcache": certcache})) == Environment()
 
 
-AZURE_CACHE = {"endpoint_type": "AzCache", "endpoint": "global.acccache.azure.net/SevSnpVM"}
+def test_a_workload_identity_comes_before_a_managed_one() -> None:
+    """As theirs has it: where Kubernetes gave all three, `identity` is not looked at."""
+    given = {CLIENT_VARIABLE: OTHER, TENANT: CLIENT, TOKEN_FILE: "/var/run/token"}
+    told = arguments({"identity": {"client_id": CLIENT}})
+    read = Environment.read({**told, **given})
+    assert read.identity == MachineIdentity(OTHER, CLIENT, "/var/run/token")
+    assert Environment.read({**told, CLIENT_VARIABLE: OTHER}).identity == MachineIdentity(CLIENT)
+
+
 REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "no base64": ({"SkrSideCarArgs": "{}"}, "SkrSideCarArgs: is not standard base64"),
     "base64url": ({"SkrSideCarArgs": "e30_"}, "SkrSideCarArgs: is not standard base64"),
@@ -88,10 +102,13 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
         arguments({"maaconfig": {"user_agent": "a" * 201}}),
         "user_agent: is not",
     ),
-    "a cache of Azure's": (arguments({"certcache": AZURE_CACHE}), "acccache.azure.net"),
-    "a cache of Azure's without its name": (
-        arguments({"certcache": {"endpoint_type": "AzCache"}}),
+    "a cache that is not Azure's": (
+        arguments({"certcache": {"endpoint": "a.acccache.azure.net.evil.example"}}),
         "certificates come from",
+    ),
+    "a tenant in words": (
+        {CLIENT_VARIABLE: OTHER, TENANT: "common", TOKEN_FILE: "/token"},
+        "AZURE_TENANT_ID: is not a GUID",
     ),
     "certificates of a stranger": (
         arguments({"certcache": {"endpoint_type": "AMD", "endpoint": "evil.example/x"}}),

@@ -16,6 +16,7 @@ from sealserve.keys.trustd import compliance, report_claims
 from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.setup import Wanted, init
 from sealserve.native.errors import ConfigError
+from sealserve.policy import revocation
 from sealserve.policy.expectations import UvmLaunch
 from support import policy_case as case
 from support.keys_trustd import body_of, local, payload_of
@@ -55,6 +56,7 @@ def test_an_endorsed_launch_is_compliant_as_azure_spells_it() -> None:
     assert status() == {STATUS: "azure-compliant-uvm"}
 
 
+TOO_OLD = NOW - timedelta(days=revocation.RECOMMENDED_DAYS + 1)
 OLD = Tcb(bootloader=4, tee=0, snp=23, microcode=219)
 AMISS: dict[str, tuple[dict[str, Any], str]] = {
     "no endorsement": ({"endorsement": None}, "uvm_missing"),
@@ -68,7 +70,7 @@ AMISS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an old version": ({"endorsement": endorsement(svn=103)}, "uvm_untrusted_issuer_or_svn"),
     "no revocation list": ({"crl_this_update": None}, "crl_missing"),
-    "an old revocation list": ({"crl_this_update": NOW - timedelta(days=46)}, "crl_age"),
+    "an old revocation list": ({"crl_this_update": TOO_OLD}, "crl_age"),
 }
 
 

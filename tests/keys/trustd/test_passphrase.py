@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import stat
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealserve.cli.main import run
 from sealserve.cli.passphrase import chosen_passphrase, folder_of
-from sealserve.keys.trustd import passphrase
+from sealserve.keys.trustd import offline, passphrase
 from sealserve.keys.trustd.folder import Folder
 from sealserve.keys.trustd.setup import Wanted, init
 from sealserve.keys.trustd.state import State
-from sealserve.native.errors import ConfigError, IntegrityError
+from sealserve.native.errors import ConfigError, IntegrityError, UnavailableError
 
 KEY = bytes(range(32))
 WORDS = b"four words nobody says"
@@ -197,3 +201,95 @@ def test_two_master_keys_are_one_too_many(vault: Path, written: Callable[..., Pa
             folder_of(vault, written(WORDS)).records()
     finally:
         (vault / "master.key").unlink()
+
+
+# ---- another one
+
+OTHER = b"four words of tomorrow"
+
+
+@pytest.fixture(params=[WORDS, None], ids=["behind one", "behind none"])
+def changing(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """A service whose passphrase is about to be changed, or is the first one."""
+    path = tmp_path / "vault"
+    given = Wanted("127.0.0.1:8443", platform="real", passphrase=request.param)
+    init(path, given, datetime.now(UTC))
+    return Folder(path, lambda: WORDS)
+
+
+def holds(folder: Folder) -> bool:
+    with closing(folder.records()) as records:
+        return State.load(records).address == "127.0.0.1:8443"
+
+
+def test_a_passphrase_is_changed(changing: Folder) -> None:
+    before = changing.master_key_bytes()
+    offline.put_behind(changing, OTHER)
+    assert not changing.master_key.exists()
+    assert stat.S_IMODE(changing.master_sealed.stat().st_mode) == 0o600
+    after = Folder(changing.path, lambda: OTHER)
+    assert (after.master_key_bytes(), holds(after)) == (before, True)
+    with pytest.raises(IntegrityError, match="another passphrase"):
+        changing.records()
+
+
+def test_a_passphrase_that_is_none_changes_nothing(changing: Folder) -> None:
+    before = sorted(path.name for path in changing.path.iterdir())
+    with pytest.raises(ConfigError, match="wanted 12 to 1024"):
+        offline.put_behind(changing, b"short")
+    assert sorted(path.name for path in changing.path.iterdir()) == before
+    assert holds(changing)
+
+
+def test_the_key_of_another_service_is_not_put_there(changing: Folder, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    init(other, Wanted("127.0.0.1:8444", platform="real"), datetime.now(UTC))
+    changing.master_sealed.unlink(missing_ok=True)
+    changing.master_key.unlink(missing_ok=True)
+    (other / "master.key").rename(changing.master_key)
+    with pytest.raises(IntegrityError, match="does not open"):
+        offline.put_behind(changing, OTHER)
+    assert not changing.master_sealed.exists()
+
+
+def test_where_it_cannot_be_written_the_old_one_opens(
+    changing: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", full)
+        with pytest.raises(UnavailableError):
+            offline.put_behind(changing, OTHER)
+    assert holds(changing)
+    assert not [path for path in changing.path.iterdir() if "partial" in path.name]
+
+
+def test_an_interrupted_change_is_told(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "vault", lambda: OTHER)
+    init(folder.path, Wanted("127.0.0.1:8443", platform="real"), datetime.now(UTC))
+    key = folder.master_key.read_bytes()
+    offline.put_behind(folder, OTHER)
+    folder.master_key.write_bytes(key)  # a kill just before it was taken away
+    with pytest.raises(ConfigError) as caught:
+        folder.records()
+    assert "master.key can go" in caught.value.hint
+    folder.master_key.unlink()
+    assert holds(folder)
+
+
+def test_the_verb(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], written: Callable[..., Path]
+) -> None:
+    init(tmp_path / "vault", wanted(WORDS), datetime.now(UTC))
+    new = tmp_path / "new"
+    new.write_bytes(OTHER + b"\n")
+    new.chmod(0o600)
+    options = ["--passphrase-file", str(written(WORDS)), "--new-passphrase-file", str(new)]
+    status = run(["trustd", "passphrase", str(tmp_path / "vault"), *options, "--json"])
+    said = capsys.readouterr()
+    assert (status, json.loads(said.out)["file"][-13:]) == (0, "master.sealed")
+    assert "every copy of the folder" in said.err
+    assert holds(Folder(tmp_path / "vault", lambda: OTHER))
+    assert run(["trustd", "passphrase", str(tmp_path / "vault"), *options]) == 4

@@ -1,7 +1,7 @@
 """Variables that an environment rule can let in although nobody should set them from outside.
 
 They make a process run other code, believe other certificates, or talk to somebody else. Whether a
-pattern reaches one is decided for all names and values: see `automaton`.
+pattern reaches one is decided for all names and values: see `automaton.py`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sealserve.policy.execution import automaton, patterns
-from sealserve.policy.execution.automaton import UndecidedError
+from sealserve.policy.execution import patterns
 from sealserve.policy.execution.framework.environment import matches
 from sealserve.policy.execution.framework.values import member
+from sealserve.policy.execution.reach.automaton import (
+    Automaton,
+    UndecidedError,
+    common,
+    exactly,
+)
+from sealserve.policy.execution.reach.syntax import compiled
 
 
 @dataclass(frozen=True)
@@ -115,16 +121,16 @@ def _common(rule: object, names: str) -> str | None:
         if member(rule, "strategy") != "re2":
             set_name, equals, _ = pattern.partition("=")
             return pattern if equals and patterns.compiled(f"^(?:{names})$")(set_name) else None
-        searched = automaton.compiled(patterns.as_guest(pattern))
-        return automaton.common(searched, automaton.compiled(f"^(?:{names}){_VALUE}$"))
-    name = automaton.common(_searched(rule, "name"), automaton.compiled(f"^(?:{names})$"))
-    value = automaton.common(_searched(rule, "value"), automaton.compiled("^(?s:.*)$"))
+        searched = compiled(patterns.as_guest(pattern))
+        return common(searched, compiled(f"^(?:{names}){_VALUE}$"))
+    name = common(_searched(rule, "name"), compiled(f"^(?:{names})$"))
+    value = common(_searched(rule, "value"), compiled("^(?s:.*)$"))
     return None if name is None or value is None else f"{name}={value}"
 
 
-def _searched(rule: object, name: str) -> automaton.Automaton:
+def _searched(rule: object, name: str) -> Automaton:
     """What the guest looks for; text without a strategy for patterns means itself."""
     text = str(member(rule, name))
     if member(rule, _STRATEGIES[name]) == "re2":
-        return automaton.compiled(patterns.as_guest(text))
-    return automaton.exactly(text)
+        return compiled(patterns.as_guest(text))
+    return exactly(text)
