@@ -73,6 +73,7 @@ def _server(where: str, arguments: Sequence[str]) -> Server:
         vault_credential=given["vault_credential"],
     )
     served = ServerConfig(models=pair(given["files"], given["roots"]), keys=keys).models
+    _require_authorities([keys.vault], [keys.vault_ca_sha256] if keys.vault_ca_sha256 else [])
     asked = _asked(keys.vault, keys.attestation_service) if keys.vault else None
     files, roots = zip(*((each.path, each.root) for each in served), strict=True)
     return Server(where, files, roots, asked)
@@ -80,12 +81,22 @@ def _server(where: str, arguments: Sequence[str]) -> Server:
 
 def _sidecar(where: str, arguments: Sequence[str]) -> Sidecar:
     given = _options("skr", arguments)
+    _require_authorities(given["vaults"], given["ca_sha256"])
     asked = [
         _asked(vault, service)
         for vault in given["vaults"]
         for service in (("",) if vault.startswith(_TRUSTD) else given["services"] or ("",))
     ]
     return Sidecar(where, tuple(asked))
+
+
+def _require_authorities(vaults: Sequence[str], digests: Sequence[str]) -> None:
+    """What both programs say once they look for their vaults, which nobody does here."""
+    ours = [vault for vault in vaults if vault.startswith(_TRUSTD)]
+    if len(ours) != len(digests):
+        raise ConfigError(
+            f"{len(digests)} digests for {len(ours)} trustd: vaults", key="--vault-ca-sha256"
+        )
 
 
 def _asked(vault: str, service: str) -> Asked:

@@ -276,6 +276,19 @@ def _command_without_service(desk: Desk) -> None:
     desk.write(commands={"serve": serve(model, asks=asks)})
 
 
+def _command_without_authority(desk: Desk) -> None:
+    desk.write(commands={**desk.case.commands, "skr": skr("--vault", "trustd:127.0.0.1:8443")})
+
+
+def _command_without_vault(desk: Desk) -> None:
+    desk.write(commands={"serve": serve(("/models/net.sealed", desk.files.net), asks=())})
+
+
+def _command_without_host(desk: Desk) -> None:
+    asks = ("--vault", "a b", "--attestation-service", SERVICE)
+    desk.write(commands={**desk.case.commands, "skr": skr(*asks)})
+
+
 DISAGREEMENTS: dict[str, tuple[Callable[[Desk], None], str]] = {
     "policy_file": (_policy_file, "danger"),
     "release_host_data": (_release_host_data, "danger"),
@@ -306,6 +319,9 @@ DISAGREEMENTS: dict[str, tuple[Callable[[Desk], None], str]] = {
     "no_command": (_no_command, "danger"),
     "command_refused": (_command_refused, "danger"),
     "command_refused: no service": (_command_without_service, "danger"),
+    "command_refused: no authority": (_command_without_authority, "danger"),
+    "command_refused: no vault": (_command_without_vault, "danger"),
+    "command_refused: no host": (_command_without_host, "danger"),
 }
 
 
