@@ -35,7 +35,7 @@ class Started:
 def read(policy: PolicyFile) -> Started:
     """Raises ConfigError for a policy whose containers cannot be read."""
     started = Started()
-    for name, command in reading.commands(policy).items():
+    for name, command in reading.commands(policy):
         verb, arguments = _verb(command)
         where = f"{policy.where}, container {name}"
         try:

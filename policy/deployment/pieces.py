@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sealserve.policy.execution.policy_file import PolicyFile
 from sealserve.policy.release import ReleasePolicy
 from sealserve.policy.trust import Trust
 
-Commands = Mapping[str, tuple[str, ...]]
+Commands = tuple[tuple[str, tuple[str, ...]], ...]  # name and words; two may have one name
 
 
 @dataclass(frozen=True)
 class Template:
-    """One group of a template, by its containers' names.
+    """One group of a template.
 
-    commands: where the template writes one. allowed: those of the policy it carries; None where
-    that is no data, so that nothing can be said of it.
+    sku: in lower case. identity: whether the group has a managed one. commands: of its containers,
+    where the template writes one. allowed: those of the policy it carries; None where that is no
+    data, so that nothing can be said of it.
     """
 
     policy: PolicyFile
+    sku: str
+    identity: bool
     commands: Commands
     allowed: Commands | None
 

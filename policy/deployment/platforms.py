@@ -28,6 +28,22 @@ def template_kind(deployment: Deployment) -> Disagreements:
         )
 
 
+def confidential(deployment: Deployment) -> Disagreements:
+    """Any other group runs without hardware behind it, and nobody enforces its policy."""
+    template = deployment.template
+    if template and template.sku != "confidential":
+        yield Disagreement(
+            "danger",
+            "sku",
+            "the group carries a policy and is not confidential",
+            (
+                Side(f"{template.where}, sku", template.sku or "none"),
+                Side(f"{template.where}, ccePolicy", template.policy.sha256.hex()),
+            ),
+            '"sku": "Confidential"',
+        )
+
+
 def authority_kind(deployment: Deployment) -> Disagreements:
     release, trust = deployment.release, deployment.trust
     if release is None or trust is None:

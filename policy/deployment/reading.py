@@ -6,13 +6,14 @@ What a file is, its name and its content say together: a folder holds other JSON
 from __future__ import annotations
 
 import tomllib
-from typing import Literal
+from typing import Any, Literal
 
 from sealserve.native.errors import ConfigError
 from sealserve.policy.deployment.pieces import Commands, Template
 from sealserve.policy.execution import policy_file
 from sealserve.policy.execution.complaints import Complaints
 from sealserve.policy.execution.deployments import json_places
+from sealserve.policy.execution.deployments.references import References
 from sealserve.policy.execution.deployments.template import read_template
 from sealserve.policy.execution.framework.policy import Policy
 from sealserve.policy.execution.framework.values import texts
@@ -65,8 +66,9 @@ def template(data: bytes, given: bytes | None, *, file: str, group: str = "") ->
     """
     carried = policy_file.read_all(data, file=file)
     complaints = Complaints(strict=True)
+    document = _json(data, file)
     values = None if given is None else _json(given, file)
-    groups = read_template(_json(data, file), values, complaints, lambda _: True)
+    groups = read_template(document, values, complaints, lambda _: True)
     complaints.check(file)
     if len(groups) != len(carried):
         raise ConfigError("has a group inside another resource, which is not read here", file=file)
@@ -83,13 +85,28 @@ def template(data: bytes, given: bytes | None, *, file: str, group: str = "") ->
             hint="choose one with --group",
         )
     policy, entry = pairs[0]
-    return Template(policy, _written(entry), _allowed(policy))
+    resource = _resource(document, entry)
+    references = References.read(document, values, complaints.place(""))
+    sku = references.resolved(find(find(resource, "properties"), "sku"))
+    return Template(
+        policy=policy,
+        sku=sku.lower() if isinstance(sku, str) else "",
+        identity=isinstance(find(resource, "identity"), dict),
+        commands=_written(entry),
+        allowed=_allowed(policy),
+    )
 
 
 def commands(policy: PolicyFile) -> Commands:
     """What each container of a policy starts with. Raises ConfigError for one that is no data."""
     containers = entries(Policy.parse(policy.text, file=policy.where))
-    return {str(each.name): tuple(texts(each.field("command")) or ()) for each in containers}
+    return tuple(
+        (
+            each.name if isinstance(each.name, str) else each.label,
+            tuple(texts(each.field("command")) or ()),
+        )
+        for each in containers
+    )
 
 
 def _allowed(policy: PolicyFile) -> Commands | None:
@@ -100,11 +117,18 @@ def _allowed(policy: PolicyFile) -> Commands | None:
 
 
 def _written(group: Group) -> Commands:
-    return {
-        str(wanted.name): tuple(map(str, wanted.command))
+    return tuple(
+        (str(wanted.name), tuple(map(str, wanted.command)))
         for wanted in group.containers
         if isinstance(wanted.command, list)
-    }
+    )
+
+
+def _resource(document: object, group: Group) -> object:
+    found: Any = document
+    for step in group.path:
+        found = found[step]
+    return found
 
 
 def _json(data: bytes, file: str) -> object:

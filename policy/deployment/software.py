@@ -98,22 +98,26 @@ def commands(deployment: Deployment) -> Disagreements:
     template = deployment.template
     if template is None or template.allowed is None:
         return
-    for name, command in template.commands.items():
-        if template.allowed.get(name) != command:
+    for name, command in template.commands:
+        if (name, command) not in template.allowed:
+            allowed = [_line(words) for other, words in template.allowed if other == name]
             yield Disagreement(
                 "danger",
                 "command",
                 "the template starts a container in a way that its policy does not allow",
                 (
                     Side(f"{template.where}, container {name}", _line(command)),
-                    Side(f"{template.where}, ccePolicy", _line(template.allowed.get(name))),
+                    Side(
+                        f"{template.where}, ccePolicy",
+                        " or ".join(allowed) or "no such container",
+                    ),
                 ),
                 "generate the policy again, with the parameters of the deployment and --overwrite",
             )
 
 
-def _line(command: tuple[str, ...] | None) -> str:
-    return "no such container" if command is None else " ".join(command)
+def _line(command: tuple[str, ...]) -> str:
+    return " ".join(command) or "nothing"
 
 
 def _digest(policy: PolicyFile) -> Side:

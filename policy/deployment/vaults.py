@@ -48,6 +48,25 @@ def authorities(deployment: Deployment) -> Disagreements:
             )
 
 
+def managed_identity(deployment: Deployment) -> Disagreements:
+    """A vault of Azure's wants to know who asks; a trust service of ours does not."""
+    template = deployment.template
+    if template is None or template.identity:
+        return
+    for where, asked in deployment.asked:
+        if not asked.ours:
+            yield Disagreement(
+                "danger",
+                "managed_identity",
+                "the group has no identity as which it could ask the vault",
+                (
+                    Side(f"{where}, --vault", asked.vault),
+                    Side(f"{template.where}, identity", "none"),
+                ),
+                "give the group a managed identity that has the vault's release role",
+            )
+
+
 def identities(deployment: Deployment) -> Disagreements:
     """A key file that no attestation guards is for trials alone."""
     trust = deployment.trust

@@ -221,6 +221,20 @@ def _identity(desk: Desk) -> None:
     desk.write(commands={"serve": serve(model, asks=("--identity", "/models/owner.key"))})
 
 
+def _managed_identity(desk: Desk) -> None:
+    desk.write()
+    desk.edit("template.json", lambda document: document["resources"][0].pop("identity"))
+
+
+def _sku(desk: Desk) -> None:
+    desk.write()
+
+    def standard(document: Any) -> None:
+        document["resources"][0]["properties"]["sku"] = "Standard"
+
+    desk.edit("template.json", standard)
+
+
 def _platform_template(desk: Desk) -> None:
     desk.write(trust={"kind": "snp"})
 
@@ -308,7 +322,9 @@ DISAGREEMENTS: dict[str, tuple[Callable[[Desk], None], str]] = {
     "slot_vault": (_slot_vault, "danger"),
     "authority": (_authority, "danger"),
     "authority: sidecar": (_authority_of_a_sidecar, "danger"),
+    "managed_identity": (_managed_identity, "danger"),
     "identity": (_identity, "danger"),
+    "sku": (_sku, "danger"),
     "platform_template": (_platform_template, "danger"),
     "platform_authority": (_platform_authority, "danger"),
     "uvm_issuer": (_uvm_issuer, "danger"),

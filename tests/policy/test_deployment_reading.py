@@ -17,7 +17,7 @@ from support.policy_generation import unhurried
 
 ROOT = "9f" * 32
 CASE = agreeing(ROOT)
-COMMAND = {"serve": tuple(serve(("/models/net.sealed", ROOT)))}
+COMMAND = ("serve", tuple(serve(("/models/net.sealed", ROOT))))
 CARRIED = template(CASE.policy, CASE.commands)
 
 BY_NAME = {
@@ -73,7 +73,23 @@ def test_a_template_gives_what_it_writes_and_what_its_policy_allows() -> None:
     read = reading.template(CARRIED, None, file="t.json")
     assert read.policy.text == CASE.policy
     assert read.where == "t.json, group clinic"
-    assert read.commands == read.allowed == COMMAND
+    assert read.commands == read.allowed == (COMMAND,)
+    assert (read.sku, read.identity) == ("confidential", True)
+
+
+def test_two_containers_of_one_name_are_two() -> None:
+    text = CASE.changed(commands={"serve": COMMAND[1], "other": ("/bin/other",)}).policy
+    both = text.replace(b'"other"', b'"serve"')
+    assert reading.commands(PolicyFile(both, "text", "p.rego")) == (
+        COMMAND,
+        ("serve", ("/bin/other",)),
+    )
+
+
+def test_a_container_without_a_name_goes_by_its_place() -> None:
+    text = CASE.policy.replace(b'"name":"serve",', b"")
+    ((name, command),) = reading.commands(PolicyFile(text, "text", "p.rego"))
+    assert (name, command) == ("containers[0]", COMMAND[1])
 
 
 def test_a_policy_with_rules_of_its_own_allows_nobody_knows_what() -> None:

@@ -104,10 +104,12 @@ def template(policy: bytes, commands: dict[str, Sequence[str]]) -> bytes:
         for name, command in commands.items()
     ]
     carried = {"ccePolicy": base64.b64encode(policy).decode()}
+    properties = {"sku": "Confidential", "containers": containers}
     resource = {
         "type": "Microsoft.ContainerInstance/containerGroups",
         "name": "clinic",
-        "properties": {"containers": containers, "confidentialComputeProperties": carried},
+        "identity": {"type": "SystemAssigned"},
+        "properties": {**properties, "confidentialComputeProperties": carried},
     }
     return json.dumps({"resources": [resource]}, indent=2).encode()
 
