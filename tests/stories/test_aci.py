@@ -172,6 +172,13 @@ def test_bicep_says_the_same(name: str) -> None:
     assert bicep == ours
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_our_container_starts_as_our_image_does(name: str) -> None:
+    (entry,) = re.findall(r"^ENTRYPOINT (.*)$", (ACI.parent / "Containerfile").read_text(), re.M)
+    command = group(template(name))["properties"]["containers"][-1]["properties"]["command"]
+    assert command[: len(json.loads(entry)) + 1] == [*json.loads(entry), name]
+
+
 @pytest.mark.parametrize("words", ["param x bool", "var x = 1", "param x string = y", "x"])
 def test_bicep_of_another_kind_is_not_guessed_at(words: str) -> None:
     with pytest.raises((SyntaxError, KeyError)):
