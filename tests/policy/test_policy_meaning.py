@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sealserve.policy.execution import explain, form, rego
+from sealserve.native.errors import PolicyViolation
+from sealserve.policy.execution import ExecutionPolicy, explain, form, generate_process, rego
 from sealserve.policy.execution.compare import beyond
 from sealserve.policy.execution.framework import Enforcer, Policy
 from sealserve.policy.execution.normal import entries, meaning
@@ -391,3 +392,37 @@ def test_a_container_only_ever_gets_more_certain(
 
 def _candidates(enforcer: Enforcer) -> list[str]:
     return [each.label for each in enforcer._world.state.matches.get(ID, [])]
+
+
+# ---- the policy of one process
+
+SETTINGS = st.dictionaries(
+    st.sampled_from(["A", "B", "LANG", "X"]), st.sampled_from(["1", "2", "", "a b"]), max_size=3
+)
+
+
+@given(
+    st.lists(
+        st.sampled_from(["A=1", "re2:B=.+", "re2:A=1|X=2", "LANG=", "re2:[AX]=[12]"]), unique=True
+    ),
+    SETTINGS,
+    st.sampled_from([["app"], ["app", "-x"]]),
+    st.sampled_from(["/", "/srv"]),
+)
+def test_the_simulated_platform_starts_what_a_guest_would(
+    rules: list[str], variables: dict[str, str], command: list[str], folder: str
+) -> None:
+    """A process policy has a container without layers; everything else is asked alike."""
+    written = generate_process(["app"], env_rules=rules)
+    enforcer = Enforcer(Policy.parse(written))
+    overlay = {"containerID": ID, "layerPaths": [], "target": "/o"}
+    assert enforcer.ask("mount_overlay", overlay).allowed
+    asked = {"argList": command, "workingDir": folder}
+    decision = create(enforcer, envList=[f"{k}={v}" for k, v in variables.items()], **asked)
+    try:
+        kept = ExecutionPolicy.parse(written).may_start(command, variables, folder)
+    except PolicyViolation:
+        assert not decision.allowed
+        return
+    assert decision.allowed
+    assert decision.result["env_list"] == sorted(f"{k}={v}" for k, v in kept.items())
