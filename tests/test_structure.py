@@ -154,6 +154,7 @@ def test_every_verb_has_its_module_and_no_module_lacks_its_verb():
         "deploy_lint",
         "differences",
         "files",
+        "host_data",
         "judging",
         "key_check",
         "key_policy",
