@@ -48,7 +48,7 @@ def _toml_kind(data: bytes, file: str) -> Kind:
 
 
 def _json_kind(data: bytes, file: str) -> Kind:
-    document = _json(data, file)
+    document = json_places.read(data, file=file)
     if not isinstance(document, dict):
         return "other"
     if find(document, "resources") is not None:
@@ -66,8 +66,8 @@ def template(data: bytes, given: bytes | None, *, file: str, group: str = "") ->
     """
     carried = policy_file.read_all(data, file=file)
     complaints = Complaints(strict=True)
-    document = _json(data, file)
-    values = None if given is None else _json(given, file)
+    document = json_places.read(data, file=file)
+    values = None if given is None else json_places.read(given, file=file)
     groups = read_template(document, values, complaints, lambda _: True)
     complaints.check(file)
     if len(groups) != len(carried):
@@ -129,11 +129,3 @@ def _resource(document: object, group: Group) -> object:
     for step in group.path:
         found = found[step]
     return found
-
-
-def _json(data: bytes, file: str) -> object:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError("is not UTF-8 text", file=file) from error
-    return json_places.loads(text, file=file)

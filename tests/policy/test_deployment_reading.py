@@ -77,6 +77,11 @@ def test_a_template_gives_what_it_writes_and_what_its_policy_allows() -> None:
     assert (read.sku, read.identity) == ("confidential", True)
 
 
+def test_comments_are_no_obstacle() -> None:
+    commented = b"// ours\n" + CARRIED.replace(b'"resources"', b'/* all of them */ "resources"')
+    assert reading.template(commented, None, file="t.json").commands == (COMMAND,)
+
+
 def test_two_containers_of_one_name_are_two() -> None:
     text = CASE.changed(commands={"serve": COMMAND[1], "other": ("/bin/other",)}).policy
     both = text.replace(b'"other"', b'"serve"')
