@@ -6,9 +6,10 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from sealserve.native.errors import ConfigError, unwritten
 
@@ -50,6 +51,22 @@ def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:
         with suppress(OSError):  # where its folder is none, there is nothing to remove
             partial.unlink()
         raise unwritten(error, str(path)) from error
+
+
+@contextmanager
+def writing(path: Path, *, inputs: Collection[Path] = ()) -> Iterator[BinaryIO]:
+    """A file to be filled, which gets its name when all is written; as `write` otherwise."""
+    require_other(path, inputs)
+    partial = _beside(path)
+    try:
+        with partial.open("xb") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise unwritten(error, str(path)) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink()
 
 
 def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:

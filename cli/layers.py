@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
+from sealserve.cli import files
 from sealserve.cli.output import emit, json_option, progress
-from sealserve.native.errors import ConfigError, unwritten
+from sealserve.native.errors import ConfigError
 from sealserve.policy.execution.image import LINUX_AMD64, Platform, Progress
 from sealserve.policy.execution.images import Cache, find_images, layer_root
 
@@ -64,22 +63,13 @@ def _roots(
     if images is None:
         if image:
             raise ConfigError("is one layer, and no image", file=str(path), key="--image")
-        with ExitStack() as opened:
-            file = opened.enter_context(_new_file(ext4, path)) if ext4 else None
+        if ext4 is None:
+            return [layer_root(path, progress=bar)]
+        with files.writing(ext4, inputs=[path]) as file:
             return [layer_root(path, image=file, progress=bar)]
     if ext4:
         raise ConfigError("is for one layer, and this is an image", key="--ext4")
     return [*images.find(image).layers]
-
-
-def _new_file(ext4: Path, source: Path) -> BinaryIO:
-    """A file that is not there yet; an image has no content that could be half written."""
-    if ext4.resolve() == source.resolve():
-        raise ConfigError("is the layer itself", file=str(ext4), key="--ext4")
-    try:
-        return ext4.open("wb")
-    except OSError as error:
-        raise unwritten(error, str(ext4)) from error
 
 
 def cache_folder() -> Path:

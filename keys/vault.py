@@ -36,6 +36,7 @@ from sealserve.keys import bounded
 from sealserve.keys.attest import quoted, told_by
 from sealserve.keys.authority import Authority
 from sealserve.keys.connection import ROLE_TAG
+from sealserve.keys.jwk_members import private_rsa
 from sealserve.keys.keyid import KeyId
 from sealserve.keys.session import ReleaseRequest
 from sealserve.keys.terms import Terms
@@ -188,7 +189,7 @@ class Vault:
         brought = self._key(
             lambda: self._client.import_key(
                 name,
-                _jwk(key),
+                JsonWebKey(kty="RSA-HSM", key_ops=WRAPPING, **private_rsa(key)),
                 hardware_protected=True,
                 exportable=True,
                 release_policy=KeyReleasePolicy(policy),
@@ -322,26 +323,6 @@ class Vault:
             denied=f"{self.host}: {told}",
             hint="its owner decides: `sealserve key show` prints a key's release policy",
         )
-
-
-def _jwk(key: rsa.RSAPrivateKey) -> JsonWebKey:
-    """All of it (RFC 7518 section 6.3.2), for wrapping alone."""
-    numbers = key.private_numbers()
-    members = {
-        "n": numbers.public_numbers.n,
-        "e": numbers.public_numbers.e,
-        "d": numbers.d,
-        "p": numbers.p,
-        "q": numbers.q,
-        "dp": numbers.dmp1,
-        "dq": numbers.dmq1,
-        "qi": numbers.iqmp,
-    }
-    octets = {
-        name: value.to_bytes((value.bit_length() + 7) // 8, "big")
-        for name, value in members.items()
-    }
-    return JsonWebKey(kty="RSA-HSM", key_ops=WRAPPING, **octets)
 
 
 def _retry_after(error: AzureError) -> float:

@@ -16,6 +16,7 @@ cdef enum:
     BLOCK = 4096
     INODE = 256
     AREA = 60  # where a file's blocks are, or a short link's target
+    IN_AREA = 40  # where that is in an inode
     EXTRA = 24  # fields after the first 128 bytes
     # A new block begins when an entry would leave less than one without a name behind it.
     LAST_ENTRY = 12
@@ -46,14 +47,21 @@ def write_inode(
     if len(area) > AREA:
         raise ValueError(f"an area of {len(area)} bytes; {AREA} fit")
     cdef uint8_t* to = target.data + at * INODE
-    cdef uint64_t bytes_ = size
+    put_inode(to, about, mode, size, links, blocks, flags, attribute_block)
+    memcpy(to + IN_AREA, PyBytes_AS_STRING(area), len(area))
+
+
+cdef void put_inode(
+    uint8_t* to, Header about, uint16_t mode, uint64_t size, uint16_t links, uint32_t blocks,
+    uint32_t flags, uint32_t attribute_block
+) noexcept:
     cdef uint64_t accessed = _time(about.accessed, about.accessed_ns)
     cdef uint64_t changed = _time(about.changed, about.changed_ns)
     cdef uint64_t modified = _time(about.modified, about.modified_ns)
     memset(to, 0, 128 + EXTRA)
     _put2(to, mode)
     _put2(to + 2, <uint16_t> (<uint64_t> about.uid))
-    _put4(to + 4, <uint32_t> bytes_)
+    _put4(to + 4, <uint32_t> size)
     _put4(to + 8, <uint32_t> accessed)
     _put4(to + 12, <uint32_t> changed)
     _put4(to + 16, <uint32_t> modified)
@@ -61,9 +69,8 @@ def write_inode(
     _put2(to + 26, links)
     _put4(to + 28, blocks)
     _put4(to + 32, flags)
-    memcpy(to + 40, PyBytes_AS_STRING(area), len(area))
     _put4(to + 104, attribute_block)
-    _put4(to + 108, <uint32_t> (bytes_ >> 32))
+    _put4(to + 108, <uint32_t> (size >> 32))
     _put2(to + 120, <uint16_t> (<uint64_t> about.uid >> 16))
     _put2(to + 122, <uint16_t> (<uint64_t> about.gid >> 16))
     _put2(to + 128, EXTRA)
@@ -72,6 +79,14 @@ def write_inode(
     _put4(to + 140, <uint32_t> (accessed >> 32))
     _put4(to + 144, <uint32_t> modified)  # made when it was modified
     _put4(to + 148, <uint32_t> (modified >> 32))
+
+
+cdef void put_extent(uint8_t* to, uint32_t first, uint16_t blocks) noexcept:
+    _put2(to + IN_AREA, 0xF30A)
+    _put2(to + IN_AREA + 2, 1)  # of
+    _put2(to + IN_AREA + 4, 4)
+    _put2(to + IN_AREA + 16, blocks)
+    _put4(to + IN_AREA + 20, first)
 
 
 cdef uint64_t _time(int64_t seconds, int nanoseconds) noexcept:

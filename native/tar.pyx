@@ -42,7 +42,10 @@ def read_header(data, offset):
     cdef Py_ssize_t at = offset
     if at < 0 or at > source.size - BLOCK:
         raise ValueError(f"{source.size} bytes hold no header at {offset}")
-    cdef const uint8_t* block = source.data + at
+    return header_of(source.data + at)
+
+
+cdef Header header_of(const uint8_t* block):
     if block[0] == 0 and _zero(block):
         return None
     _check_sum(block)

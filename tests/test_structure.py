@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -191,3 +193,11 @@ def test_an_unknown_public_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'mystery'"):
         sealserve.mystery  # noqa: B018
+
+
+@pytest.mark.parametrize("package", ["sealserve", "sealserve.keys", "sealserve.native"])
+def test_no_name_that_loads_on_first_use_is_a_modules(package):
+    """Importing the module would put it in the name's place."""
+    module = importlib.import_module(package)
+    beside = {each.name for each in pkgutil.iter_modules(module.__path__)}
+    assert not beside & {*module._HOMES}

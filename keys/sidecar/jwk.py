@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from sealserve.attestation.binding import b64url
 from sealserve.keys import jws
 from sealserve.keys.answer import ReleasedKey, asymmetric_key
+from sealserve.keys.jwk_members import private_rsa
 from sealserve.native.secret import SecretBuffer
 
 # RFC 7518 section 6.2.1.1 and RFC 8812; P-256K is Azure's name of the last.
@@ -44,19 +45,7 @@ def _oct(secret: SecretBuffer) -> dict[str, str]:
 
 
 def _rsa(key: rsa.RSAPrivateKey) -> dict[str, str]:
-    numbers = key.private_numbers()
-    public = numbers.public_numbers
-    values = {
-        "n": public.n,
-        "e": public.e,
-        "d": numbers.d,
-        "p": numbers.p,
-        "q": numbers.q,
-        "dp": numbers.dmp1,
-        "dq": numbers.dmq1,
-        "qi": numbers.iqmp,
-    }
-    return {name: _uint(value, (value.bit_length() + 7) // 8) for name, value in values.items()}
+    return {name: b64url(octets) for name, octets in private_rsa(key).items()}
 
 
 def _ec(released: ReleasedKey, secret: SecretBuffer) -> dict[str, str]:

@@ -204,7 +204,12 @@ class Served:
     """A key provider on its port of the loopback; a context manager."""
 
     def __init__(self, address: str, provider: KeyProvider) -> None:
-        """address: HOST:PORT. Raises UnavailableError."""
+        """address: HOST:PORT. Raises UnavailableError.
+
+        Reflection is there as theirs has it, for grpcurl and its kin: it tells the messages.
+        """
+        from grpc_reflection.v1alpha import reflection  # who has no key provider does without
+
         self._server = grpc.server(
             ThreadPoolExecutor(MAX_AT_ONCE, "key-provider"),
             handlers=(provider.handlers(),),
@@ -214,6 +219,7 @@ class Served:
             ),
             maximum_concurrent_rpcs=MAX_WAITING,
         )
+        reflection.enable_server_reflection((SERVICE, reflection.SERVICE_NAME), self._server)
         try:
             self._server.add_insecure_port(address)
         except RuntimeError as error:

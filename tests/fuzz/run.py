@@ -59,6 +59,7 @@ BRIEF = {
     *("body", "attestation_request", "attestation_report", "key_request"),
     *("release_policy", "execution_policy", "process_policy"),
     *("arm_template", "container_config", "pod_yaml"),
+    *("image_config", "inode_attributes", "layer_record", "pax_records"),
 }
 _STATISTIC = re.compile(r"^stat::(\w+): +(\d+)$", re.MULTILINE)
 _COVERED = re.compile(r"^#\d+\s+DONE\s+cov: (\d+)", re.MULTILINE)

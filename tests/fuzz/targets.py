@@ -50,6 +50,14 @@ from fuzz.of_execution import (
     policy_of_any_layout,
     variable_pattern,
 )
+from fuzz.of_layers import (
+    image_archive,
+    image_config,
+    inode_attributes,
+    layer_record,
+    layer_tar,
+    pax_records,
+)
 from fuzz.of_models import (
     directory,
     header,
@@ -102,6 +110,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         *(runtime_data, sidecar_request, key_provider_packet, sidecar_environment),
         key_request,
         master_sealed,
+        *(layer_tar, pax_records, inode_attributes, image_archive, image_config, layer_record),
         *(trust, release_policy, execution_policy, process_policy),
         *(policy_of_any_layout, policy_in_any_file, host_requests, denial_in_a_log),
         variable_pattern,

@@ -57,7 +57,9 @@ def described(name: str, member: object) -> str:
 
 def members(kind: type) -> dict[str, str]:
     own = {name: member for name, member in vars(kind).items() if name not in NOT_DECLARED}
-    return {name: described(name, member) for name, member in own.items()}
+    # What a stub only annotates is an attribute, which a type made in C has as a property.
+    attributes = dict.fromkeys(inspect.get_annotations(kind), "a property")
+    return attributes | {name: described(name, member) for name, member in own.items()}
 
 
 def defined_in(module: ModuleType) -> dict[str, object]:

@@ -10,7 +10,7 @@ from sealserve.policy.execution.image import LINUX_AMD64, Platform, Progress
 from sealserve.policy.execution.images import docker, oci
 from sealserve.policy.execution.images.cache import Cache
 from sealserve.policy.execution.images.files import Archive, Files, Folder
-from sealserve.policy.execution.images.found import Described, FoundImages, placed
+from sealserve.policy.execution.images.found import Described, FoundImages, placed, readable
 from sealserve.policy.execution.images.sources import Watched, decompressed, open_file
 from sealserve.policy.execution.images.store import Store
 from sealserve.policy.execution.layers import convert
@@ -30,7 +30,7 @@ def find_images(
 
     Raises ConfigError for what cannot be read, and for a folder that is neither layout nor store.
     """
-    with placed(path):
+    with readable(path):
         files, described = _in_folder(path) if path.is_dir() else _in_archive(path)
     if described is None:
         return None
@@ -46,7 +46,8 @@ def layer_root(
     """
     with placed(path), open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        return convert(decompressed(Watched(file, size, progress)), image=image).root.hex()
+        layer = convert(decompressed(Watched(file, size, progress)), digest=False, image=image)
+        return layer.root.hex()
 
 
 def _in_folder(path: Path) -> tuple[Files, list[Described]]:

@@ -220,8 +220,10 @@ class _Part:
         self._left = size
 
     def readinto(self, buffer: memoryview, /) -> int:
+        if not self._left:
+            return 0
         got = self._reader.readinto(buffer[: self._left])
-        if not got and self._left and len(buffer):
+        if not got:
             raise RefusedError("the archive ends inside of a member")
         self._left -= got
         return got

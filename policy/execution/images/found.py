@@ -64,7 +64,7 @@ class FoundImages:
 
     def find(self, name: str = "") -> Image:
         """The image of this name, or without one the only image."""
-        with placed(self.path):
+        with readable(self.path):
             contents = self._chosen(name)
             return contents.config.image(self._roots(contents))
 
@@ -153,6 +153,16 @@ def placed(path: Path) -> Iterator[None]:
         yield
     except RefusedError as error:
         raise ConfigError(str(error), file=str(path), hint=error.hint) from None
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """The same, also of what the system refuses."""
+    with placed(path):
+        try:
+            yield
+        except OSError as error:
+            raise RefusedError(f"cannot be read: {error.strerror}") from None
 
 
 @contextmanager

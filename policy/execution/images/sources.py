@@ -19,11 +19,22 @@ _MAX_ZSTD_WINDOW_BYTES = 128 * MIB  # what the zstd program takes without being 
 _PIECE_BYTES = MIB
 
 
-def open_file(path: Path) -> io.FileIO:
+class File(io.FileIO):
+    """A file that tells in our words when it cannot be read."""
+
+    def readinto(self, buffer: Any, /) -> int:
+        """As `io.RawIOBase.readinto`. Raises RefusedError."""
+        try:
+            return super().readinto(buffer) or 0
+        except OSError as error:
+            raise RefusedError(f"cannot be read: {error.strerror}") from None
+
+
+def open_file(path: Path) -> File:
     """A regular file; anything else might never end. Raises RefusedError."""
     try:
         if path.is_file():
-            return io.FileIO(path)
+            return File(path)
     except OSError as error:
         raise RefusedError(f"{path.name} cannot be read: {error.strerror}") from None
     raise RefusedError(f"there is no file {path.name}")

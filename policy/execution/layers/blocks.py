@@ -15,7 +15,7 @@ from sealserve.native.verity import BLOCK_BYTES, DIGEST_BYTES, digests_of, tree_
 from sealserve.policy.execution.layers.limits import MAX_IMAGE_BYTES, MIB
 from sealserve.policy.execution.layers.refused import RefusedError
 
-BATCH_BYTES = MIB
+BATCH_BYTES = 2 * MIB
 # One is filled while others are hashed.
 BATCHES = 3
 
@@ -31,8 +31,8 @@ class Blocks:
 
     def __init__(self, image: BinaryIO | None = None) -> None:
         self._image = image
-        self._batches = [memoryview(bytearray(BATCH_BYTES)) for _ in range(BATCHES)]
-        self._batch = self._batches[0]
+        self._batch = memoryview(bytearray(BATCH_BYTES))
+        self._spare: deque[memoryview] = deque()
         self._used = 0
         self._before = 0  # blocks in front of this batch
         self._digests = bytearray()
@@ -68,6 +68,27 @@ class Blocks:
             end = len(data)
         self._batch[self._used : end] = data
         self._used = end
+
+    def write_file(self, data: memoryview) -> None:
+        """Add a whole file and fill up its last block; the one before is full."""
+        end = self._used + len(data)
+        full = (end + BLOCK_BYTES - 1) // BLOCK_BYTES * BLOCK_BYTES
+        if full < BATCH_BYTES:
+            self._batch[self._used : end] = data
+            self._batch[end:full] = _ZEROS[: full - end]
+            self._used = full
+        else:
+            self.write(data)
+            self.pad()
+
+    @property
+    def room(self) -> tuple[memoryview, int]:
+        """The batch that is being filled, and how much of it is."""
+        return self._batch, self._used
+
+    def filled(self, used: int) -> None:
+        """Say how much of the batch is filled now."""
+        self._used = used
 
     def pad(self) -> None:
         """Fill up a block that was begun."""
@@ -133,8 +154,10 @@ class Blocks:
         self._settle(BATCHES - 1)
         self._before += self._used // BLOCK_BYTES
         self._check_size()
-        self._batches.append(self._batches.pop(0))
-        self._batch, self._used = self._batches[0], 0
+        self._spare.append(self._batch)
+        reused = len(self._spare) == BATCHES
+        self._batch = self._spare.popleft() if reused else memoryview(bytearray(BATCH_BYTES))
+        self._used = 0
 
     def _settle(self, most: int) -> None:
         """Wait until at most so many batches are being hashed."""

@@ -25,10 +25,13 @@ class Content:
     def copy(self, size: int) -> None:
         """Write `size` bytes, holes as zeros, and fill up the last block."""
         fragments = self._entries.fragments
-        if fragments is None:
-            self._copy(size)
-        else:
+        if fragments is not None:
             self._copy_sparse(fragments, size)
+        elif (whole := self._entries.take_whole()) is not None:
+            self._blocks.write_file(whole)
+            return
+        else:
+            self._copy(size)
         self._blocks.pad()
 
     def _copy_sparse(self, fragments: Fragments, size: int) -> None:

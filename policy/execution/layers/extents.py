@@ -7,7 +7,7 @@ A file's blocks lie one after the other, so its first block and their number say
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sealserve.policy.execution.layers.blocks import Blocks
 from sealserve.policy.execution.layers.limits import MAX_EXTENTS
@@ -23,8 +23,7 @@ _INDEX = struct.Struct("<IIHH")  # first block of the file, where: low, high, un
 _ONE_RUN = struct.Struct("<HHHHIIHHI")
 
 
-@dataclass(frozen=True)
-class Extents:
+class Extents(NamedTuple):
     """area: for the inode. blocks: all that the file takes."""
 
     area: bytes

@@ -48,13 +48,8 @@ class Groups:
     @classmethod
     def fewest(cls, blocks: int, inodes: int) -> Groups:
         """Of the ways to have so many blocks in front of the table, that with fewest groups."""
-        return min(
-            (
-                cls(_groups_for(blocks, inodes, each), each)
-                for each in range(_INODES_IN_BLOCK, GROUP_BLOCKS + 1, _INODES_IN_BLOCK)
-            ),
-            key=lambda groups: (groups.count, groups.inodes),
-        )
+        inodes_in_group = range(_INODES_IN_BLOCK, GROUP_BLOCKS + 1, _INODES_IN_BLOCK)
+        return cls(*min((_groups_for(blocks, inodes, each), each) for each in inodes_in_group))
 
 
 def _groups_for(blocks: int, inodes: int, inodes_in_group: int) -> int:

@@ -54,6 +54,11 @@ class Inodes:
         self.count += 1
         return self.count
 
+    def append(self, inodes: bytes) -> None:
+        """Add inodes that are written already."""
+        self.table += inodes
+        self.count += len(inodes) // INODE_BYTES
+
     def write(
         self, number: int, about: Header, mode: int, links: int, *, size: int = 0, area: bytes = b""
     ) -> None:

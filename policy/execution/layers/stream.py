@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -42,10 +43,9 @@ class Stream:
     ) -> None:
         self._source = source
         self._forward = forward
-        self._windows = [memoryview(bytearray(WINDOW_BYTES)) for _ in range(WINDOWS)]
-        self._hashed: list[Future[None] | None] = [None] * WINDOWS
-        self._turn = 0
-        self.window = self._windows[0]
+        self.window = memoryview(bytearray(WINDOW_BYTES))
+        self._spare: deque[memoryview] = deque()
+        self._hashing: deque[Future[None]] = deque()
         self._at = self._end = 0
         self.bytes_read = 0
         self._sha256 = hashlib.sha256() if digest else None
@@ -78,7 +78,8 @@ class Stream:
         try:
             header = read_header(self.window, self._at)
         except ValueError as error:
-            raise RefusedError(f"at byte {self.position} of the tar: {error}") from None
+            place = f"at byte {self.position} of the tar" if self.position else "this is no tar"
+            raise RefusedError(f"{place}: {error}") from None
         self._at += BLOCK_BYTES
         return header
 
@@ -87,9 +88,27 @@ class Stream:
         """Bytes of the tar before what comes next."""
         return self.bytes_read - (self._end - self._at)
 
+    @property
+    def at_hand(self) -> memoryview:
+        """What was read already; it stays until the next call."""
+        return self.window[self._at : self._end]
+
+    def advance(self, size: int) -> None:
+        """Pass over what is at hand."""
+        self._at += size
+
     def last_block(self) -> bytes:
         """The block that was the header just read."""
         return bytes(self.window[self._at - BLOCK_BYTES : self._at])
+
+    def take_whole(self, size: int, padding: int) -> memoryview | None:
+        """So many bytes, and what fills up their block passed over, if the window has all that."""
+        start = self._at
+        end = start + size
+        if end + padding > self._end:
+            return None
+        self._at = end + padding
+        return self.window[start:end]
 
     def take(self, most: int) -> memoryview:
         """The next bytes, at least one and at most this many; they stay until the next call."""
@@ -148,13 +167,10 @@ class Stream:
 
     def _refill(self) -> bool:
         """Read on behind what is left in the window, in the next one; False at the end."""
-        self._turn = (self._turn + 1) % WINDOWS
-        pending = self._hashed[self._turn]
-        if pending:
-            pending.result()
-        rest = self.window[self._at : self._end]
-        self.window = self._windows[self._turn]
+        rest = self.at_hand
         kept = len(rest)
+        self._spare.append(self.window)
+        self.window = self._next_window()
         self.window[:kept] = rest
         size = self._source.readinto(self.window[kept:]) or 0
         self._at, self._end = 0, kept + size
@@ -163,5 +179,13 @@ class Stream:
             raise RefusedError(f"a tar of more than {MAX_TAR_BYTES} bytes")
         if self._sha256 and self._hasher:
             new = self.window[kept : self._end]
-            self._hashed[self._turn] = self._hasher.submit(self._sha256.update, new)
+            self._hashing.append(self._hasher.submit(self._sha256.update, new))
         return size > 0
+
+    def _next_window(self) -> memoryview:
+        """One that nobody hashes any more."""
+        if len(self._spare) < WINDOWS:
+            return memoryview(bytearray(WINDOW_BYTES))
+        while len(self._hashing) >= WINDOWS:
+            self._hashing.popleft().result()
+        return self._spare.popleft()

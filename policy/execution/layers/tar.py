@@ -43,16 +43,16 @@ class Entries:
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._seen = 0
         self._padding = 0
         self._pending: _Pending | None = None
         self.fragments: sparse.Fragments | None = None
         self.data_bytes = 0
 
     def __iter__(self) -> Iterator[Header]:
-        seen = 0
         while (header := self._next()) is not None:
-            seen += 1
-            if seen > MAX_ENTRIES:
+            self._seen += 1
+            if self._seen > MAX_ENTRIES:
                 raise RefusedError(f"more than {MAX_ENTRIES} entries")
             if header.kind in _EXTENSIONS:
                 if header.kind != _PAX_GLOBAL:
@@ -80,6 +80,24 @@ class Entries:
         if size < 0:
             raise RefusedError(f"a size of {size} bytes")
         self.data_bytes, self._padding = size, -size % BLOCK_BYTES
+
+    @property
+    def at_hand(self) -> memoryview:
+        """Entries that stand in the window, for whoever can lay them down together."""
+        if self._padding:
+            return self._stream.window[:0]
+        return self._stream.at_hand
+
+    def advance(self, size: int) -> None:
+        """Pass over entries at hand, of so many bytes, that were laid down."""
+        self._stream.advance(size)
+
+    def take_whole(self) -> memoryview | None:
+        """All of the entry's data, if it is at hand."""
+        part = self._stream.take_whole(self.data_bytes, self._padding)
+        if part is not None:
+            self.data_bytes = self._padding = 0
+        return part
 
     def take(self, most: int) -> memoryview:
         """The next bytes of the entry's data, at least one and at most this many."""

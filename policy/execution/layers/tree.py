@@ -9,12 +9,18 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from sealserve.native.layer_run import lay_files
 from sealserve.native.tar import Header, split_path
 from sealserve.policy.execution.layers import extents, inodes, tar
 from sealserve.policy.execution.layers.blocks import Blocks
 from sealserve.policy.execution.layers.content import Content
 from sealserve.policy.execution.layers.inodes import Inodes
-from sealserve.policy.execution.layers.limits import MAX_COMPONENT_BYTES, MAX_LINKS, MAX_PATH_BYTES
+from sealserve.policy.execution.layers.limits import (
+    MAX_COMPONENT_BYTES,
+    MAX_INODES,
+    MAX_LINKS,
+    MAX_PATH_BYTES,
+)
 from sealserve.policy.execution.layers.refused import RefusedError, shown
 
 # OCI image-spec 1.1, layer.md, "Whiteouts"; overlayfs reads what they become.
@@ -65,6 +71,20 @@ class Tree:
             self._link(folder, name, entry)
         else:
             self._create(folder, name, entry)
+
+    def add_files(self, tar_bytes: memoryview, folder: bytes) -> int:
+        """Lay down plain files that stand in the folder of the last entry, while they do.
+
+        folder: what that entry's name had in front. Returns how many bytes of the tar they are.
+        """
+        inodes = self.inodes
+        done, used, made = lay_files(
+            *(tar_bytes, *self._blocks.room, self._blocks.next, folder),
+            *(self._last_folder.children, inodes.count + 1, MAX_INODES - inodes.count),
+        )
+        self._blocks.filled(used)
+        inodes.append(made)
+        return done
 
     def _folder(self, path: bytes, entry: Header) -> Folder:
         """The folder of this path, made where it is missing."""
@@ -186,12 +206,22 @@ class Tree:
     def _fill_file(self, number: int, entry: Header, mode: int) -> None:
         size = entry.size
         extents.check(size)
+        if entry.attributes or not size or self.inodes.links(number):
+            self._fill_odd_file(number, entry, mode)
+            return
+        first = self._blocks.next
+        self._content.copy(size)
+        self.inodes.write_file(number, entry, mode, size, extents.describe(self._blocks, first))
+
+    def _fill_odd_file(self, number: int, entry: Header, mode: int) -> None:
+        """One with attributes, which lie before its data, or without data, or written again."""
         self.inodes.write(number, entry, mode, links=1)
-        if size or self._content.is_sparse:
-            first = self._blocks.next
-            self._content.copy(size)
-            if size:
-                self.inodes.add_data(number, size, extents.describe(self._blocks, first))
+        if not (entry.size or self._content.is_sparse):
+            return
+        first = self._blocks.next
+        self._content.copy(entry.size)
+        if entry.size:
+            self.inodes.add_data(number, entry.size, extents.describe(self._blocks, first))
 
     def _fill_link(self, number: int, entry: Header, mode: int) -> None:
         target = entry.link

@@ -14,10 +14,14 @@ import grpc
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
 
 from sealserve.keys.sidecar import key_provider_pb2 as pb
 from sealserve.keys.sidecar.events import Event
-from sealserve.keys.sidecar.provider import MAX_MESSAGE_BYTES, KeyProvider, Served
+from sealserve.keys.sidecar.provider import MAX_MESSAGE_BYTES, SERVICE, KeyProvider, Served
 from sealserve.native.errors import UnavailableError
 from support.keys_foreign_client import b64
 from support.keys_sidecar import Case
@@ -114,6 +118,22 @@ def refused(asking: Asking, name: str, request: Any) -> tuple[grpc.StatusCode, s
 
 def test_hello(asking: Asking) -> None:
     assert asking.call("SayHello", pb.HelloRequest(name="Ada")).message == "Hello Ada"
+
+
+def test_reflection_tells_the_service_and_its_messages(asking: Asking) -> None:
+    """So that a client needs no file of ours: grpcurl asks this way."""
+    database = ProtoReflectionDescriptorDatabase(asking.channel)
+    assert set(database.get_services()) == {
+        SERVICE,
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    told = DescriptorPool(database).FindServiceByName(SERVICE).methods_by_name
+    ours = pb.DESCRIPTOR.services_by_name["KeyProviderService"].methods_by_name
+    assert {
+        name: (call.input_type.full_name, call.output_type.full_name) for name, call in told.items()
+    } == {
+        name: (call.input_type.full_name, call.output_type.full_name) for name, call in ours.items()
+    }
 
 
 @pytest.mark.parametrize("kid", ["rsa", "/mnt/keys/rsa"])
