@@ -59,6 +59,8 @@ BRIEF = {
     *("body", "attestation_request", "attestation_report", "key_request"),
     *("release_policy", "execution_policy", "process_policy"),
     *("arm_template", "container_config", "pod_yaml"),
+    *("policy_of_any_layout", "policy_in_any_file", "variable_pattern", "deployment_file"),
+    *("host_requests", "kept_token", "master_sealed"),
     *("image_config", "inode_attributes", "layer_record", "pax_records"),
 }
 _STATISTIC = re.compile(r"^stat::(\w+): +(\d+)$", re.MULTILINE)
