@@ -22,7 +22,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PEER := .venv-tritonclient
 TINFOIL := .venv-tinfoil
-BENCHMARKS := aead verity load seal verify connect release
+BENCHMARKS := aead verity load seal verify connect release layers
 SOURCES := setup.py $(wildcard native/*.pyx native/*.pxd native/src/*.c native/src/*.h)
 NATIVE_TESTS := $(wildcard native/*.py tests/native/*.py tests/native/*.c tests/support/native_*.py)
 STAMPS := build/stamps
@@ -61,6 +61,7 @@ long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)
 # Needs go and cargo; says which it could not build and why.
 interop: setup
 	$(PY) tests/interop/run.py build/interop
+	$(PY) tests/interop/layers.py build/interop
 
 bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
 	@mkdir -p build/bench
@@ -132,7 +133,7 @@ $(STAMPS)/aarch64: | $(STAMPS)/debian-long
 # architecture alone.
 IPSEC := $(if $(filter x86_64,$(shell uname -m)),/usr/lib/x86_64-linux-gnu/libIPSec_MB.so.1:libipsec-mb1)
 NEEDS_build := gcc:gcc git:git
-NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps
+NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps e2fsck:e2fsprogs
 NEEDS_bench := fsverity:fsverity $(IPSEC)
 NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap qemu-aarch64:qemu-user \
   aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.so.6:libc6-dev-arm64-cross

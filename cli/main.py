@@ -26,6 +26,7 @@ VERBS = {
     "rewrap": "Give a sealed file's key to other recipients; its root stays.",
     "key": "Make key pairs, and keys in a vault.",
     "policy": "Write, explain, compare and try execution policies.",
+    "deploy": "Check the files of a deployment against each other.",
     "layers": "Compute the roots of a container image's layers.",
     "trust": "Write and explain what a client expects.",
     "publish": "Put a sealed file's key into a vault, under a release policy.",

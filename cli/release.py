@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sealserve.cli import files
+from sealserve.cli import files, host_data
 from sealserve.cli.output import say
 from sealserve.cli.trust_new import today
 from sealserve.native.errors import ConfigError, ReleaseError
 from sealserve.policy import Trust, strict_json
-from sealserve.policy.execution.text import MAX_POLICY_BYTES
 from sealserve.policy.expectations import UvmLaunch
 from sealserve.policy.release_build import Admitted
 
@@ -80,7 +78,7 @@ def admitted(policy_files: tuple[Path, ...], trust_file: Path | None) -> Admitte
     if bool(policy_files) == bool(trust_file):
         raise click.UsageError("give --policy FILE or --trust FILE, and not both")
     if trust_file is None:
-        return Admitted(tuple(host_data(each) for each in policy_files))
+        return Admitted(tuple(host_data.of_file(each).hex() for each in policy_files))
     trust = Trust.load(trust_file)
     if trust.expires is not None and trust.expires < today():
         raise ConfigError(
@@ -106,11 +104,6 @@ def _say_left_out(trust: Trust) -> None:
     say(f'not in the policy, whose grammar has no "at least": {", ".join(left_out)}')
     for key in sorted({"allow_debug", "allow_vmpl"} & trust.danger.told().keys()):
         say(f"not in the policy, which is stricter: danger.{key}")
-
-
-def host_data(policy_file: Path) -> str:
-    """What HOST_DATA holds where this policy is enforced. Raises ConfigError."""
-    return hashlib.sha256(files.read(policy_file, MAX_POLICY_BYTES)).hexdigest()
 
 
 def rsa_key(file: Path) -> RSAPrivateKey:

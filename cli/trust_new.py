@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import os
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
@@ -13,13 +12,12 @@ import click
 
 from sealserve.attestation.roots import ARK_SHA256, Roots
 from sealserve.attestation.tcb import LINES, Line
-from sealserve.cli import files
+from sealserve.cli import files, host_data
 from sealserve.cli.check import timeout_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import ConfigError
 from sealserve.policy import Trust, claimed, floors
 from sealserve.policy.claimed import Draft
-from sealserve.policy.execution.text import MAX_POLICY_BYTES
 from sealserve.policy.expectations import Kind, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.trust_schema import KINDS
 from sealserve.policy.trust_text import trust_text
@@ -280,7 +278,7 @@ def _policy(text: str) -> Noted:
     _require_utf8("--policy", text)
     path = Path(text)
     if os.path.isfile(path):  # noqa: PTH113  Path.is_file raises for a name that is too long
-        return Noted(hashlib.sha256(files.read(path, MAX_POLICY_BYTES)).digest(), path.name)
+        return Noted(host_data.of_file(path), path.name)
     return Noted(_hex(text, 32, "--policy"), "")
 
 

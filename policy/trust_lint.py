@@ -21,11 +21,11 @@ LEAST_UVM_SVN = 104  # its documented minimum on 2026-08-04
 
 def lint(trust: Trust, today: datetime.date) -> tuple[Remark, ...]:
     """Every remark on this file, ranked; what is on the date first. today: in UTC."""
-    timed = (*_expiry(trust, today), *_old_floors(today))
+    timed = (*expiry(trust, today), *_old_floors(today))
     return ranked([*timed, *(remark for look in _LOOKS for remark in look(trust))])
 
 
-def _expiry(trust: Trust, today: datetime.date) -> Remarks:
+def expiry(trust: Trust, today: datetime.date) -> Remarks:
     last, hint = trust.expires, "compare it with what its owners publish now, then set a later date"
     if last is None:
         yield Remark("doubt", "expires", "no review date: nobody is reminded", "set one")

@@ -70,6 +70,13 @@ class Place:
         step = f"[{key}]" if isinstance(key, int) else f".{shown(key)}" if self.path else shown(key)
         return Place(self.complaints, self.container, f"{self.path}{step}")
 
+    def entries(self, value: object, wanted: str = "a list") -> list[tuple[Place, object]]:
+        """A list with the place of each entry; nothing is an empty one, anything else refused."""
+        if value and not isinstance(value, list):
+            self.refuse(value, wanted)
+        listed = value if isinstance(value, list) else []
+        return [(self.at(index), entry) for index, entry in enumerate(listed)]
+
     @property
     def where(self) -> str:
         return ", ".join(part for part in (self.container, self.path) if part)

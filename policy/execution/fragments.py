@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sealserve.policy.execution.complaints import Place
-from sealserve.policy.execution.lookup import find, items
+from sealserve.policy.execution.lookup import find
 from sealserve.policy.execution.platform import INFRASTRUCTURE_FEED, Fields
 
 _MEMBERS = ("feed", "includes", "issuer", "minimum_svn")
@@ -20,10 +20,11 @@ _INCLUDES = frozenset(
 
 def read(document: object, place: Place) -> list[Fields]:
     """The imports of a file `{"fragments": […]}`, in order."""
-    listed = [*items(find(document, "fragments")), *items(find(document, "standaloneFragments"))]
     if not isinstance(document, dict):
         place.refuse_if_strict(document, "an object with fragments")
-    return [made for index, entry in enumerate(listed) if (made := _one(entry, place.at(index)))]
+    names = ("fragments", "standaloneFragments")
+    entries = [pair for name in names for pair in place.entries(find(document, name))]
+    return [made for here, entry in entries if (made := _one(entry, here))]
 
 
 def with_svn(fragments: Sequence[Fields], svn: str, place: Place) -> list[Fields]:

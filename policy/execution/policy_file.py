@@ -20,14 +20,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sealserve.native.errors import ConfigError, printable
-from sealserve.policy import strict_json
+from sealserve.policy.execution.deployments import json_places
 from sealserve.policy.execution.lines import cut
 from sealserve.policy.execution.text import MAX_POLICY_BYTES
 
 Form = Literal["text", "base64", "template", "pod"]
 
 MAX_FILE_BYTES = 4 * 1024 * 1024  # a template with a policy of each of several groups, in base64
-MAX_TEMPLATE_DEPTH = 64  # a resource that is deployed by a resource nests its template
 
 # Microsoft.ContainerInstance, REST API: names count in any case.
 _GROUPS = (
@@ -39,6 +38,7 @@ _ANNOTATION = re.compile(
     rb"[\"']?([A-Za-z0-9+/]+=*)[\"']?[ \t]*\r?$",
     re.MULTILINE,
 )
+_JSON_BEGINS = (b"{", b"//", b"/*")  # with a comment in front, as Azure's tools take it
 _BASE64 = re.compile(rb"\s*[A-Za-z0-9+/\s]+=*\s*")
 _BEGINS = re.compile(rb"\s*(?:#[^\n]*\n\s*)*package\s")
 
@@ -68,7 +68,7 @@ def read_all(data: bytes, *, file: str = "") -> list[PolicyFile]:
 
     Raises ConfigError for a template or a pod without one, or with one that is not base64.
     """
-    if data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{":
+    if data.removeprefix(codecs.BOM_UTF8).lstrip().startswith(_JSON_BEGINS):
         return list(_of_template(data, file))
     found = _ANNOTATION.findall(data)
     if found:
@@ -108,7 +108,7 @@ def _as_base64(data: bytes) -> bytes | None:
 
 
 def _of_template(data: bytes, file: str) -> Iterator[PolicyFile]:
-    groups = list(_groups(_json(data, file)))
+    groups = list(_groups(json_places.read(data, file=file)))
     if not groups:
         raise ConfigError(
             "is JSON without a container group",
@@ -117,13 +117,6 @@ def _of_template(data: bytes, file: str) -> Iterator[PolicyFile]:
         )
     for resource in groups:
         yield _of_group(resource, file)
-
-
-def _json(data: bytes, file: str) -> object:
-    try:
-        return strict_json.loads(data.decode("utf-8-sig"), max_depth=MAX_TEMPLATE_DEPTH)
-    except ValueError as error:
-        raise ConfigError(f"is not JSON: {cut(printable(str(error)))}", file=file) from None
 
 
 def _groups(value: object) -> Iterator[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from support import policy_case as case
 from support.cli_vault import VaultDesk
 from support.models_cli import Ran
 from support.policy_case import TRUST, edit
+from support.policy_deployment import template
 
 SERVICE = "https://sharedneu.neu.attest.azure.net"
 VECTORS = Path(__file__).parent.parent / "vectors" / "policy" / "release"
@@ -37,6 +39,20 @@ def test_several_policies(desk: VaultDesk) -> None:
     digests = [desk.host_data(), desk.host_data("other.rego")]
     assert ran.json["host_data"] == digests
     assert ran.json["release_policy"] == json.loads(build(SERVICE, *digests, simulated=False))
+
+
+def test_a_policy_where_a_deployment_carries_it(desk: VaultDesk) -> None:
+    """A template has the hash of its policy; its own would bind the key to nothing."""
+    text = (desk.folder / "policy.rego").read_bytes()
+    desk.write("template.json", template(text, {"app": ["/srv/app"]}))
+    desk.write("policy.txt", base64.b64encode(text))
+    for name in ("template.json", "policy.txt"):
+        ran = policy(desk, "--policy", name, "--attestation-service", SERVICE, "--json")
+        assert ran.json["host_data"] == [desk.host_data()]
+    desk.write("template.json", template(b"", {"app": ["/srv/app"]}))
+    ran = policy(desk, "--policy", "template.json", "--attestation-service", SERVICE)
+    assert ran.status == 8
+    assert "carries no policy" in ran.err
 
 
 def test_a_trust_file(desk: VaultDesk) -> None:

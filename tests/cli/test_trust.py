@@ -21,6 +21,7 @@ from sealserve.policy.known import PERMISSIVE
 from support import policy_case as case
 from support.models_cli import Ran
 from support.policy_case import FEED, ISSUER
+from support.policy_deployment import template
 
 SIMULATED_ROOT = "5e" * 32
 MEASUREMENT = "3f" * 48
@@ -154,6 +155,13 @@ def test_a_policy_by_its_file(owner: Owner) -> None:
     (policy,) = owner.written({"--policy": "policy.rego"}).policies
     assert policy.digest == hashlib.sha256(text).digest()
     assert policy.note == "policy.rego"
+
+
+def test_a_policy_where_a_template_carries_it(owner: Owner) -> None:
+    text = generate_process(["serve"])
+    (owner.folder / "template.json").write_bytes(template(text, {"app": ["/srv/app"]}))
+    (policy,) = owner.written({"--policy": "template.json"}).policies
+    assert policy.digest == hashlib.sha256(text).digest()
 
 
 def test_no_policy_on_purpose(owner: Owner) -> None:

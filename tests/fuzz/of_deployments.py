@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from fuzz.ground import VECTORS, same
 from sealserve.native.errors import ConfigError
+from sealserve.policy.deployment import reading
 from sealserve.policy.execution import text
 from sealserve.policy.execution.deployments import json_places, yaml_reader
 from sealserve.policy.execution.deployments.pod_injection import into_pods
@@ -49,6 +51,21 @@ def arm_template() -> Target:
     return Target(run, _seeds("template.json"), (ConfigError,), TOKENS)
 
 
+def deployment_file() -> Target:
+    """Told apart by its content, and a template with the parameters it may be itself."""
+
+    def run(data: bytes) -> None:
+        for name in ("x.json", "x.toml"):
+            with suppress(ConfigError):
+                reading.kind_by_content(data, file=name)
+        with suppress(ConfigError):
+            reading.template(data, data, file="x.json")
+        reading.template(data, None, file="x.json")
+
+    more = (b"ccePolicy", b"anyOf", b"[platform]")
+    return Target(run, _carrying(), (ConfigError,), (*TOKENS, *more))
+
+
 def container_config() -> Target:
     """confcom's own form, both versions."""
 
@@ -87,6 +104,16 @@ def _decoded(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError:
         raise ConfigError("is not UTF-8") from None
+
+
+def _carrying() -> list[bytes]:
+    """Templates with the policies that were put into them."""
+    found = []
+    for data in _seeds("template.json"):
+        made = _both(from_template(json.loads(data), approve=True))
+        if len(made) == 1:  # of several nobody says which is meant
+            found.append(into_template(data.decode(), made).encode())
+    return found
 
 
 def _seeds(name: str) -> list[bytes]:

@@ -38,6 +38,7 @@ with (
 ):  # a line per module
     from fuzz import hunt
     from fuzz.targets import TARGETS
+from fuzz.brief import BRIEF  # noqa: E402
 
 CORPUS = Path(__file__).with_name("corpus")
 WORK = ROOT / "build" / "fuzz"
@@ -47,20 +48,6 @@ MOST_MEMORY_MIB = 2048
 KEPT_BYTES = 4096  # of one input in the repository
 KEPT_FOLDER_BYTES = 64 * 1024  # of all of one target
 
-# What is read behind a signature, from a person's own disk, or by a service on loopback: these take
-# their turn for `--brief` seconds. Whatever else there is takes bytes of anybody.
-BRIEF = {
-    *("model", "authority", "evidence", "server_certificate"),
-    *("token", "token_head", "token_claims", "token_keys"),
-    *("answer", "answer_header", "answer_certificate", "released_key"),
-    *("key_reference", "key_file", "connection"),
-    *("guest_device", "configfs_answers", "evidence_files"),
-    *("sidecar_request", "sidecar_environment", "key_provider_packet", "runtime_data"),
-    *("body", "attestation_request", "attestation_report", "key_request"),
-    *("release_policy", "execution_policy", "process_policy"),
-    *("arm_template", "container_config", "pod_yaml"),
-    *("image_config", "inode_attributes", "layer_record", "pax_records"),
-}
 _STATISTIC = re.compile(r"^stat::(\w+): +(\d+)$", re.MULTILINE)
 _COVERED = re.compile(r"^#\d+\s+DONE\s+cov: (\d+)", re.MULTILINE)
 _SAVED = re.compile(r"Test unit written to (\S+)")

@@ -42,7 +42,7 @@ from fuzz.of_attestation import (
     uvm_header,
     uvm_payload,
 )
-from fuzz.of_deployments import arm_template, container_config, pod_yaml
+from fuzz.of_deployments import arm_template, container_config, deployment_file, pod_yaml
 from fuzz.of_execution import (
     denial_in_a_log,
     host_requests,
@@ -114,6 +114,6 @@ TARGETS: dict[str, Callable[[], Target]] = {
         *(trust, release_policy, execution_policy, process_policy),
         *(policy_of_any_layout, policy_in_any_file, host_requests, denial_in_a_log),
         variable_pattern,
-        *(arm_template, container_config, pod_yaml),
+        *(arm_template, container_config, pod_yaml, deployment_file),
     )
 }

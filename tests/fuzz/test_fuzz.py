@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.run import BRIEF
+from fuzz.brief import BRIEF
 from fuzz.targets import TARGETS
 from support.fuzz_mutations import Target
 

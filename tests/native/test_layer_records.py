@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sealserve.native import ext4, layer_run, reference_layer, tar
@@ -113,6 +113,7 @@ def test_what_is_no_number(reading: ModuleType, field: bytes) -> None:
         reading.read_number(field)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([b"ustar\x0000", b"ustar  \0", b"ustar \0\0", bytes(8), b"ustarx00"]),
     st.sampled_from(
@@ -134,12 +135,14 @@ def test_headers_agree(
     assert header_of(tar, data) == header_of(reference_layer, data)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([b"", b".", b"..", b"...", b"a", b".a", b"bc"]), max_size=8))
 def test_paths_agree(parts: list[bytes]) -> None:
     path = b"/".join(parts)
     assert tar.split_path(path) == reference_layer.split_path(path)
 
 
+@settings(deadline=None)
 @given(
     st.integers(1, 3),
     st.integers(-(1 << 63), (1 << 63) - 1),
@@ -165,6 +168,7 @@ def test_inodes_have_their_places(writing: ModuleType) -> None:
             writing.write_inode(bytearray(256), number, Header(), 0, 0, 0, 0, 0, 0, area)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 4), st.binary(min_size=1, max_size=255)), max_size=60))
 def test_folders_agree(children: list[tuple[int, bytes]]) -> None:
     table = bytearray(1024)

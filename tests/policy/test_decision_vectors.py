@@ -2,8 +2,8 @@
 
     pytest tests/policy/test_decision_vectors.py --vectors DIR
 
-DIR has files of the form of tests/vectors/policy/decisions, which is judged without the option: a
-policy each, and requests that share what the guest remembers.
+DIR, or its folder `decisions`, has files of the form of tests/vectors/policy/decisions, which is
+judged without the option: a policy each, and requests that share what the guest remembers.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     pytest tests/policy/test_diff_vectors.py --vectors DIR
 
-DIR has `templates/index.json` of the form of tests/vectors/policy, with `diff_cases`. confcom does
-not see what only the policy has, and counts names; ours looks both ways, and names mean nothing.
+DIR has `templates/index.json` of the form of tests/vectors/policy, with `diff_cases`, or is that
+folder. confcom does not see what only the policy has, and counts names; ours looks both ways, and
+names mean nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from sealserve.cli.main import run
-from support.policy_vectors import DIRECTORY
+from support.policy_vectors import DIRECTORY, templates_of
 
 SAME, DIFFERENT, REFUSED = 0, 1, 8
 
@@ -54,7 +55,7 @@ class Row:
 
 
 def rows_of(directory: Path) -> Iterator[Row]:
-    folder = directory / "templates"
+    folder = templates_of(directory)
     index = json.loads((folder / "index.json").read_bytes())
     for case in index["diff_cases"]:
         fields = {name: _fields(told) for name, told in case.get("differences", {}).items()}

@@ -477,6 +477,24 @@ CONFIGS: dict[str, tuple[Read, str, str, str]] = {
         '["SIGTERM"]',
         "numbers from 1 to 64",
     ),
+    "variables by name": (
+        in_config({"environmentVariables": {"A": "1"}}),
+        "app, environmentVariables",
+        '{"A": "1"}',
+        "a list of variables",
+    ),
+    "imports by name": (
+        from_config(config(fragments={"feed": "f"})),
+        "fragments",
+        '{"feed": "f"}',
+        "a list",
+    ),
+    "old mounts by name": (
+        from_config({"containers": [{"containerImage": "demo/app:1", "mounts": {"m": 1}}]}),
+        "containers[0].mounts",
+        '{"m": 1}',
+        "a list",
+    ),
     "an old container that is none": (
         from_config({"containers": [{"containerImage": "demo/app:1"}, 5]}),
         "containers[1]",
@@ -617,6 +635,24 @@ PODS: dict[str, tuple[Read, str, str, str]] = {
         "app, env[0].valueFrom.resourceFieldRef",
         '"1Gi"',
         "a plain number",
+    ),
+    "mounts by name": (
+        in_pod("volumeMounts: {v: 1}"),
+        "app, volumeMounts",
+        '{"v": 1}',
+        "a list of mounts",
+    ),
+    "volumes by name": (
+        from_pods(f"{POD}  volumes: {{v: 1}}\n"),
+        "Pod p, spec.volumes",
+        '{"v": 1}',
+        "a list of volumes",
+    ),
+    "first containers by name": (
+        from_pods(f"{POD}  initContainers: {{v: 1}}\n"),
+        "Pod p, spec.initContainers",
+        '{"v": 1}',
+        "a list of containers",
     ),
     "a mount of no volume": (
         in_pod("volumeMounts: [{name: v, mountPath: /v}]"),

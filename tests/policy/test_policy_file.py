@@ -75,7 +75,7 @@ def test_anything_else_is_the_text_itself(data: bytes) -> None:
 
 REFUSED = {
     "JSON without a group": (b"{}", "is JSON without a container group"),
-    "broken JSON": (b"{", "is not JSON"),
+    "broken JSON": (b"{", "not JSON"),
     "JSON too deep": (b'{"a":' * 70 + b"1" + b"}" * 70, "nested deeper"),
     "a group without a policy": (template(""), "group group-0 carries no policy"),
     "a policy that is a number": (template(1), "group group-0 carries no policy"),

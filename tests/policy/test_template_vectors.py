@@ -2,8 +2,8 @@
 
     pytest tests/policy/test_template_vectors.py --vectors DIR
 
-DIR has `templates/index.json` and `confcom/index.json` (or one of them) of the form of
-tests/vectors/policy, which is judged without the option. Rows of `templates` go through
+DIR has `templates/index.json` and `confcom/index.json`, or one of them, or is such a folder, of the
+form of tests/vectors/policy, which is judged without the option. Rows of `templates` go through
 `sealserve policy generate --compatible confcom-1.2` with their archives; samples, whose images are
 not there, through Python. Where confcom leaves with 1, ours leaves with ConfigError's 8.
 """
@@ -28,7 +28,17 @@ from sealserve.policy.execution.deployments.template import read_template
 from sealserve.policy.execution.generate import Generated, Options, generate
 from sealserve.policy.execution.image import Image
 from sealserve.policy.execution.profile import Profile, named
-from support.policy_vectors import DIRECTORY, Run, Sample, facts_of, index_of, runs_of, samples_of
+from support.policy_vectors import (
+    DIRECTORY,
+    Run,
+    Sample,
+    confcom_of,
+    facts_of,
+    index_of,
+    runs_of,
+    samples_of,
+    templates_of,
+)
 
 SOURCES = {"template": "--template", "config": "--config", "pod_yaml": "--pod"}
 SAMPLE_OPTIONS: dict[str, dict[str, Any]] = {
@@ -128,11 +138,12 @@ def test_images_of_one_archive_are_told_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = directory_of(pytestconfig) / "templates"
+    folder = templates_of(directory_of(pytestconfig))
     together = index_of(folder).get("three_in_one")
-    if together is None:
+    rows = [row for row in runs_of(folder) if row.id == "three_images-plain"]
+    if together is None or not rows:
         pytest.skip("no archive of several images here")
-    (row,) = (row for row in runs_of(folder.parent) if row.id == "three_images-plain")
+    (row,) = rows
     out = tmp_path / "out.rego"
     source = [*copied_source(row, tmp_path), "--tar", str(folder / together["file"])]
     status = run(["policy", "generate", *source, *COMPATIBLE, "--out", str(out)])
@@ -157,7 +168,7 @@ def test_sample(sample: Sample, pytestconfig: pytest.Config) -> None:
 
 def test_later_sample(pytestconfig: pytest.Config) -> None:
     """As later versions of the tool write three of them."""
-    folder = directory_of(pytestconfig) / "confcom"
+    folder = confcom_of(directory_of(pytestconfig))
     for later in index_of(folder).get("newer", ()):
         text = (folder / later["file"]).read_bytes()
         text = text[: text.index(b"data.framework.errors}") + len(b"data.framework.errors}")]
@@ -185,7 +196,7 @@ def sample_policies(
     given = json.loads((sample.folder / parameters).read_text()) if parameters else None
     template = json.loads((sample.folder / sample.case["template"]).read_text())
     groups = read_template(template, given, complaints, lambda _: False)
-    facts = facts_of(directory / "confcom")
+    facts = facts_of(confcom_of(directory))
 
     def image_of(name: str) -> Image:
         return facts[name]

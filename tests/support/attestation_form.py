@@ -7,7 +7,6 @@ times do not. Two documents of one form give the same lines.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 
 import cbor2
 
@@ -41,12 +40,11 @@ def of_report(data: bytes) -> list[str]:
     """Every field of a report; of what is chosen or random only whether it is there."""
     report = Report.parse(data)
     lines = []
-    for field in fields(report):
-        value = getattr(report, field.name)
-        if field.name in _THERE:
-            lines.append(f"{field.name}: {any(value[:8])}, {any(value[8:])}, {len(value)} bytes")
-        elif field.name not in _FREE:
-            lines.append(f"{field.name}: {value}")
+    for name, value in zip(report._fields, report, strict=True):
+        if name in _THERE:
+            lines.append(f"{name}: {any(value[:8])}, {any(value[8:])}, {len(value)} bytes")
+        elif name not in _FREE:
+            lines.append(f"{name}: {value}")
     return lines
 
 

@@ -45,7 +45,10 @@ class Case:
 
 
 def cases_of(directory: Path) -> list[Case]:
-    return [Case(path) for path in sorted(directory.glob("*.json"))]
+    """Of the folder of decisions in there, or of the directory itself."""
+    inner = directory / "decisions"
+    folder = inner if inner.is_dir() else directory
+    return [Case(path) for path in sorted(folder.glob("*.json"))]
 
 
 def ask(enforcer: Enforcer, step: Step) -> Decision | FragmentDecision:

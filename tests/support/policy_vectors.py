@@ -74,16 +74,26 @@ class Sample:
         return f"{self.case['dir']}-{Path(self.variant['file']).stem}"
 
 
+def templates_of(directory: Path) -> Path:
+    """The folder of templates: there, or the directory itself."""
+    return directory / "templates" if (directory / "templates").is_dir() else directory
+
+
 def runs_of(directory: Path) -> list[Run]:
-    return [*_runs(directory / "templates")]
+    return [*_runs(templates_of(directory))]
+
+
+def confcom_of(directory: Path) -> Path:
+    """The folder of samples: there, or the directory itself."""
+    return directory / "confcom" if (directory / "confcom").is_dir() else directory
 
 
 def samples_of(directory: Path) -> list[Sample]:
-    folder = directory / "confcom"
+    folder = confcom_of(directory)
     return [
         Sample(folder / case["dir"], case, variant)
         for case in index_of(folder).get("cases", ())
-        for variant in case["variants"]
+        for variant in case.get("variants", ())
     ]
 
 
@@ -117,5 +127,5 @@ def _runs(folder: Path) -> Iterator[Run]:
         named = json.loads((folder / "images.json").read_text())
         archives = {name: folder / archive for name, archive in named.items()}
     for case in index_of(folder).get("cases", ()):
-        for row in case["runs"]:
+        for row in case.get("runs", ()):
             yield Run(folder / case["case"], case, row, archives)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sealserve.policy.execution.complaints import NOTHING, Place
-from sealserve.policy.execution.lookup import find, items
+from sealserve.policy.execution.lookup import find
 from sealserve.policy.execution.platform import Fields
 
 # What framework 0.2.3 needs of each (hcsshim pkg/securitypolicy/framework.rego): a container that
@@ -20,14 +20,10 @@ _KNOWN = _NEEDED | {"id", "name"}
 
 def read_ready(document: object, place: Place) -> list[Fields]:
     """The objects of a file: one, a list of them, or a list under `containers`."""
-    if isinstance(document, dict) and "containers" not in document:
-        document = [document]
-    listed = document if isinstance(document, list) else find(document, "containers")
-    if not isinstance(listed, list):
-        place.refuse(listed, "a list of container objects")
-    return [
-        made for index, entry in enumerate(items(listed)) if (made := _one(entry, place.at(index)))
-    ]
+    if isinstance(document, dict):
+        document = find(document, "containers") if "containers" in document else [document]
+    entries = place.entries(document, "a list of container objects")
+    return [made for here, entry in entries if (made := _one(entry, here))]
 
 
 def _one(entry: object, place: Place) -> Fields | None:

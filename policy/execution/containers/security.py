@@ -139,17 +139,12 @@ def _id_or_name(text: str) -> Fields:
 
 
 def _names(value: object, place: Place, is_pod: bool) -> list[str]:
-    if not value:
-        return []
-    if not isinstance(value, list):
-        place.refuse(value, "a list of capabilities")
-        return []
     names = []
-    for index, item in enumerate(value):
+    for here, item in place.entries(value, "a list of capabilities"):
         if isinstance(item, str):
-            names.append(_name(item, place.at(index), is_pod))
+            names.append(_name(item, here, is_pod))
         else:
-            place.at(index).refuse(item, "the name of a capability")
+            here.refuse(item, "the name of a capability")
     return names
 
 

@@ -99,18 +99,16 @@ class _Reader:
 
     def _variables(self, properties: object, place: Place) -> list[Variable]:
         of_identity = IDENTITY_RULES if self._identity else ()
-        listed = items(find(properties, "environmentVariables"))
-        read = (_variable(entry, place.at(index)) for index, entry in enumerate(listed))
+        entries = place.entries(find(properties, "environmentVariables"), "a list of variables")
+        read = (_variable(entry, here) for here, entry in entries)
         return [
             *(Variable.of_platform(rule) for rule in of_identity),
             *(variable for variable in read if variable is not None),
         ]
 
     def _mounts(self, properties: object, place: Place) -> list[Mount]:
-        listed = find(properties, "volumeMounts")
-        if listed and not isinstance(listed, list):
-            place.refuse(listed, "a list of mounts")
-        mounts = [_mount(mount, place.at(index)) for index, mount in enumerate(items(listed))]
+        listed = place.entries(find(properties, "volumeMounts"), "a list of mounts")
+        mounts = [_mount(mount, here) for here, mount in listed]
         mounts += config_map(properties)
         if self._in_pod and find(find(properties, "securityContext"), "privileged"):
             mounts += [Mount.of_platform(mount) for mount in POD_PRIVILEGED_MOUNTS]
@@ -146,9 +144,7 @@ def _mount(mount: object, place: Place) -> Mount:
 
 
 def _processes(listed: object, place: Place) -> list[Process]:
-    if listed and not isinstance(listed, list):
-        place.refuse(listed, "a list")
-    read = (_process(entry, place.at(index)) for index, entry in enumerate(items(listed)))
+    read = (_process(entry, here) for here, entry in place.entries(listed))
     return [process for process in read if process is not None]
 
 
@@ -173,10 +169,15 @@ def _converted(entry: object, place: Place) -> dict[str, object] | None:
     properties: dict[str, Any] = {
         "image": find(entry, "containerImage"),
         "execProcesses": _old_processes(entry, place),
-        "volumeMounts": [_old_mount(mount, place.strict) for mount in items(find(entry, "mounts"))],
+        "volumeMounts": [
+            _old_mount(mount, place.strict)
+            for _, mount in place.at("mounts").entries(find(entry, "mounts"))
+        ],
         "environmentVariables": [
-            _old_variable(variable, place)
-            for variable in items(find(entry, "environmentVariables"))
+            _old_variable(variable, here)
+            for here, variable in place.at("environmentVariables").entries(
+                find(entry, "environmentVariables")
+            )
         ],
         "command": find(entry, "command"),
         "workingDir": find(entry, "workingDir"),
@@ -194,7 +195,8 @@ def _old_processes(entry: dict[str, object], place: Place) -> list[object]:
     ]
     own = find(entry, "execProcesses")
     if place.strict:
-        return [*items(own), *items(find(entry, "exec_processes")), *probes]
+        more = place.at("exec_processes").entries(find(entry, "exec_processes"))
+        return [*items(own), *(process for _, process in more), *probes]
     return [{"command": own}, *probes] if own else probes
 
 

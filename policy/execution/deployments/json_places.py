@@ -44,6 +44,15 @@ class Place:
         return here
 
 
+def read(data: bytes, *, file: str = "") -> object:
+    """The value of a file's bytes, a byte order mark in front of it or not. Raises as `loads`."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"is not UTF-8 at byte {error.start}", file=file) from None
+    return loads(text, file=file)
+
+
 def loads(text: str, *, file: str = "") -> object:
     """The value. Raises ConfigError with file and, where it is known, line."""
     if len(text) > MAX_TEMPLATE_BYTES:

@@ -80,8 +80,20 @@ def _group(workload: Any, at: int, values: Values, complaints: Complaints, sever
     ):
         if held is not None and not isinstance(held, dict):
             place.refuse(held, "an object")
-    both = [*items(find(spec, "containers")), *items(find(spec, "initContainers"))]
-    reader = _Reader(values, pod, workload, complaints, f"{group.container}, " if several else "")
+    first = (
+        group.at("spec")
+        .at("initContainers")
+        .entries(find(spec, "initContainers"), "a list of containers")
+    )
+    both = [*items(find(spec, "containers")), *(entry for _, entry in first)]
+    volumes = group.at("spec").at("volumes").entries(find(spec, "volumes"), "a list of volumes")
+    reader = _Reader(
+        values,
+        pod,
+        [*(entry for _, entry in volumes), *_claims(workload)],
+        complaints,
+        f"{group.container}, " if several else "",
+    )
     return Group(
         name=title,
         containers=[reader.container(entry, index) for index, entry in enumerate(both)],
@@ -92,7 +104,12 @@ def _group(workload: Any, at: int, values: Values, complaints: Complaints, sever
 
 class _Reader:
     def __init__(
-        self, values: Values, pod: object, workload: object, complaints: Complaints, prefix: str
+        self,
+        values: Values,
+        pod: object,
+        volumes: Sequence[object],
+        complaints: Complaints,
+        prefix: str,
     ) -> None:
         spec = find(pod, "spec")
         labels = find(find(pod, "metadata"), "labels")
@@ -101,7 +118,7 @@ class _Reader:
         self._prefix = prefix
         self._security = find(spec, "securityContext")
         self._identity = find(labels, IDENTITY_LABEL) == "true"
-        self._volumes = [*items(find(spec, "volumes")), *_claims(workload)]
+        self._volumes = volumes
 
     def container(self, entry: Any, at: int) -> Wanted:
         name = find(entry, "name")
@@ -140,8 +157,8 @@ class _Reader:
 
     def _mounts(self, entry: object, place: Place) -> list[Mount]:
         mounts = [Mount.of_platform(IDENTITY_MOUNT)] if self._identity else []
-        listed = items(find(entry, "volumeMounts"))
-        mounts += [self._mount(mount, place.at(index)) for index, mount in enumerate(listed)]
+        listed = place.entries(find(entry, "volumeMounts"), "a list of mounts")
+        mounts += [self._mount(mount, here) for here, mount in listed]
         if find(find(entry, "securityContext"), "privileged") is True:
             mounts += [Mount.of_platform(mount) for mount in POD_PRIVILEGED_MOUNTS]
         return mounts
@@ -176,10 +193,8 @@ def _claims(workload: object) -> list[object]:
     ]
 
 
-def _words(value: object, place: Place) -> Any:
-    if value and not isinstance(value, list):
-        place.refuse(value, "a list of words")
-    return value if isinstance(value, list) else []
+def _words(value: object, place: Place) -> list[object]:
+    return [word for _, word in place.entries(value, "a list of words")]
 
 
 def _processes(entry: object, place: Place) -> list[Process]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sealserve.policy.execution.complaints import NOTHING, Place, Told, shown
-from sealserve.policy.execution.lookup import find, items
+from sealserve.policy.execution.lookup import find
 from sealserve.policy.execution.wanted import Variable
 
 # Virtual nodes put their own value in place of such a text.
@@ -34,19 +34,14 @@ class Values:
     def variables(self, container: object, place: Place) -> list[Variable]:
         """In the order of the container's `env`; each container asks anew about what is missing."""
         self.decided = {}
-        listed = find(container, "env")
-        if listed is not None and not isinstance(listed, list):
-            place.refuse(listed, "a list of variables")
+        entries = place.entries(find(container, "env"), "a list of variables")
         if find(container, "envFrom"):
             place.refuse_if_strict(
                 Told("envFrom"),
                 "variables by their names",
                 "which of them the guest would let through is not in it: list them under env",
             )
-        read = (
-            self._variable(entry, container, place.at(index))
-            for index, entry in enumerate(items(listed))
-        )
+        read = (self._variable(entry, container, here) for here, entry in entries)
         return [variable for variable in read if variable is not None]
 
     def _variable(self, entry: object, container: object, place: Place) -> Variable | None:

@@ -139,15 +139,14 @@ class _Reader:
         if not listed or not isinstance(listed, list):
             place.at("containers").refuse(listed, "a list of containers")
         volumes = find(properties, "volumes")
-        if volumes and not isinstance(volumes, list):
-            place.at("volumes").refuse(volumes, "a list")
         if self.strict:
             volumes = self.references.resolved(volumes)
-        first = find(properties, "initContainers")
-        if first and not isinstance(first, list):
-            place.at("initContainers").refuse(first, "a list of containers")
-        both = [*items(listed), *items(first)]
-        return [self._container(entry, items(volumes), place, at) for at, entry in enumerate(both)]
+        declared = [entry for _, entry in place.at("volumes").entries(volumes)]
+        first = place.at("initContainers").entries(
+            find(properties, "initContainers"), "a list of containers"
+        )
+        both = [*items(listed), *(entry for _, entry in first)]
+        return [self._container(entry, declared, place, at) for at, entry in enumerate(both)]
 
     def _container(self, entry: Any, volumes: list[object], group: Place, at: int) -> Wanted:
         if self.strict:
@@ -177,9 +176,8 @@ class _Reader:
 
     def _variables(self, properties: object, place: Place) -> list[Variable]:
         listed = find(properties, "environmentVariables")
-        if listed and not isinstance(listed, list):
-            place.refuse(listed, "a list of variables")
-        read = (self._variable(entry, place.at(i)) for i, entry in enumerate(items(listed)))
+        entries = place.entries(listed, "a list of variables")
+        read = (self._variable(entry, here) for here, entry in entries)
         return [variable for variable in read if variable is not None]
 
     def _variable(self, entry: object, place: Place) -> Variable | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sealserve.policy.execution.complaints import Place
-from sealserve.policy.execution.lookup import find, items
+from sealserve.policy.execution.lookup import find
 from sealserve.policy.execution.platform import CONFIG_MAP, MOUNT_SOURCES
 from sealserve.policy.execution.wanted import Mount
 
@@ -14,9 +14,9 @@ def config_map(properties: object) -> list[Mount]:
 
 
 def mounts_of(listed: object, volumes: list[object], place: Place) -> list[Mount]:
-    if listed and not isinstance(listed, list):
-        place.refuse(listed, "a list of mounts")
-    read = (_mount(mount, volumes, place.at(index)) for index, mount in enumerate(items(listed)))
+    """listed: the container's volumeMounts. volumes: what the group declares."""
+    entries = place.entries(listed, "a list of mounts")
+    read = (_mount(mount, volumes, here) for here, mount in entries)
     return [mount for mount in read if mount is not None]
 
 
