@@ -135,7 +135,7 @@ IPSEC := $(if $(filter x86_64,$(shell uname -m)),/usr/lib/x86_64-linux-gnu/libIP
 NEEDS_build := gcc:gcc git:git
 NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps e2fsck:e2fsprogs
 NEEDS_bench := fsverity:fsverity $(IPSEC)
-NEEDS_long := valgrind:valgrind buildah:buildah debootstrap:debootstrap qemu-aarch64:qemu-user \
+NEEDS_long := valgrind:valgrind buildah:buildah podman:podman runc:runc debootstrap:debootstrap qemu-aarch64:qemu-user \
   aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.so.6:libc6-dev-arm64-cross
 
 $(STAMPS)/debian-%:
