@@ -68,11 +68,13 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 class PathCertificate:
     """A certificate that was read, with its extensions and a key of a kind we use.
 
-    der: the bytes whose digest is its fingerprint. issuer, signed, signature, scheme, digest: who
-    signed what how, of the certificate, which looks each of them up again when asked.
+    der: the bytes whose digest is its fingerprint. names: issuer and subject as they are encoded.
+    issuer, signed, signature, scheme, digest: who signed what how, of the certificate, which looks
+    each of them up again when asked.
     """
 
     der: bytes
+    names: tuple[bytes, bytes]
     certificate: x509.Certificate
     key: PublicKey
     extensions: x509.Extensions
@@ -86,20 +88,22 @@ class PathCertificate:
     digest: hashes.HashAlgorithm | None
 
     @classmethod
-    def of(cls, data: bytes) -> PathCertificate:
+    def of(cls, data: bytes, names: tuple[bytes, bytes]) -> PathCertificate:
         """Read DER. Raises whatever the library does for what it cannot read."""
         certificate = x509.load_der_x509_certificate(data)
         extensions = certificate.extensions
         values = {type(one.value): one.value for one in extensions}
-        names = values.get(x509.SubjectAlternativeName)
-        assert names is None or isinstance(names, x509.SubjectAlternativeName)
+        others = values.get(x509.SubjectAlternativeName)
         return cls(
             der=data,
+            names=names,
             certificate=certificate,
             key=_usable(certificate.public_key()),
             extensions=extensions,
             values=values,
-            alternative_names=x509_names.alternative_names(names),
+            alternative_names=x509_names.alternative_names(
+                others if isinstance(others, x509.SubjectAlternativeName) else None
+            ),
             subject=certificate.subject,
             issuer=certificate.issuer,
             signed=certificate.tbs_certificate_bytes,
@@ -165,9 +169,9 @@ def _require_path(chain: tuple[PathCertificate, ...]) -> None:
 def _read(data: bytes) -> PathCertificate:
     if len(data) > MAX_CERTIFICATE_BYTES:
         raise _unparseable(f"{len(data)} bytes; at most {MAX_CERTIFICATE_BYTES}")
-    _require_head(data)
+    encoded = _require_head(data)
     try:
-        read = PathCertificate.of(data)
+        read = PathCertificate.of(data, encoded)
         names = (*read.subject, *read.issuer)
     except _UNREADABLE as error:
         raise _unparseable(ascii(str(error))[1:81]) from error
@@ -176,19 +180,24 @@ def _read(data: bytes) -> PathCertificate:
     return read
 
 
-def _require_head(data: bytes) -> None:
-    """What the library may let through, or has announced to refuse one day."""
+def _require_head(data: bytes) -> tuple[bytes, bytes]:
+    """What the library may let through, or has announced to refuse one day.
+
+    Returns issuer and subject with tag and length.
+    """
     try:
         whole = der.document(data)
         tbs = whole.sequence()
         version, serial = der.whole_integer(tbs.element(0xA0)), tbs.integer()
         algorithms = tbs.whole(der.SEQUENCE), whole.whole(der.SEQUENCE)
+        issuer, _validity, subject = (tbs.whole(der.SEQUENCE) for _ in range(3))
     except EvidenceError as error:
         raise _unparseable("not strict DER") from error
     if version != 2 or serial == 0:
         raise _unparseable("not of version 3, or with serial number 0")
     if algorithms[0] != algorithms[1]:  # RFC 5280, section 4.1.1.2
         raise _unparseable("signed by another algorithm than it says inside")
+    return issuer, subject
 
 
 def _usable(key: object) -> PublicKey:
@@ -229,7 +238,7 @@ def _require_known(certificate: PathCertificate) -> None:
 
 def _require_signed(child: PathCertificate, parent: PathCertificate) -> None:
     """Names chain, and the signature is by the issuer's key."""
-    if child.issuer != parent.subject:
+    if child.names[0] != parent.names[1]:  # byte for byte, stricter than RFC 5280, section 7.1
         raise _not_issued(child, parent)
     if child.digest is not None and not isinstance(child.digest, _DIGESTS):
         raise _path(f"digest in the signature of {_name(child)}", child.digest.name, "SHA-2")

@@ -276,6 +276,18 @@ def test_names_that_do_not_chain(depth: int) -> None:
         check(at_depth(depth, replace(of_depth(depth), issuer=common_name("Somebody"))))
 
 
+def test_names_that_chain_in_words_and_not_in_bytes() -> None:
+    """Everything else is as it was: the same key, the same letters in another kind of string."""
+    other = x509.Name(
+        x509.NameAttribute(each.oid, each.value, _type=_ASN1Type.PrintableString)
+        for each in INTERMEDIATE.subject
+    )
+    assert other == INTERMEDIATE.subject
+    assert other.public_bytes() != INTERMEDIATE.subject.public_bytes()
+    with refused("x509_path"):
+        check(at_depth(0, replace(LEAF, issuer=other)))
+
+
 def test_a_signature_of_a_kind_that_the_key_is_not_for() -> None:
     other = chain(LEAF, replace(INTERMEDIATE, key=rsa_key("signer")), ROOT)
     with refused("x509_path"):
