@@ -126,4 +126,4 @@ def _body(response: httpx.Response, limit: int) -> bytes:
 
 def _seconds(retry_after: str) -> float:
     """Of a `Retry-After` in seconds; a date counts as none."""
-    return float(retry_after) if retry_after.isdigit() and len(retry_after) < 6 else 0.0
+    return float(retry_after) if retry_after.isdecimal() and len(retry_after) < 6 else 0.0

@@ -138,7 +138,8 @@ def _check_source(request: Request, process: bool, command_line: tuple[str, ...]
         raise click.UsageError("--fragments-json goes with a deployment")
     if request.print_policy and request.out:
         raise click.UsageError("--print or --out, not both")
-    if request.infrastructure_svn and not request.infrastructure_svn.isdigit():
+    svn = request.infrastructure_svn
+    if svn and not (svn.isdecimal() and svn.isascii()):
         raise click.UsageError("--infrastructure-svn is a number")
     if request.infrastructure_svn and request.exclude_default_fragment:
         raise click.UsageError("--infrastructure-svn is of the fragment that is to be left out")

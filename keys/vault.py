@@ -330,7 +330,7 @@ def _retry_after(error: AzureError) -> float:
     if not isinstance(response, HttpResponse):
         return 0.0
     wish = response.headers.get("Retry-After", "")
-    return float(wish) if wish.isdigit() and len(wish) < 6 else 0.0
+    return float(wish) if wish.isdecimal() and len(wish) < 6 else 0.0
 
 
 def _told(error: AzureError) -> str:

@@ -71,5 +71,5 @@ def _one(entry: object, place: Place) -> Fields | None:
 
 
 def _check_svn(svn: object, place: Place) -> None:
-    if not (isinstance(svn, str) and svn.isdigit()):
+    if not (isinstance(svn, str) and svn.isdecimal() and svn.isascii()):
         place.refuse(svn, 'text of digits, as "3"', "semver was the form of confcom before 0.2.14")

@@ -205,7 +205,7 @@ class _Maker:
 
 
 def _is_old(svn: str) -> bool:
-    return svn.isdigit() and int(svn[:9]) < ADVISED_SVN
+    return svn.isdecimal() and int(svn[:9]) < ADVISED_SVN
 
 
 _UNKNOWN = Image(layers=("0" * 64,), entrypoint=("/",))  # of an image that was complained about

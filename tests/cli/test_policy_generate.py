@@ -249,6 +249,7 @@ USAGE = {
     "imports for a process": (("--process", "-j", "f", "--", "x"), "--fragments-json goes with"),
     "printed and written": (("--config", "c", "--print", "-o", "x"), "--print or --out"),
     "no number": (("--config", "c", "--infrastructure-svn", "x"), "is a number"),
+    "no number of ours": (("--config", "c", "--infrastructure-svn", "²"), "is a number"),
     "svn of nothing": (
         ("--config", "c", "--infrastructure-svn", "1", "--exclude-default-fragment"),
         "is of the fragment that is to be left out",

@@ -197,7 +197,9 @@ def test_a_longer_pause_than_there_is_time_for_ends_at_once(told, evidence):
     assert not case.pauses
 
 
-@pytest.mark.parametrize("wish", ["-1", "soon", "1e9", "9" * 400, "Wed, 21 Oct 2026 07:28:00 GMT"])
+@pytest.mark.parametrize(
+    "wish", ["-1", "soon", "1e9", "9" * 400, "²", "Wed, 21 Oct 2026 07:28:00 GMT"]
+)
 def test_a_pause_nobody_can_mean_is_passed_over(wish, told, evidence):
     answers = iter([Reply(503, b"", {"Retry-After": wish}), GOOD])
     case = told(lambda request: next(answers))

@@ -317,6 +317,12 @@ def test_nobody_puts_us_to_sleep(told):
     assert sum("authorization" in each.headers for each in server.requests) == 1
 
 
+def test_a_pause_that_the_sdk_cannot_read_is_a_refusal(told):
+    _, ours = told(lambda request: Reply(429, b"", {"Retry-After": "²"}), retries=0)
+    with pytest.raises(ReleaseError, match="the Azure SDK cannot read"):
+        ours.release(REQUEST)
+
+
 def test_not_now_is_asked_again(told):
     answers = iter([Reply(503, b"", {"Retry-After": "0"}), Reply.of({"value": "x"})])
     _, ours = told(lambda request: next(answers), retries=1)

@@ -786,6 +786,7 @@ FRAGMENTS: dict[str, tuple[object, str, str]] = {
     "no issuer": ({"fragments": [{**FRAGMENT, "issuer": None}]}, "fragments, issuer", "text"),
     "a number": ({"fragments": [{**FRAGMENT, "minimum_svn": 1}]}, "minimum_svn", "digits"),
     "semver": ({"fragments": [{**FRAGMENT, "minimum_svn": "1.0.0"}]}, "minimum_svn", "digits"),
+    "a raised digit": ({"fragments": [{**FRAGMENT, "minimum_svn": "²"}]}, "minimum_svn", "digits"),
     "one thing": ({"fragments": [{**FRAGMENT, "includes": "containers"}]}, "includes", "a list"),
     "a thing": ({"fragments": [{**FRAGMENT, "includes": ["cake"]}]}, "includes", "some of"),
 }
