@@ -14,28 +14,20 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
 
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
-
 from sealserve.attestation.evidence import EvidenceSource
-from sealserve.inference.server.admission import Admission
-from sealserve.inference.server.challenge import Answerer, ChallengeWindow
-from sealserve.inference.server.config import Limits, ServerConfig
+from sealserve.inference.server.config import ServerConfig
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.hardening import Hardened
 from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.server.memory import choose, swap_is_on
-from sealserve.inference.server.opening import Opened, open_all, weights_bytes
-from sealserve.inference.server.port import port_taken, require_free_port
+from sealserve.inference.server.opening import open_all, weights_bytes
+from sealserve.inference.server.port import require_free_port
 from sealserve.inference.server.release import opener_for
-from sealserve.inference.server.service import InferenceService
+from sealserve.inference.server.server import Server
 from sealserve.inference.wire.address import format_address
-from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
 from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 
 
@@ -111,104 +103,6 @@ def run(
         os._exit(0)
 
 
-class Server:
-    """A server whose models are loaded; `start` is what makes it listen."""
-
-    def __init__(
-        self, config: ServerConfig, source: EvidenceSource, identity: TlsIdentity, opened: Opened
-    ) -> None:
-        self._config = config
-        self._identity = identity
-        self._registry = opened.registry
-        self._evidence_thread = ThreadPoolExecutor(1, thread_name_prefix="sealserve-evidence")
-        self._answerer = Answerer(
-            source,
-            identity,
-            config=config.sha256(),
-            roots=[model.root for model in opened.registry],
-        )
-
-    async def start(self) -> int:
-        """Listen; returns the port. UnavailableError if it was taken in the meantime."""
-        limits = self._config.limits
-        self._admission = Admission(running=limits.running, waiting=limits.waiting)
-        self._service = InferenceService(
-            self._registry,
-            ChallengeWindow(self._answerer.answer, self._evidence_thread),
-            self._admission,
-            limits=limits,
-            require_root=self._config.require_root,
-        )
-        self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(options=_options(limits), maximum_concurrent_rpcs=limits.calls)
-        self._grpc.add_generic_rpc_handlers(self._service.handlers())
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection(
-            (INFERENCE_SERVICE, ATTESTATION_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME),
-            self._grpc,
-        )
-        port = self._listen()
-        await self._grpc.start()
-        for service in ("", INFERENCE_SERVICE, ATTESTATION_SERVICE):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        self._rotation = asyncio.create_task(self._rotate_for_ever())
-        return port
-
-    async def stop(self) -> bool:
-        """No new calls; those under way get the configured time; then everything ends.
-
-        False if a prediction outlived that time: its thread cannot be stopped, only left behind.
-        """
-        seconds = self._config.limits.drain_seconds
-        log(Event.DRAINING, seconds=seconds)
-        self._service.ready = False
-        self._rotation.cancel()
-        await self._health.enter_graceful_shutdown()
-        await self._grpc.stop(seconds)
-        ended = self._admission.close()
-        await asyncio.to_thread(self._evidence_thread.shutdown)
-        log(Event.STOPPED)
-        return ended
-
-    async def rotate(self) -> None:
-        """The next certificate takes over for connections made from now on."""
-        started = time.monotonic()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._evidence_thread, self._identity.rotate)
-        log(Event.CERTIFICATES_ROTATED, seconds=round(time.monotonic() - started, 4))
-
-    def _listen(self) -> int:
-        address = format_address(self._config.listen_host, self._config.listen_port)
-        try:
-            port = self._grpc.add_secure_port(address, self._credentials())
-        except RuntimeError as error:
-            raise port_taken(self._config.listen_host, self._config.listen_port) from error
-        return int(port)
-
-    def _credentials(self) -> grpc.ServerCredentials:
-        served = b""
-
-        def current() -> grpc.ServerCertificateConfiguration | None:
-            """What a handshake uses; None where nothing changed. gRPC asks before each one."""
-            nonlocal served
-            pem = self._identity.certificate_pem
-            if pem == served:
-                return None
-            served = pem
-            return grpc.ssl_server_certificate_configuration([(self._identity.key_pem, pem)])
-
-        first = current()
-        return grpc.dynamic_ssl_server_credentials(first, current)
-
-    async def _rotate_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.limits.rotation_hours * 3600)
-            try:
-                await self.rotate()
-            except Exception as error:  # whatever it was: those in use stay valid for weeks
-                log(Event.ROTATION_FAILED, error=type(error).__name__)
-
-
 def _give_up(_number: int, _frame: FrameType | None) -> None:
     """SIGTERM while models are opened: whoever holds something secret wipes it on the way out."""
     raise SystemExit(0)
@@ -222,22 +116,3 @@ async def _until_signalled(server: Server, tell: Callable[[int], None]) -> bool:
     tell(await server.start())
     await stop.wait()
     return await server.stop()
-
-
-def _options(limits: Limits) -> list[tuple[str, int]]:
-    return [
-        ("grpc.so_reuseport", 0),  # a port in use is an error, not something to share
-        ("grpc.max_receive_message_length", limits.message_bytes),
-        ("grpc.max_send_message_length", limits.message_bytes),
-        # Else gRPC would take more and more of what nobody has read, the faster a sender is; a
-        # message that is being read is taken at full length either way.
-        ("grpc.http2.bdp_probe", 0),
-        ("grpc.max_metadata_size", 16 * 1024),  # ours is one root; the rest is HTTP's own
-        ("grpc.max_allowed_incoming_connections", limits.connections),
-        # Of one connection. Beyond `calls` a call is refused with words, and beyond this its stream
-        # is reset; gRPC counts streams for a while after they ended, and its client does not wait.
-        ("grpc.max_concurrent_streams", 2 * limits.calls),
-        ("grpc.max_connection_age_ms", int(limits.connection_seconds * 1000)),
-        # Calls under way when it comes to an end; what takes longer is no prediction.
-        ("grpc.max_connection_age_grace_ms", int(limits.request_seconds * 1000)),
-    ]

@@ -15,13 +15,13 @@ from google.protobuf.message import Message
 from onnx import TensorProto, helper
 
 from sealserve.attestation.evidence import EvidenceSource
-from sealserve.inference.server.app import Server
 from sealserve.inference.server.config import KeySource, Limits, ServedModel, ServerConfig
 from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.server.memory import AnonymousPlace
 from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.runtime import Session
+from sealserve.inference.server.server import Server
 from sealserve.inference.wire import names
 from sealserve.inference.wire.infer import InferResponse, decode_response
 from sealserve.inference.wire.open_inference_pb2 import ModelInferRequest

@@ -1,0 +1,95 @@
+"""How a call begins and ends: its one message, and the status that a failure becomes.
+
+A caller learns the class of a failure and both sides of a mismatch in what it sent itself. What
+nobody foresaw is INTERNAL without a word more, and the log gets its type, never its text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from sealserve.inference.server.admission import BusyError
+from sealserve.inference.server.events import Event, log
+from sealserve.inference.server.registry import RootMismatchError, UnknownModelError
+from sealserve.inference.wire import names
+from sealserve.native.errors import InputError, SealserveError, UnavailableError
+
+# A message travels as an HTTP/2 header, up to 12 bytes a character, of which clients take 8 KiB;
+# the names it quotes are the caller's own and may be long.
+_MAX_WORDS: Final = 500
+# Of every call but a prediction: names, a version, a nonce.
+_MAX_SMALL_BYTES: Final = 64 * 1024
+Handler = Callable[[bytes, Any], Awaitable[bytes]]
+
+# First match counts. What is not here is INTERNAL.
+_STATUS: Final = (
+    (UnknownModelError, grpc.StatusCode.NOT_FOUND),
+    (RootMismatchError, grpc.StatusCode.FAILED_PRECONDITION),
+    (InputError, grpc.StatusCode.INVALID_ARGUMENT),
+    (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (TimeoutError, grpc.StatusCode.DEADLINE_EXCEEDED),
+)
+
+
+def with_status(
+    method: str, handler: Handler, seconds: float
+) -> Callable[[Any, Any], Awaitable[bytes]]:
+    """seconds: longest a call may take, from its headers to its answer."""
+
+    async def handle(_messages: Any, context: Any) -> bytes:
+        try:
+            async with asyncio.timeout(seconds):
+                return await handler(await _read(context), context)
+        except Exception as error:  # every failure becomes a status, and none is quoted
+            status = _status(method, error, context)
+        # Outside of `except`: gRPC keeps what `abort` raises, in a cycle, and what that was raised
+        # from would stay with it, with every frame that has the message.
+        await context.abort(*status)
+        raise AssertionError("abort raises")
+
+    return handle
+
+
+async def _read(context: Any) -> bytes:
+    """The one message of a call."""
+    message = await context.read()
+    if message is grpc.aio.EOF:
+        raise InputError("the call ended before its message came")
+    data: bytes = message
+    return data
+
+
+def _status(method: str, error: Exception, context: Any) -> tuple[Any, str, tuple[Any, ...]]:
+    """What `abort` takes: code, words, trailing metadata."""
+    trailing = context.trailing_metadata() or ()
+    for kind, code in _STATUS:
+        if isinstance(error, kind):
+            return code, _words(error), (*trailing, *_pushback(error))
+    log(Event.REQUEST_FAILED, method=method, error=type(error).__name__)
+    return grpc.StatusCode.INTERNAL, "the server failed on this request", trailing
+
+
+def _words(error: Exception) -> str:
+    if not isinstance(error, SealserveError):
+        return "the request took too long"
+    return error.message if len(error.message) <= _MAX_WORDS else f"{error.message[:_MAX_WORDS]}…"
+
+
+def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
+    seconds = getattr(error, "retry_after_seconds", 0.0)
+    return ((names.RETRY_PUSHBACK_KEY, str(int(seconds * 1000))),) if seconds else ()
+
+
+def parse(message: Message, data: bytes) -> None:
+    if len(data) > _MAX_SMALL_BYTES:
+        raise InputError(f"the message has {len(data)} bytes; {_MAX_SMALL_BYTES} are enough here")
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise InputError("the message is not a protobuf message of this call") from error
