@@ -19,6 +19,7 @@ class Event(enum.StrEnum):
     MODEL_OPENED = "model_opened"
     READY = "ready"
     WORKER_ENDED = "worker_ended"
+    WORKER_REPLACED = "worker_replaced"
     GENERATION_ENDED = "generation_ended"
     RELOADED = "reloaded"
     RELOAD_REFUSED = "reload_refused"
@@ -39,6 +40,7 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.MODEL_OPENED: frozenset({"model", "version", "root", "release_seconds", "open_seconds"}),
     Event.READY: frozenset({"host", "port", "models"}),
     Event.WORKER_ENDED: frozenset({"worker", "status"}),
+    Event.WORKER_REPLACED: frozenset({"worker"}),
     Event.GENERATION_ENDED: frozenset({"error"}),
     Event.RELOADED: frozenset({"models"}),
     Event.RELOAD_REFUSED: frozenset({"error"}),
