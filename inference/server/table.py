@@ -276,8 +276,8 @@ class Slot:
         self._cells[_EVENTS_AT + _EVENT_NUMBER[event]] += 1
 
     def row_of(self, root: bytes) -> int:
-        """Where calls for this model are counted."""
-        return self._rows[root]
+        """Where calls for this model are counted; NO_MODEL for a root that has no row."""
+        return self._rows.get(root, NO_MODEL)
 
     def enter(self) -> None:
         """A call begins."""
