@@ -20,6 +20,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import add
 from typing import Final
 
 from sealserve.inference.server.events import Event
@@ -159,6 +160,9 @@ class Row:
     """What all processes together counted for one model, or for none."""
 
     cells: tuple[int, ...]
+
+    def __add__(self, other: Row) -> Row:
+        return Row(tuple(map(add, self.cells, other.cells)))
 
     def calls(self, method: str, outcome: str) -> int:
         return self.cells[method_number(method) * _OUTCOMES + OUTCOMES.index(outcome)]
