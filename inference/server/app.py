@@ -27,7 +27,7 @@ from sealserve.inference.server.opening import open_all, weights_bytes
 from sealserve.inference.server.port import require_free_port
 from sealserve.inference.server.release import opener_for
 from sealserve.inference.server.server import Server
-from sealserve.inference.server.table import Table
+from sealserve.inference.server.table import FIRST_WORKER, Table
 from sealserve.inference.wire.address import format_address
 from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 
@@ -80,10 +80,10 @@ def run(
         evidence_seconds = time.monotonic() - started
         log(Event.CERTIFICATES_MADE, seconds=round(evidence_seconds, 4))
         opened = open_all(config, opener, memory)
-    table = Table([model.root for model in config.models], slots=1)
+    table = Table([model.root for model in config.models], workers=1)
     for model in opened.registry:
         table.describe(model.root.hex(), model.name, model.version)
-    slot = table.slot(0)
+    slot = table.slot(FIRST_WORKER)
     slot.begin()
     log.count = slot.logged
     server = Server(config, source, identity, opened, slot)

@@ -1,10 +1,10 @@
 """What a server counts: one table that all its processes share, written without locks.
 
 An anonymous shared mapping, made before the first fork, so that it has no name in any file system
-and ends with the last process. Every process has a slot and every root of the command line a row in
-each slot; row 0 is for calls that named no model served here. All cells are unsigned integers of 8
-bytes, aligned, and each has one writer, so a reader never sees half of one; it adds up the slots. A
-process that takes the place of one that died goes on in its slot.
+and ends with the last process. Every process has a slot, and each slot a row for every root of the
+command line and one more for calls that named no model served here. All cells are unsigned integers
+of 8 bytes, aligned, and each has one writer, so a reader never sees half of one; it adds up the
+slots. A process that takes the place of one that died goes on in its slot.
 
 What can be counted is fixed here and on the command line. Nothing of a request is kept but how many
 there were and how long they took: no size, no shape, no name that a caller chose, no caller.
@@ -71,6 +71,10 @@ OUTCOMES: Final = (
     "unauthenticated",
 )
 OK: Final = OUTCOMES.index("ok")
+# Slots: of the two processes that are there once, and then of the workers.
+SUPERVISOR: Final = 0
+FRONT_DESK: Final = 1
+FIRST_WORKER: Final = 2
 # Upper ends of the buckets in milliseconds; one more, without an end, follows.
 BUCKETS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000)
 _BUCKETS_NS: Final = tuple(1_000_000 * end for end in BUCKETS_MS)
@@ -82,7 +86,10 @@ _CELL: Final = 8
 
 
 class State(enum.IntEnum):
-    """Where a process is. ENDED is written by who saw it end."""
+    """Where a worker is; of the supervisor, where all of them are.
+
+    ENDED is written by who saw it end.
+    """
 
     UNUSED = 0
     STARTING = 1
@@ -175,15 +182,15 @@ class Row:
 class Table:
     """The whole table. roots: all that the command line allows, each once, 64 digits.
 
-    slots: processes that may write at the same time.
+    workers: how many may write at the same time, two generations of them.
     """
 
-    def __init__(self, roots: Sequence[str], slots: int) -> None:
+    def __init__(self, roots: Sequence[str], workers: int) -> None:
         self.roots = tuple(roots)
-        self.slots = slots
+        self.slots = FIRST_WORKER + workers
         self._slot_cells = _ROWS_AT + (len(self.roots) + 1) * _ROW_CELLS
         labels_bytes = len(self.roots) * (_NAME_BYTES + _VERSION_BYTES)
-        cells_bytes = slots * self._slot_cells * _CELL
+        cells_bytes = self.slots * self._slot_cells * _CELL
         mapping = memoryview(mmap.mmap(-1, cells_bytes + labels_bytes))
         self._cells = mapping[:cells_bytes].cast("Q")
         self._labels = mapping[cells_bytes:]
@@ -222,8 +229,14 @@ class Table:
         }
 
     def states(self) -> tuple[State, ...]:
-        """The state of each slot's process."""
-        return tuple(State(self._cells[at + _STATE_AT]) for at in self._slot_starts())
+        """The state of each worker."""
+        return tuple(
+            State(self._cells[at + _STATE_AT]) for at in self._slot_starts()[FIRST_WORKER:]
+        )
+
+    def whole(self) -> State:
+        """The state of the server as a whole, as its supervisor sees it."""
+        return State(self._cells[SUPERVISOR * self._slot_cells + _STATE_AT])
 
     def under_way(self) -> int:
         """Calls that processes which live are working on."""

@@ -13,6 +13,7 @@ from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.inference.server.events import Event
 from sealserve.inference.server.metrics import NOBODY, OPEN_METRICS, PLAIN, exposition
 from sealserve.inference.server.table import (
+    FIRST_WORKER,
     OK,
     State,
     Table,
@@ -133,7 +134,7 @@ def table() -> Table:
 
 
 def test_values_are_the_tables(table: Table) -> None:
-    for number in range(2):
+    for number in (FIRST_WORKER, FIRST_WORKER + 1):
         slot = table.slot(number)
         slot.begin()
         slot.state(State.SERVING)
@@ -172,7 +173,7 @@ def test_two_roots_that_call_themselves_the_same_are_counted_together(table: Tab
     both = Table([ROOT, other], 1)
     for root in (ROOT, other):
         both.describe(root, "doubler", "1")
-        slot = both.slot(0)
+        slot = both.slot(1)
         slot.enter()
         slot.leave(slot.row_of(bytes.fromhex(root)), method_number("ModelInfer"), OK)
     key = series(

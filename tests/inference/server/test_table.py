@@ -11,6 +11,7 @@ import pytest
 from sealserve.inference.server.events import Event
 from sealserve.inference.server.table import (
     BUCKETS_MS,
+    FIRST_WORKER,
     METHODS,
     NO_MODEL,
     OK,
@@ -31,7 +32,7 @@ NOT_FOUND = OUTCOMES.index("not_found")
 
 @pytest.fixture
 def table() -> Table:
-    return Table((FIRST, SECOND), slots=3)
+    return Table((FIRST, SECOND), workers=2)
 
 
 def one_call(slot: Slot, row: int, method: int, outcome: int) -> None:
@@ -67,7 +68,7 @@ def test_a_call_that_names_no_model_has_a_row(table: Table) -> None:
 
 
 def test_a_child_writes_where_its_parent_reads(table: Table) -> None:
-    in_a_child(lambda: one_call(table.slot(1), NO_MODEL, INFER, OK))
+    in_a_child(lambda: one_call(table.slot(FIRST_WORKER), NO_MODEL, INFER, OK))
     assert table.row().calls("ModelInfer", "ok") == 1
 
 
@@ -104,7 +105,7 @@ def test_a_bucket_holds_its_end(table: Table, nanoseconds: int, bucket: int) -> 
 
 def test_who_takes_the_place_of_a_dead_process_goes_on_counting(table: Table) -> None:
     def work() -> None:
-        slot = table.slot(1)
+        slot = table.slot(FIRST_WORKER)
         slot.begin()
         slot.state(State.SERVING)
         slot.serves([bytes.fromhex(FIRST)])
@@ -113,7 +114,7 @@ def test_who_takes_the_place_of_a_dead_process_goes_on_counting(table: Table) ->
 
     in_a_child(work)
     assert (table.under_way(), table.workers_of(FIRST)) == (1, 1)
-    table.slot(1).state(State.ENDED)
+    table.slot(FIRST_WORKER).state(State.ENDED)
     assert (table.under_way(), table.workers_of(FIRST)) == (0, 0)
     in_a_child(work)
     assert (table.under_way(), table.workers_of(FIRST)) == (1, 1)
@@ -121,10 +122,10 @@ def test_who_takes_the_place_of_a_dead_process_goes_on_counting(table: Table) ->
 
 
 def test_a_model_is_served_by_those_who_serve(table: Table) -> None:
-    slot = table.slot(1)
+    slot = table.slot(FIRST_WORKER)
     slot.begin()
     slot.serves([bytes.fromhex(SECOND)])
-    assert table.states() == (State.UNUSED, State.STARTING, State.UNUSED)
+    assert table.states() == (State.STARTING, State.UNUSED)
     assert table.workers_of(SECOND) == 0
     slot.state(State.SERVING)
     assert (table.workers_of(FIRST), table.workers_of(SECOND)) == (0, 1)
