@@ -55,4 +55,4 @@ def _looked_up(name: str) -> Iterator[Address]:
     except OSError as error:
         raise UnavailableError(f"{host} has no address: {error.strerror}") from error
     for *_, address in found:
-        yield Address(str(address[0]), port)
+        yield Address(str(address[0]), int(address[1]))
