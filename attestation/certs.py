@@ -332,7 +332,12 @@ def _required(extensions: Mapping[str, bytes], oid: str) -> bytes:
 
 def leaf_key(certificate: Certificate) -> ec.EllipticCurvePublicKey:
     """The key on P-384 that signs reports. EvidenceError: leaf_key, certificate_unparseable."""
-    key = _public_key(certificate.spki)
+    return _leaf_key(certificate.spki)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _leaf_key(spki: bytes) -> ec.EllipticCurvePublicKey:
+    key = _public_key(spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise EvidenceError(
             "leaf_key", "key of the leaf", seen="another key", wanted="a key on the curve P-384"

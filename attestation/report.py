@@ -40,8 +40,8 @@ _TAIL: Final = struct.Struct("<64s8s3sx3sx8s")
 _HEAD_END: Final = 0x188
 _CHIP_ID: Final = 0x1A0
 _MITIGATION: Final = 0x1F8
+_MITIGATIONS: Final = struct.Struct("<QQ")  # launch, current
 
-_ZEROS: Final = bytes(REPORT_BYTES)
 _POLICY_RESERVED_ONE: Final = 1 << 17
 _POLICY_RESERVED_ZERO: Final = ~((1 << 26) - 1) & (1 << 64) - 1
 _KEY_INFO_RESERVED: Final = ~0x1F & 0xFFFFFFFF
@@ -208,7 +208,7 @@ class Report(NamedTuple):
         head = _HEAD.unpack_from(data)
         version = head[0]
         chip_id, committed, now, least, launch = _TAIL.unpack_from(data, _CHIP_ID)
-        launch_mitigations, current_mitigations = struct.unpack_from("<QQ", data, _MITIGATION)
+        mitigations = _MITIGATIONS.unpack_from(data, _MITIGATION) if version >= 5 else (None, None)
         return cls(
             version=version,
             guest_svn=head[1],
@@ -235,8 +235,8 @@ class Report(NamedTuple):
             current_firmware=Firmware(now[2], now[1], now[0]),
             committed_firmware=Firmware(least[2], least[1], least[0]),
             launch_tcb=launch,
-            launch_mitigations=launch_mitigations if version >= 5 else None,
-            current_mitigations=current_mitigations if version >= 5 else None,
+            launch_mitigations=mitigations[0],
+            current_mitigations=mitigations[1],
             signature_r=_component(data, _SIGNATURE_R),
             signature_s=_component(data, _SIGNATURE_S),
             data=bytes(data),
@@ -278,6 +278,12 @@ def reserved_ranges(version: int) -> tuple[tuple[int, int], ...]:
     )
 
 
+@lru_cache(maxsize=8)
+def _reserved_slices(version: int) -> tuple[tuple[slice, bytes], ...]:
+    """The same ranges, each with what must stand there."""
+    return tuple((slice(start, end), bytes(end - start)) for start, end in reserved_ranges(version))
+
+
 def require_version(report: Report) -> None:
     """A version we know. Raises EvidenceError (report_version_N)."""
     version = report.version
@@ -294,10 +300,14 @@ def require_algorithm(report: Report) -> None:
 
 def require_reserved(report: Report) -> None:
     """Reserved bytes and bits of its version. Raises EvidenceError (report_reserved)."""
-    for start, end in reserved_ranges(report.version):
-        if report.data[start:end] != _ZEROS[start:end]:
+    data = report.data
+    for where, zeros in _reserved_slices(report.version):
+        if data[where] != zeros:
             raise _refused(
-                "reserved", f"reserved bytes 0x{start:x} to 0x{end:x}", "not all zero", "zero"
+                "reserved",
+                f"reserved bytes 0x{where.start:x} to 0x{where.stop:x}",
+                "not all zero",
+                "zero",
             )
     policy = report.policy_raw
     if not policy & _POLICY_RESERVED_ONE or policy & _POLICY_RESERVED_ZERO:
