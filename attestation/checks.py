@@ -449,7 +449,7 @@ def _endorsed_launch(bench: Bench) -> Sentence:
     return lambda: f"{measurement.hex()[:16]}… is the report's MEASUREMENT"
 
 
-def _binding(bench: Bench) -> str:
+def _binding(bench: Bench) -> Sentence:
     claims = bench.pieces.claims
     if claims is None:
         raise Unasked("no runtime data that REPORT_DATA could be of")
@@ -462,7 +462,7 @@ def _binding(bench: Bench) -> str:
             wanted=f"{wanted.hex()}, SHA-256 of the runtime claims and 32 zero bytes",
             hint="the report was made for other claims",
         )
-    return f"SHA-256 of the {len(claims)} bytes of runtime data, then zeros"
+    return lambda: f"SHA-256 of the {len(claims)} bytes of runtime data, then zeros"
 
 
 SIGNED: Final = (

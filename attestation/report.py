@@ -34,7 +34,7 @@ SigningKey = Literal["vcek", "vlek"]
 _SIGNING_KEYS: Final[dict[int, SigningKey]] = {0: "vcek", 1: "vlek"}
 
 # Everything before the CPUID bytes: version to reported TCB.
-_HEAD: Final = struct.Struct("<IIQ16s16sII8sQII64s48s32s48s48s32s32s8s")
+_HEAD: Final = struct.Struct("<IIQ16s16sII8sQI4x64s48s32s48s48s32s32s8s")
 # CHIP_ID to LAUNCH_TCB; versions are build, minor, major.
 _TAIL: Final = struct.Struct("<64s8s3sx3sx8s")
 _HEAD_END: Final = 0x188
@@ -205,41 +205,42 @@ class Report(NamedTuple):
         """
         if len(data) != REPORT_BYTES:
             raise _refused("length", "length of the report", len(data), REPORT_BYTES)
-        head = _HEAD.unpack_from(data)
-        version = head[0]
+        version, guest_svn, policy, family_id, image_id, vmpl, *more = _HEAD.unpack_from(data)
+        algorithm, current, platform, key_info, told, measurement, host_data, *digests = more
+        id_key, author_key, report_id, report_id_ma, reported = digests
         chip_id, committed, now, least, launch = _TAIL.unpack_from(data, _CHIP_ID)
-        mitigations = _MITIGATIONS.unpack_from(data, _MITIGATION) if version >= 5 else (None, None)
-        return cls(
-            version=version,
-            guest_svn=head[1],
-            policy=GuestPolicy.of(head[2]),
-            policy_raw=head[2],
-            family_id=head[3],
-            image_id=head[4],
-            vmpl=head[5],
-            signature_algorithm=head[6],
-            current_tcb=head[7],
-            platform_info=PlatformInfo(head[8]),
-            key_info=head[9],
-            report_data=head[11],
-            measurement=head[12],
-            host_data=head[13],
-            id_key_digest=head[14],
-            author_key_digest=head[15],
-            report_id=head[16],
-            report_id_ma=head[17],
-            reported_tcb=head[18],
-            cpuid=_cpuid(data) if version >= 3 else None,
-            chip_id=chip_id,
-            committed_tcb=committed,
-            current_firmware=Firmware(now[2], now[1], now[0]),
-            committed_firmware=Firmware(least[2], least[1], least[0]),
-            launch_tcb=launch,
-            launch_mitigations=mitigations[0],
-            current_mitigations=mitigations[1],
-            signature_r=_component(data, _SIGNATURE_R),
-            signature_s=_component(data, _SIGNATURE_S),
-            data=bytes(data),
+        launch_mitigations, current_mitigations = _MITIGATIONS.unpack_from(data, _MITIGATION)
+        return cls(  # by place, because a keyword each takes as long as all the reading
+            version,
+            guest_svn,
+            GuestPolicy.of(policy),
+            policy,
+            family_id,
+            image_id,
+            vmpl,
+            algorithm,
+            current,
+            PlatformInfo(platform),
+            key_info,
+            told,
+            measurement,
+            host_data,
+            id_key,
+            author_key,
+            report_id,
+            report_id_ma,
+            reported,
+            _cpuid(data) if version >= 3 else None,
+            chip_id,
+            committed,
+            Firmware(now[2], now[1], now[0]),
+            Firmware(least[2], least[1], least[0]),
+            launch,
+            launch_mitigations if version >= 5 else None,
+            current_mitigations if version >= 5 else None,
+            _component(data, _SIGNATURE_R),
+            _component(data, _SIGNATURE_S),
+            bytes(data),
         )
 
     @property
