@@ -15,7 +15,11 @@ from google.protobuf.message import DecodeError, Message
 
 from sealserve.inference.server.admission import BusyError
 from sealserve.inference.server.events import Event, log
-from sealserve.inference.server.registry import RootMismatchError, UnknownModelError
+from sealserve.inference.server.registry import (
+    NotOfferedError,
+    RootMismatchError,
+    UnknownModelError,
+)
 from sealserve.inference.wire import names
 from sealserve.native.errors import InputError, SealserveError, UnavailableError
 
@@ -25,11 +29,14 @@ _MAX_WORDS: Final = 500
 # Of every call but a prediction: names, a version, a nonce.
 _MAX_SMALL_BYTES: Final = 64 * 1024
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
+Status = tuple[Any, str, tuple[Any, ...]]  # what `abort` takes: code, words, trailing metadata
 
 # First match counts. What is not here is INTERNAL.
-_STATUS: Final = (
+Statuses = tuple[tuple[type[Exception], Any], ...]
+STATUSES: Final[Statuses] = (
     (UnknownModelError, grpc.StatusCode.NOT_FOUND),
     (RootMismatchError, grpc.StatusCode.FAILED_PRECONDITION),
+    (NotOfferedError, grpc.StatusCode.UNIMPLEMENTED),
     (InputError, grpc.StatusCode.INVALID_ARGUMENT),
     (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (UnavailableError, grpc.StatusCode.UNAVAILABLE),
@@ -38,7 +45,7 @@ _STATUS: Final = (
 
 
 def with_status(
-    method: str, handler: Handler, seconds: float
+    method: str, handler: Handler, seconds: float, statuses: Statuses = STATUSES
 ) -> Callable[[Any, Any], Awaitable[bytes]]:
     """seconds: longest a call may take, from its headers to its answer."""
 
@@ -47,7 +54,7 @@ def with_status(
             async with asyncio.timeout(seconds):
                 return await handler(await _read(context), context)
         except Exception as error:  # every failure becomes a status, and none is quoted
-            status = _status(method, error, context)
+            status = status_of(method, error, context, statuses)
         # Outside of `except`: gRPC keeps what `abort` raises, in a cycle, and what that was raised
         # from would stay with it, with every frame that has the message.
         await context.abort(*status)
@@ -65,10 +72,10 @@ async def _read(context: Any) -> bytes:
     return data
 
 
-def _status(method: str, error: Exception, context: Any) -> tuple[Any, str, tuple[Any, ...]]:
-    """What `abort` takes: code, words, trailing metadata."""
+def status_of(method: str, error: Exception, context: Any, statuses: Statuses = STATUSES) -> Status:
+    """What a failure becomes; one that nobody foresaw is logged."""
     trailing = context.trailing_metadata() or ()
-    for kind, code in _STATUS:
+    for kind, code in statuses:
         if isinstance(error, kind):
             return code, _words(error), (*trailing, *_pushback(error))
     log(Event.REQUEST_FAILED, method=method, error=type(error).__name__)

@@ -18,6 +18,10 @@ class RootMismatchError(SealserveError):
     """The caller verified another root than the one served (gRPC: FAILED_PRECONDITION)."""
 
 
+class NotOfferedError(SealserveError):
+    """A call of the protocol that is not answered here (gRPC: UNIMPLEMENTED)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServedSession:
     """One model as it runs. root: of the sealed file it came from."""
@@ -55,11 +59,15 @@ class Registry:
             raise UnknownModelError(f"no model {wanted} is served here")
         return model
 
+    def versions(self, model: ServedSession) -> tuple[str, ...]:
+        """All versions served under a model's name."""
+        return tuple(self._models[model.name])
+
     def metadata(self, model: ServedSession) -> ModelMetadata:
         """What the protocol tells of a model."""
         return ModelMetadata(
             name=model.name,
-            versions=tuple(self._models[model.name]),
+            versions=self.versions(model),
             platform=PLATFORM,
             inputs=model.session.inputs,
             outputs=model.session.outputs,
@@ -79,3 +87,8 @@ def require_root(model: ServedSession, named: Iterable[str], *, required: bool) 
         )
     if roots - {model.root.hex()}:
         raise RootMismatchError(f"model {model.name!r} has the root {model.root.hex()}")
+
+
+def require_root_among(model: ServedSession, named: frozenset[str], *, required: bool) -> None:
+    """As `require_root`, for a call that may use several models and names a root of each."""
+    require_root(model, {model.root.hex()} & named or named, required=required)
