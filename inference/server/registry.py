@@ -18,6 +18,10 @@ class RootMismatchError(SealserveError):
     """The caller verified another root than the one served (gRPC: FAILED_PRECONDITION)."""
 
 
+class NotOpenedError(SealserveError):
+    """A model could not be opened anew (gRPC: FAILED_PRECONDITION)."""
+
+
 class NotOfferedError(SealserveError):
     """A call of the protocol that is not answered here (gRPC: UNIMPLEMENTED)."""
 
@@ -59,15 +63,11 @@ class Registry:
             raise UnknownModelError(f"no model {wanted} is served here")
         return model
 
-    def versions(self, model: ServedSession) -> tuple[str, ...]:
-        """All versions served under a model's name."""
-        return tuple(self._models[model.name])
-
     def metadata(self, model: ServedSession) -> ModelMetadata:
         """What the protocol tells of a model."""
         return ModelMetadata(
             name=model.name,
-            versions=self.versions(model),
+            versions=tuple(self._models[model.name]),
             platform=PLATFORM,
             inputs=model.session.inputs,
             outputs=model.session.outputs,

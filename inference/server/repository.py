@@ -7,40 +7,34 @@ configuration; such a request is always refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import grpc
 
-from sealserve.inference.server.calls import STATUSES, Handler, Statuses, parse, with_status
-from sealserve.inference.server.registry import NotOfferedError
+from sealserve.inference.server.calls import Handler, parse, with_status
+from sealserve.inference.server.commands import KnownModel, Refusal, RefusedCommandError
+from sealserve.inference.server.registry import (
+    NotOfferedError,
+    NotOpenedError,
+    UnknownModelError,
+)
 from sealserve.inference.server.statistics import Counters, encode_statistics
+from sealserve.inference.server.table import Slot
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
-from sealserve.native.errors import (
-    ConfigError,
-    EvidenceError,
-    FormatError,
-    InputError,
-    IntegrityError,
-    PolicyViolation,
-    ReleaseError,
-)
+from sealserve.native.errors import InputError
 
 READY: Final = "READY"
 UNAVAILABLE: Final = "UNAVAILABLE"
 _DEPENDENTS: Final = "unload_dependents"  # of an ensemble, which none of ours is
-# What loading can end with; the operator is told, and no caller on the public port.
-_STATUSES: Final[Statuses] = (
-    *STATUSES,
-    (FormatError, grpc.StatusCode.INVALID_ARGUMENT),
-    (IntegrityError, grpc.StatusCode.DATA_LOSS),
-    (EvidenceError, grpc.StatusCode.UNAUTHENTICATED),
-    (PolicyViolation, grpc.StatusCode.PERMISSION_DENIED),
-    (ReleaseError, grpc.StatusCode.FAILED_PRECONDITION),
-    (ConfigError, grpc.StatusCode.FAILED_PRECONDITION),
-)
+# What is no matter of waiting; the other refusals are, and stay UNAVAILABLE.
+_REFUSALS: Final = {
+    Refusal.UNKNOWN_MODEL: UnknownModelError,
+    Refusal.NOT_OPENED: NotOpenedError,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +48,14 @@ class Entry:
 
 
 class ModelControl(Protocol):
-    """Who can do what the operator's socket asks for.
+    """Who does what the operator's socket asks for: `commands.Commander`. Its methods block."""
 
-    All that it raises are documented errors; UnknownModelError for a model that the command line
-    does not name.
-    """
+    def load(self, model: str) -> None: ...
+    def unload(self, model: str) -> None: ...
+    def models(self) -> Iterable[KnownModel]: ...
 
-    async def load(self, name: str) -> None:
-        """Serve the file of this model as it is now; returns once it is served."""
 
-    async def unload(self, name: str) -> None:
-        """Serve it no longer; returns once no new request gets it."""
-
-    def entries(self) -> Iterable[Entry]:
-        """Every model of the command line."""
-
-    def totals(self) -> Iterable[tuple[str, str, Counters]]:
-        """Name, version and counters over all connections and processes."""
+Totals = Callable[[], Iterable[tuple[str, str, Counters]]]
 
 
 def encode_index(
@@ -96,23 +81,27 @@ async def refuse_control(_data: bytes, _context: Any) -> bytes:
     )
 
 
-def control_handlers(control: ModelControl, *, seconds: float) -> grpc.GenericRpcHandler:
+def control_handlers(
+    control: ModelControl, totals: Totals, slot: Slot, *, seconds: float
+) -> grpc.GenericRpcHandler:
     """The calls of the operator's socket. Never to be added to a server that others reach.
 
-    seconds: longest that one may take, loading included.
+    totals: name, version and counters of each model, over all connections and processes. slot:
+    counts these calls. seconds: longest that one may take, loading included.
     """
 
     async def index(data: bytes, _context: Any) -> bytes:
         request = pb.RepositoryIndexRequest()
         parse(request, data)
-        return encode_index(request, control.entries()).SerializeToString()
+        known = await asyncio.to_thread(control.models)
+        return encode_index(request, map(_entry, known)).SerializeToString()
 
     async def load(data: bytes, _context: Any) -> bytes:
         request = pb.RepositoryModelLoadRequest()
         parse(request, data)
         _no_repository(request.repository_name)
         _no_parameters(request.parameters)
-        await control.load(request.model_name)
+        await _do(control.load, request.model_name)
         return pb.RepositoryModelLoadResponse().SerializeToString()
 
     async def unload(data: bytes, _context: Any) -> bytes:
@@ -120,13 +109,13 @@ def control_handlers(control: ModelControl, *, seconds: float) -> grpc.GenericRp
         parse(request, data)
         _no_repository(request.repository_name)
         _no_parameters(request.parameters, but=_DEPENDENTS)
-        await control.unload(request.model_name)
+        await _do(control.unload, request.model_name)
         return pb.RepositoryModelUnloadResponse().SerializeToString()
 
     async def statistics(data: bytes, _context: Any) -> bytes:
         request = pb.ModelStatisticsRequest()
         parse(request, data)
-        return encode_statistics(request, control.totals()).SerializeToString()
+        return encode_statistics(request, totals()).SerializeToString()
 
     methods: Mapping[str, Handler] = {
         names.REPOSITORY_INDEX: index,
@@ -138,9 +127,27 @@ def control_handlers(control: ModelControl, *, seconds: float) -> grpc.GenericRp
     for path, handler in methods.items():
         method = path.rpartition("/")[2]
         handlers[method] = grpc.stream_unary_rpc_method_handler(
-            with_status(method, handler, seconds, _STATUSES)
+            with_status(method, handler, seconds, slot)
         )
     return grpc.method_handlers_generic_handler(names.INFERENCE_SERVICE, handlers)
+
+
+def _entry(model: KnownModel) -> Entry:
+    if model.loaded:
+        return Entry(model.name, model.version)
+    return Entry(model.name, model.version, UNAVAILABLE, "not loaded")
+
+
+async def _do(command: Callable[[str], None], name: str) -> None:
+    if not name:
+        raise InputError("the request names no model")
+    try:
+        await asyncio.to_thread(command, name)
+    except RefusedCommandError as refused:
+        kind = _REFUSALS.get(refused.refusal)
+        if kind is None:
+            raise
+        raise kind(refused.message) from refused
 
 
 def _no_repository(name: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import grpc
 
 from sealserve.inference.server.admission import Admission
-from sealserve.inference.server.calls import Handler, parse, with_status
+from sealserve.inference.server.calls import ROW, Handler, parse, with_status
 from sealserve.inference.server.challenge import ChallengeWindow, peer_of
 from sealserve.inference.server.config import Limits
 from sealserve.inference.server.model_config import encode_config
@@ -31,6 +31,7 @@ from sealserve.inference.server.repository import (
 )
 from sealserve.inference.server.statistics import Connections, Counters, Times, encode_statistics
 from sealserve.inference.server.streaming import Streams
+from sealserve.inference.server.table import Slot, Timing
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
 from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
@@ -58,6 +59,7 @@ class InferenceService:
         registry: Registry,
         challenges: ChallengeWindow,
         admission: Admission,
+        slot: Slot,
         *,
         limits: Limits,
         require_root: bool,
@@ -65,10 +67,11 @@ class InferenceService:
         self._registry = registry
         self._challenges = challenges
         self._admission = admission
+        self._slot = slot
         self._limits = limits
         self._require_root = require_root
         # All that are admitted and not run yet may come out of streams, and no more than that.
-        self._streams = Streams(seconds=limits.request_seconds, places=limits.waiting)
+        self._streams = Streams(seconds=limits.request_seconds, places=limits.waiting, slot=slot)
         self._connections = Connections(
             connections=limits.connections,
             seconds=_CONNECTION_JITTER * limits.connection_seconds + limits.request_seconds,
@@ -101,7 +104,7 @@ class InferenceService:
             _, service, method = path.split("/")
             # As a stream, though it is one message: gRPC then leaves the waiting for it to us.
             by_service.setdefault(service, {})[method] = grpc.stream_unary_rpc_method_handler(
-                with_status(method, handler, self._limits.request_seconds)
+                with_status(method, handler, self._limits.request_seconds, self._slot)
             )
         _, service, method = names.MODEL_STREAM_INFER.split("/")
         by_service[service][method] = grpc.stream_stream_rpc_method_handler(self._model_stream)
@@ -177,6 +180,7 @@ class InferenceService:
 
         async def predict(incoming: IncomingRequest) -> bytes:
             model = self._registry.find(incoming.model, incoming.version)
+            ROW.set(self._slot.row_of(model.root))  # each request runs in a task of its own
             if model.root not in verified:
                 _repeat_root(context, model)
                 require_root_among(model, named, required=self._require_root)
@@ -203,6 +207,9 @@ class InferenceService:
             counters.failure(perf_counter_ns() - asked)
             raise
         counters.success(times)
+        row = ROW.get()
+        self._slot.took(row, Timing.WAITED, times.began - times.asked)
+        self._slot.took(row, Timing.RAN, times.encoded - times.began)
         return answer
 
     async def _get_evidence(self, data: bytes, context: Any) -> bytes:
@@ -220,6 +227,7 @@ class InferenceService:
     def _find(self, name: str, version: str, context: Any) -> ServedSession:
         """The model meant, if the caller verified its root; the answer repeats that root."""
         model = self._registry.find(name, version)
+        ROW.set(self._slot.row_of(model.root))
         _repeat_root(context, model)
         require_root(model, _roots(context), required=self._require_root)
         return model

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 import grpc
 
-from sealserve.inference.server.calls import Status, status_of
+from sealserve.inference.server.calls import CANCELLED, Count, Status, status_of
+from sealserve.inference.server.table import OK, Slot
 from sealserve.inference.wire.infer import IncomingRequest, encode_stream_error
 from sealserve.native.errors import UnavailableError
 
@@ -29,11 +30,13 @@ class Streams:
     """What all streams of a server have together.
 
     seconds: longest that a request may take, an answer may wait to be taken, and a stream may be
-    idle. places: requests that all streams together may have beside one of each.
+    idle. places: requests that all streams together may have beside one of each. slot: counts each
+    request of a stream like a call, and an idle stream not at all.
     """
 
-    def __init__(self, *, seconds: float, places: int) -> None:
+    def __init__(self, *, seconds: float, places: int, slot: Slot) -> None:
         self.seconds = seconds
+        self.count = Count(slot, _METHOD)
         self._places = places
         self._open: set[Stream] = set()
         self._draining = False
@@ -126,13 +129,19 @@ class Stream:
 
     async def _answer(self, message: bytes) -> bytes | _Failure:
         model = version = id = ""
+        began, outcome = self._together.count.enter(), CANCELLED
         try:
             async with asyncio.timeout(self._together.seconds):
                 incoming = IncomingRequest(message)
                 model, version, id = incoming.model, incoming.version, incoming.id
-                return await self._predict(incoming)
+                answer = await self._predict(incoming)
+            outcome = OK
+            return answer
         except Exception as error:  # every failure becomes words, and none is quoted
             status = status_of(_METHOD, error, self._context)
+            outcome = status[0].value[0]
+        finally:
+            self._together.count.leave(began, outcome)
         return _Failure(encode_stream_error(status[1], model=model, version=version, id=id), status)
 
     async def _write(self) -> Status | None:

@@ -11,25 +11,18 @@ import pytest
 from onnx import TensorProto
 
 from sealserve.attestation.simulated import SimulatedRoot
-from sealserve.inference.server.registry import UnknownModelError
-from sealserve.inference.server.repository import UNAVAILABLE, Entry, control_handlers
-from sealserve.inference.server.statistics import Counters, Times
+from sealserve.inference.server.commands import KnownModel, Refusal, RefusedCommandError
+from sealserve.inference.server.repository import control_handlers
+from sealserve.inference.server.statistics import totals
+from sealserve.inference.server.table import FIRST_WORKER, FRONT_DESK, Table, Timing
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
-from sealserve.native.errors import (
-    ConfigError,
-    EvidenceError,
-    FormatError,
-    IntegrityError,
-    PolicyViolation,
-    ReleaseError,
-    SealserveError,
-    UnavailableError,
-)
+from sealserve.native.errors import UnavailableError
 from support.attestation_simulated import machine_of
 from support.client_server import LoopThread
 from support.server_case import CALL_SECONDS, Served, echo, loaded
 
+ROOT = "11" * 32
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -90,24 +83,19 @@ class Control:
         self.done: list[str] = []
         self.fails: Exception | None = None
 
-    async def load(self, name: str) -> None:
-        self._do(f"load {name}")
+    def load(self, model: str) -> None:
+        self._do(f"load {model}")
 
-    async def unload(self, name: str) -> None:
-        self._do(f"unload {name}")
+    def unload(self, model: str) -> None:
+        self._do(f"unload {model}")
 
     def _do(self, what: str) -> None:
         if self.fails:
             raise self.fails
         self.done.append(what)
 
-    def entries(self) -> list[Entry]:
-        return [Entry("m", "1"), Entry("n", "", UNAVAILABLE, "unloaded")]
-
-    def totals(self) -> list[tuple[str, str, Counters]]:
-        counters = Counters()
-        counters.success(Times(0, 1, 2, 3, 4))
-        return [("m", "1", counters)]
+    def models(self) -> list[KnownModel]:
+        return [KnownModel("m", "1", "11" * 32, True), KnownModel("n", "2", "22" * 32, False)]
 
 
 class Socket:
@@ -115,13 +103,18 @@ class Socket:
 
     def __init__(self, control: Control, path: Path) -> None:
         self._control = control
+        self.table = Table([ROOT], 1)
+        self.table.describe(ROOT, "m", "1")
         self._loop = LoopThread()
         self._loop.run(self._start(f"unix:{path}"))
         self.channel = grpc.insecure_channel(f"unix:{path}")
 
     async def _start(self, address: str) -> None:
         self._server = grpc.aio.server()
-        handlers = control_handlers(self._control, seconds=CALL_SECONDS)
+        slot = self.table.slot(FRONT_DESK)
+        handlers = control_handlers(
+            self._control, lambda: totals(self.table), slot, seconds=CALL_SECONDS
+        )
         self._server.add_generic_rpc_handlers((handlers,))
         self._server.add_insecure_port(address)
         await self._server.start()
@@ -184,27 +177,41 @@ def test_a_request_brings_nothing_but_a_name(
     assert control.done == []
 
 
+def test_a_request_without_a_name_means_nothing(operator: Socket, control: Control) -> None:
+    """KServe's own messages have the name in another field; they are refused, not misread."""
+    for path in (LOAD, UNLOAD):
+        assert operator.call(path, Load()).code() is INVALID
+        assert operator.call(path, pb.ModelReadyRequest(name="m")).code() is INVALID
+    assert control.done == []
+
+
 ENDS = {
-    "unknown": (UnknownModelError("no model 'm'"), grpc.StatusCode.NOT_FOUND),
-    "unreadable": (FormatError("no sealed model"), INVALID),
-    "tampered": (IntegrityError("chunk 7 was altered"), grpc.StatusCode.DATA_LOSS),
-    "not genuine": (EvidenceError("code", "not genuine"), grpc.StatusCode.UNAUTHENTICATED),
-    "not acceptable": (PolicyViolation("not allowed"), grpc.StatusCode.PERMISSION_DENIED),
-    "no key": (ReleaseError("no key"), grpc.StatusCode.FAILED_PRECONDITION),
-    "no such file": (ConfigError("cannot be read"), grpc.StatusCode.FAILED_PRECONDITION),
-    "nobody there": (UnavailableError("not now"), grpc.StatusCode.UNAVAILABLE),
+    Refusal.UNKNOWN_MODEL: grpc.StatusCode.NOT_FOUND,
+    Refusal.NOT_OPENED: grpc.StatusCode.FAILED_PRECONDITION,
+    Refusal.BUSY: grpc.StatusCode.UNAVAILABLE,
+    Refusal.STOPPING: grpc.StatusCode.UNAVAILABLE,
 }
 
 
-@pytest.mark.parametrize(("error", "code"), ENDS.values(), ids=ENDS.keys())
+def test_every_refusal_has_its_status() -> None:
+    assert set(ENDS) == set(Refusal)
+
+
+@pytest.mark.parametrize(("refusal", "code"), ENDS.items())
 @pytest.mark.parametrize("path", [LOAD, UNLOAD])
-def test_an_operator_is_told_why_it_failed(
-    operator: Socket, control: Control, path: str, error: SealserveError, code: grpc.StatusCode
+def test_an_operator_is_told_why_it_was_refused(
+    operator: Socket, control: Control, path: str, refusal: Refusal, code: grpc.StatusCode
 ) -> None:
-    control.fails = error
+    control.fails = RefusedCommandError(refusal)
     call = operator.call(path, Load(model_name="m"))
     assert call.code() is code
-    assert call.details() == error.message
+    assert call.details() == str(control.fails)
+
+
+def test_a_supervisor_that_is_gone(operator: Socket, control: Control) -> None:
+    control.fails = UnavailableError("the supervisor has ended")
+    call = operator.call(LOAD, Load(model_name="m"))
+    assert call.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_what_nobody_foresaw_is_not_quoted(operator: Socket, control: Control) -> None:
@@ -218,13 +225,30 @@ def test_an_operator_sees_what_is_not_served_too(operator: Socket) -> None:
     answer = operator.call(names.REPOSITORY_INDEX, pb.RepositoryIndexRequest()).result()
     served, other = pb.RepositoryIndexResponse.FromString(answer).models
     assert (served.name, served.state) == ("m", "READY")
-    assert (other.name, other.state, other.reason) == ("n", "UNAVAILABLE", "unloaded")
+    assert (other.name, other.version) == ("n", "2")
+    assert (other.state, other.reason) == ("UNAVAILABLE", "not loaded")
 
 
 def test_an_operator_sees_what_everybody_asked(operator: Socket) -> None:
+    worker = operator.table.slot(FIRST_WORKER)
+    row = worker.row_of(bytes.fromhex(ROOT))
+    for timing, nanoseconds in (
+        (Timing.ANSWERED, 9), (Timing.ANSWERED, 8), (Timing.FAILED, 7),
+        (Timing.WAITED, 1), (Timing.WAITED, 2), (Timing.RAN, 3), (Timing.RAN, 4),
+    ):  # fmt: skip
+        worker.took(row, timing, nanoseconds)
     answer = operator.call(names.MODEL_STATISTICS, pb.ModelStatisticsRequest()).result()
     (told,) = pb.ModelStatisticsResponse.FromString(answer).model_stats
-    assert (told.name, told.inference_stats.success.count) == ("m", 1)
+    assert (told.name, told.version) == ("m", "1")
+    assert (told.inference_count, told.execution_count) == (2, 2)
+    spent = told.inference_stats
+    assert (spent.success.count, spent.success.ns) == (2, 17)
+    assert (spent.fail.count, spent.fail.ns) == (1, 7)
+    assert (spent.queue.ns, spent.compute_infer.ns) == (3, 7)
+
+
+def test_a_model_nobody_opened_has_no_statistics(tmp_path: Path) -> None:
+    assert list(totals(Table([ROOT], 1))) == []
 
 
 @pytest.mark.parametrize("path", [names.MODEL_INFER, names.SERVER_LIVE, names.GET_EVIDENCE])
