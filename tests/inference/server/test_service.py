@@ -493,8 +493,9 @@ def test_evidence_names_the_nonce_the_configuration_and_every_root(served: Serve
     assert nonce in claims.nonces
     assert claims.config == served.config.sha256()
     assert claims.spki == served.identity.spki_sha256
-    roots = [root for model in served.config.models for root in model.roots]
-    assert set(claims.roots) == set(map(bytes.fromhex, roots))
+    assert set(claims.roots) == {
+        bytes.fromhex(root) for model in served.config.models for root in model.roots
+    }
     assert answer.next_certificate == served.identity.certificates.next
 
 
