@@ -10,57 +10,26 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 from google.protobuf.descriptor import Descriptor
-from onnx import TensorProto, helper
 
 from sealserve import __version__
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.inference.wire import open_inference_pb2 as pb
-from sealserve.keys import new_identity
-from support import client_case as case
-from support.models_sealed import seal_model
-from support.server_case import FIXED_TYPES, echo
-from support.server_process import SECONDS, certificate_of, clean_environment, serving
+from support.every_type import MODELS, TYPES, serving_every_type
+from support.server_process import SECONDS, clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-tritonclient" / "bin" / "python"
 PROGRAM = ROOT / "tests" / "support" / "triton_calls.py"
-TYPES = {**{name: kind for name, (kind, _) in FIXED_TYPES.items()}, "BYTES": TensorProto.STRING}
-MODELS = (*TYPES, "pair")
-
-
-def pair() -> onnx.ModelProto:
-    """Two inputs, and their sum and difference."""
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [helper.make_node("Add", ["a", "b"], ["sum"]),
-         helper.make_node("Sub", ["a", "b"], ["difference"])],
-        "pair",
-        [value(name, TensorProto.FLOAT, ("rows", 2)) for name in ("a", "b")],
-        [value(name, TensorProto.FLOAT, ("rows", 2)) for name in ("sum", "difference")],
-    )  # fmt: skip
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, simulated_root: SimulatedRoot) -> Any:
     assert PYTHON.exists(), "`make build/stamps/peer` sets up tritonclient"
-    folder = tmp_path_factory.mktemp("triton") / "desk"
-    folder.mkdir()
-    keys = [new_identity(folder / "owner.key").recipient]
-    arguments: list[str] = []
-    for name in MODELS:
-        model = pair() if name == "pair" else onnx.load_from_string(echo(TYPES[name]))
-        sealed = seal_model(model, folder / f"{name}.sealed", keys=keys, name=name)
-        arguments += [f"{name}.sealed", "--root", sealed.root.hex()]
-    arguments += ["--identity", "owner.key", "--listen", "127.0.0.1:0"]
-    with serving(folder, arguments, case.machine(simulated_root)) as server:
-        certificate = folder / "server.pem"
-        certificate.write_text(certificate_of(server.target))
+    with serving_every_type(tmp_path_factory.mktemp("triton"), simulated_root) as (target, pem):
         ran = subprocess.run(
-            [PYTHON, "-I", PROGRAM, server.target, certificate],
+            [PYTHON, "-I", PROGRAM, target, pem],
             env=clean_environment(),
             capture_output=True,
             text=True,
