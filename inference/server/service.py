@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import grpc
 
-from sealserve.inference.server.admission import Admission
 from sealserve.inference.server.calls import Handler, parse, with_status
 from sealserve.inference.server.challenge import ChallengeWindow, peer_of
 from sealserve.inference.server.config import Limits
+from sealserve.inference.server.predictions import Outputs, Prediction, Predictions
 from sealserve.inference.server.registry import (
     Registry,
     ServedSession,
@@ -21,7 +21,12 @@ from sealserve.inference.server.registry import (
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
 from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
-from sealserve.inference.wire.infer import IncomingRequest, InferResponse, encode_response
+from sealserve.inference.wire.infer import (
+    IncomingRequest,
+    InferRequest,
+    InferResponse,
+    encode_response,
+)
 from sealserve.native.errors import InputError
 
 _VERSION: Final = importlib.metadata.version("sealserve")
@@ -34,14 +39,14 @@ class InferenceService:
         self,
         registry: Registry,
         challenges: ChallengeWindow,
-        admission: Admission,
+        predictions: Predictions,
         *,
         limits: Limits,
         require_root: bool,
     ) -> None:
         self._registry = registry
         self._challenges = challenges
-        self._admission = admission
+        self._predictions = predictions
         self._limits = limits
         self._require_root = require_root
         self.ready = True
@@ -102,7 +107,13 @@ class InferenceService:
         # Only now: the root is the right one. Whatever takes longer for more contents is done in
         # a thread, once there is room for it.
         incoming.check_against(model.session.inputs, model.session.outputs)
-        return await self._admission.run(lambda: _predict(model, incoming))
+        left = context.time_remaining()
+        return await self._predictions.run(
+            model,
+            Prediction(incoming, _encode),
+            message_bytes=len(data),
+            seconds=self._limits.request_seconds if left is None else left,
+        )
 
     async def _get_evidence(self, data: bytes, context: Any) -> bytes:
         request = GetEvidenceRequest()
@@ -125,7 +136,5 @@ class InferenceService:
         return model
 
 
-def _predict(model: ServedSession, incoming: IncomingRequest) -> bytes:
-    request = incoming.decode()
-    outputs = model.session.run(request)
+def _encode(model: ServedSession, request: InferRequest, outputs: Outputs) -> bytes:
     return encode_response(InferResponse(model.name, model.version, outputs, request.id))

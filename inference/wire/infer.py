@@ -102,6 +102,16 @@ class IncomingRequest:
     def version(self) -> str:
         return self._head.model_version
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the outputs wanted, empty for all of them."""
+        return tuple(output.name for output in self._head.outputs)
+
+    @property
+    def shapes(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+        """Name, type and shape of each input, as they are said."""
+        return tuple((each.name, each.datatype, tuple(each.shape)) for each in self._head.inputs)
+
     def check_itself(self) -> None:
         """InputError when parameters, names, types and shapes say what cannot be.
 
@@ -137,7 +147,7 @@ class IncomingRequest:
             model=head.model_name,
             version=head.model_version,
             inputs=_tensors(head.inputs, self._contents),
-            outputs=tuple(output.name for output in head.outputs),
+            outputs=self.wanted,
             id=head.id,
         )
 
