@@ -16,7 +16,6 @@ import numpy as np
 from sealserve.inference.server.made_up import Runs
 from sealserve.inference.wire.infer import InferRequest
 from sealserve.inference.wire.tensor import Array, Tensor
-from sealserve.native.errors import SealserveError
 
 # Inputs of one joined run; beyond it, sharing a run saves nothing that memory is not dearer for.
 MAX_BATCH_BYTES: Final = 32 * 2**20
@@ -50,8 +49,8 @@ def run_each(
     if together and len(requests) > 1:
         try:
             answers = run_together(session, requests)
-        except (SealserveError, MemoryError):
-            answers = None  # one of them, and each by itself tells which
+        except Exception:  # one of them, and each by itself tells which
+            answers = None
         if answers is not None:
             return list(answers)
     return [_run_alone(session, request) for request in requests]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from time import perf_counter_ns
 from typing import Any, Final
 
 from sealserve.inference.server.admission import Admission, Lane
@@ -13,22 +14,30 @@ from sealserve.inference.server.batching import MAX_BATCH_BYTES, Kind, Outputs, 
 from sealserve.inference.server.brief import BriefRuns
 from sealserve.inference.server.config import Limits
 from sealserve.inference.server.registry import ServedSession
+from sealserve.inference.server.statistics import Times
 from sealserve.inference.wire.datatypes import DATA_TYPES
-from sealserve.inference.wire.infer import IncomingRequest, InferRequest
+from sealserve.inference.wire.infer import IncomingRequest, InferRequest, InferResponse
 from sealserve.native.errors import InputError
 
-__all__ = ["Encode", "Outputs", "Prediction", "Predictions", "answers"]
-
 _TEXT_BYTES: Final = 64  # of an element of BYTES, for want of anything better
-Encode = Callable[[ServedSession, InferRequest, Outputs], bytes]
+Answer = tuple[bytes, Times]
+Encode = Callable[[InferResponse], bytes]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """A request that was checked against its model, and what becomes of its outputs."""
+    """A request that was checked against its model, and how its answer is encoded.
+
+    asked: when it came, on the clock `time.perf_counter_ns`.
+    """
 
     incoming: IncomingRequest
     encode: Encode
+    asked: int
+
+    def answer(self, model: ServedSession, request: InferRequest, outputs: Outputs) -> bytes:
+        """The encoded answer."""
+        return self.encode(InferResponse(model.name, model.version, outputs, request.id))
 
 
 class Predictions:
@@ -40,22 +49,19 @@ class Predictions:
         self._brief = BriefRuns()
         self._lanes: dict[bytes, Lane] = {}  # by root
 
-    async def run(
-        self, model: ServedSession, prediction: Prediction, *, message_bytes: int, seconds: float
-    ) -> bytes:
-        """The encoded answer. seconds: until nobody waits for it any more.
+    async def run(self, model: ServedSession, prediction: Prediction, *, seconds: float) -> Answer:
+        """The encoded answer, and when it was made. seconds: until nobody waits for it any more.
 
         Raises InputError, BusyError, TimeoutError.
         """
         if seconds <= 0:
             raise TimeoutError
-        if self._brief.may(model, message_bytes):
-            request = prediction.incoming.decode()
-            outputs = self._brief.run(model, request)
-            if outputs is not None:
-                return prediction.encode(model, request, outputs)
+        if self._brief.may(model, prediction.incoming.message_bytes):
+            answer = self._at_once(model, prediction)
+            if answer is not None:
+                return answer
         kind, rows, most_rows = _company(model, prediction.incoming)
-        answer: bytes = await self._admission.run(
+        in_turn: Answer = await self._admission.run(
             self._lane(model),
             prediction,
             kind=kind,
@@ -63,7 +69,7 @@ class Predictions:
             most_rows=most_rows,
             deadline=time.monotonic() + seconds,
         )
-        return answer
+        return in_turn
 
     @property
     def admitted(self) -> int:
@@ -74,6 +80,17 @@ class Predictions:
         """As `Admission.close`."""
         self._brief.close()
         return self._admission.close()
+
+    def _at_once(self, model: ServedSession, prediction: Prediction) -> Answer | None:
+        began = perf_counter_ns()
+        request = prediction.incoming.decode()
+        decoded = perf_counter_ns()
+        outputs = self._brief.run(model, request)
+        if outputs is None:
+            return None
+        ran = perf_counter_ns()
+        data = prediction.answer(model, request, outputs)
+        return data, Times(prediction.asked, began, decoded, ran, perf_counter_ns())
 
     def _lane(self, model: ServedSession) -> Lane:
         lane = self._lanes.get(model.root)
@@ -92,33 +109,33 @@ class Predictions:
         )
 
 
-def answers(model: ServedSession, predictions: Sequence[Prediction]) -> list[bytes | Exception]:
-    """The encoded answer of each prediction, or what was wrong with it. In a thread."""
+def answers(model: ServedSession, predictions: Sequence[Prediction]) -> list[Answer | Exception]:
+    """The answer to each prediction, or what was wrong with it. In a thread."""
+    began = perf_counter_ns()
     requests = [_decoded(each.incoming) for each in predictions]
+    decoded = perf_counter_ns()
     good = [request for request in requests if isinstance(request, InferRequest)]
     found = iter(run_each(model.session, good, together=model.shares_runs))
-    return [
-        _encoded(model, each, request, next(found))
-        if isinstance(request, InferRequest)
-        else request
-        for each, request in zip(predictions, requests, strict=True)
+    outputs = [
+        next(found) if isinstance(request, InferRequest) else request for request in requests
     ]
+    ran = perf_counter_ns()
+
+    def answer(prediction: Prediction, request: Any, each: Outputs | Exception) -> Any:
+        if isinstance(each, Exception):
+            return each
+        try:
+            data = prediction.answer(model, request, each)
+        except Exception as error:  # its caller's alone
+            return error
+        return data, Times(prediction.asked, began, decoded, ran, perf_counter_ns())
+
+    return [answer(*each) for each in zip(predictions, requests, outputs, strict=True)]
 
 
 def _decoded(incoming: IncomingRequest) -> InferRequest | Exception:
     try:
         return incoming.decode()
-    except InputError as error:
-        return error
-
-
-def _encoded(
-    model: ServedSession, prediction: Prediction, request: InferRequest, outputs: Any
-) -> bytes | Exception:
-    if isinstance(outputs, Exception):
-        return outputs
-    try:
-        return prediction.encode(model, request, outputs)
     except InputError as error:
         return error
 

@@ -20,6 +20,14 @@ class RootMismatchError(SealserveError):
     """The caller verified another root than the one served (gRPC: FAILED_PRECONDITION)."""
 
 
+class NotOpenedError(SealserveError):
+    """A model could not be opened anew (gRPC: FAILED_PRECONDITION)."""
+
+
+class NotOfferedError(SealserveError):
+    """A call of the protocol that is not answered here (gRPC: UNIMPLEMENTED)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServedSession:
     """One model as it runs. root: of the sealed file it came from.
@@ -88,3 +96,8 @@ def require_root(model: ServedSession, named: Iterable[str], *, required: bool) 
         )
     if roots - {model.root.hex()}:
         raise RootMismatchError(f"model {model.name!r} has the root {model.root.hex()}")
+
+
+def require_root_among(model: ServedSession, named: frozenset[str], *, required: bool) -> None:
+    """As `require_root`, for a call that may use several models and names a root of each."""
+    require_root(model, {model.root.hex()} & named or named, required=required)

@@ -88,7 +88,7 @@ class Server:
         seconds = self._config.limits.drain_seconds
         log(Event.DRAINING, seconds=seconds)
         self._slot.state(State.DRAINING)
-        self._service.ready = False
+        self._service.drain()
         self._rotation.cancel()
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(seconds)

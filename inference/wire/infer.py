@@ -100,6 +100,7 @@ class IncomingRequest:
     """
 
     def __init__(self, data: bytes) -> None:
+        self.message_bytes = len(data)
         self._head = ModelInferRequest()
         self._contents = _take_apart(self._head, data, _INPUTS, _INPUT_CONTENTS, _RAW_INPUTS)
 

@@ -205,8 +205,8 @@ class _Recording(grpc.GenericRpcHandler):  # type: ignore[misc]
     def service(self, details: Any) -> Any:
         found = (handler.service(details) for handler in self._inner)
         handler = next((one for one in found if one is not None), None)
-        if handler is None:
-            return None
+        if handler is None or handler.response_streaming:
+            return handler
 
         async def recorded(data: bytes, context: Any) -> bytes:
             self._server.record.calls.append((details.method, len(data)))

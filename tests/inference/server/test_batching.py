@@ -16,7 +16,7 @@ from onnx import TensorProto
 
 from sealserve.inference.server.batching import MAX_BATCH_BYTES, run_each, run_together
 from sealserve.inference.server.config import Limits, ModelOptions
-from sealserve.inference.server.predictions import Prediction, Predictions
+from sealserve.inference.server.predictions import Prediction, Predictions, answers
 from sealserve.inference.server.registry import ServedSession
 from sealserve.inference.server.runtime import Session
 from sealserve.inference.wire.infer import (
@@ -72,15 +72,10 @@ def served(model: Any, **options: Any) -> ServedSession:
     )
 
 
-def encode(model: ServedSession, asked: InferRequest, outputs: tuple[Tensor, ...]) -> bytes:
-    return encode_response(InferResponse(model.name, model.version, outputs, asked.id))
-
-
 async def predict(predictions: Predictions, model: ServedSession, asked: InferRequest) -> Any:
     data = encode_request(asked)
-    answer = await predictions.run(
-        model, Prediction(IncomingRequest(data), encode), message_bytes=len(data), seconds=60.0
-    )
+    prediction = Prediction(IncomingRequest(data), encode_response, 0)
+    answer, _ = await predictions.run(model, prediction, seconds=60.0)
     return {tensor.name: tensor.data for tensor in decode_response(answer).outputs}
 
 
@@ -316,15 +311,46 @@ def test_two_inputs_with_other_numbers_of_rows_run_by_themselves() -> None:
     assert asyncio.run(main()) == [[3], [6]]
 
 
+@pytest.mark.parametrize("error", [InputError("31337"), ValueError("31337"), MemoryError()])
+def test_an_answer_that_cannot_be_encoded_is_one_callers_alone(error: Exception) -> None:
+    def fails(_response: InferResponse) -> bytes:
+        raise error
+
+    model = Doubling()
+    asked = [IncomingRequest(encode_request(request([n, n]))) for n in range(3)]
+    encoders = [encode_response, fails, encode_response]
+    first, second, third = answers(
+        served(model), [Prediction(*each, 0) for each in zip(asked, encoders, strict=True)]
+    )
+    assert second is error
+    assert isinstance(first, tuple)
+    assert isinstance(third, tuple)
+    assert decode_response(third[0]).outputs[0].data.tolist() == [[4, 4]]
+    assert model.runs == [3]
+
+
+@pytest.mark.parametrize("error", [InputError("31337"), ValueError("31337"), MemoryError()])
+def test_whatever_a_joined_run_fails_with_each_is_tried_alone(error: Exception) -> None:
+    class Failing(Doubling):
+        def run(self, request: InferRequest) -> tuple[Tensor, ...]:
+            if request.inputs[0].shape[0] > 1:
+                raise error
+            return super().run(request)
+
+    model = Failing()
+    outcomes = run_each(model, [request([1, 2]), request([3, 4])], together=True)
+    assert [cast(Any, each)[0].data.tolist() for each in outcomes] == [[[2, 4]], [[6, 8]]]
+
+
 def test_a_deadline_that_has_passed_costs_nothing() -> None:
     model = Doubling()
 
     async def main() -> None:
         predictions = Predictions(Limits())
         data = encode_request(request([1, 1]))
-        prediction = Prediction(IncomingRequest(data), encode)
+        prediction = Prediction(IncomingRequest(data), encode_response, 0)
         with pytest.raises(TimeoutError):
-            await predictions.run(served(model), prediction, message_bytes=len(data), seconds=0.0)
+            await predictions.run(served(model), prediction, seconds=0.0)
         predictions.close()
 
     asyncio.run(main())

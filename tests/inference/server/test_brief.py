@@ -21,7 +21,6 @@ from sealserve.inference.server.runtime import Interruption, Session
 from sealserve.inference.wire.infer import (
     IncomingRequest,
     InferRequest,
-    InferResponse,
     decode_response,
     encode_request,
     encode_response,
@@ -66,15 +65,11 @@ def watched(model: Watched) -> ServedSession:
 def predict(model: ServedSession, asked: InferRequest, *, message_bytes: int = 0) -> Any:
     async def main() -> Any:
         predictions = Predictions(Limits())
-        data = encode_request(asked)
-        prediction = Prediction(
-            IncomingRequest(data),
-            lambda model, _asked, outputs: encode_response(InferResponse(model.name, "", outputs)),
-        )
+        incoming = IncomingRequest(encode_request(asked))
+        incoming.message_bytes = message_bytes or incoming.message_bytes
+        prediction = Prediction(incoming, encode_response, 0)
         try:
-            return await predictions.run(
-                model, prediction, message_bytes=message_bytes or len(data), seconds=60.0
-            )
+            return (await predictions.run(model, prediction, seconds=60.0))[0]
         finally:
             predictions.close()
 
