@@ -179,7 +179,7 @@ class Served:
     @property
     def admitted(self) -> int:
         """Predictions that run or wait."""
-        return self.server._admission._admitted
+        return self.server._predictions.admitted
 
     @property
     def target(self) -> str:
