@@ -31,10 +31,11 @@ EPILOG = (
 @click.option(
     "--root",
     "roots",
-    metavar="HEX",
+    metavar="HEX[,HEX]…",
     multiple=True,
     required=True,
-    help="The identity each FILE must have, in the same order.",
+    help="The identity each FILE must have, in the same order; of several that are allowed for one "
+    "FILE it may have any, now and at a reload.",
 )
 @click.option(
     "--vault",

@@ -157,7 +157,7 @@ class Served:
         port: int = 0,
     ) -> None:
         self.config = ServerConfig(
-            models=tuple(ServedModel(model.name, model.root.hex()) for model in models),
+            models=tuple(ServedModel(model.name, (model.root.hex(),)) for model in models),
             keys=KeySource(identity="none is read: the models are open"),
             listen_host="127.0.0.1",
             listen_port=port,

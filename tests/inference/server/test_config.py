@@ -11,6 +11,8 @@ import pytest
 
 from sealserve.inference.server.config import (
     MAX_MODELS,
+    MAX_ROOTS,
+    MAX_WORKERS,
     KeySource,
     Limits,
     ServedModel,
@@ -22,7 +24,7 @@ from sealserve.native.errors import ConfigError
 
 ROOT = "9f2c" + "22" * 30
 GOOD: dict[str, Any] = {
-    "models": (ServedModel("/models/net.sealed", ROOT),),
+    "models": (ServedModel("/models/net.sealed", (ROOT,)),),
     "keys": KeySource(vault="trustd:vault.example:8443", vault_ca_sha256="51d0" + "00" * 30),
 }
 # Written by hand: whoever knows the command line can write the same.
@@ -33,7 +35,9 @@ CANONICAL = (
     '"connections":1024,"drain_seconds":10.0,"message_bytes":16777216,"request_seconds":60.0,'
     '"rotation_hours":12.0,"running":2,"threads":1,"waiting":64},'
     '"listen_host":"0.0.0.0","listen_port":8001,'
-    '"models":[{"path":"/models/net.sealed","root":"' + ROOT + '"}],"require_root":false}'
+    '"models":[{"path":"/models/net.sealed","roots":["'
+    + ROOT
+    + '"]}],"require_root":false,"workers":1}'
 )
 
 
@@ -47,18 +51,20 @@ def test_the_canonical_text_is_sorted_json_without_spaces() -> None:
 
 
 def test_the_canonical_text_is_ascii_whatever_the_path() -> None:
-    text = config(models=(ServedModel("/modèles/net", ROOT),)).canonical()
+    text = config(models=(ServedModel("/modèles/net", (ROOT,)),)).canonical()
     assert text.isascii()
     assert json.loads(text)["models"][0]["path"] == "/modèles/net"
 
 
 DIFFERENT: dict[str, dict[str, Any]] = {
-    "file": {"models": (ServedModel("/models/other", ROOT),)},
-    "root": {"models": (ServedModel("/models/net.sealed", ROOT[::-1]),)},
-    "one model more": {"models": (*GOOD["models"], ServedModel("b", ROOT[::-1]))},
+    "file": {"models": (ServedModel("/models/other", (ROOT,)),)},
+    "root": {"models": (ServedModel("/models/net.sealed", (ROOT[::-1],)),)},
+    "one root more": {"models": (ServedModel("/models/net.sealed", (ROOT, ROOT[::-1])),)},
+    "one model more": {"models": (*GOOD["models"], ServedModel("b", (ROOT[::-1],)))},
     "listen host": {"listen_host": "127.0.0.1"},
     "listen port": {"listen_port": 8002},
     "require root": {"require_root": True},
+    "workers": {"workers": 2},
     "identity": {"keys": KeySource(identity="owner.key")},
     **{
         f"key source: {field.name}": {
@@ -87,15 +93,28 @@ def test_every_field_is_among_the_differences() -> None:
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no model": ({"models": ()}, "0 models"),
     "too many models": (
-        {"models": tuple(ServedModel("f", f"{n:064x}") for n in range(MAX_MODELS + 1))},
+        {"models": tuple(ServedModel("f", (f"{n:064x}",)) for n in range(MAX_MODELS + 1))},
         "33 models",
     ),
-    "root too short": ({"models": (ServedModel("f", ROOT[:-2]),)}, "64 hexadecimal digits"),
-    "root too long": ({"models": (ServedModel("f", ROOT + "00"),)}, "64 hexadecimal digits"),
-    "root not hexadecimal": ({"models": (ServedModel("f", "g" * 64),)}, "64 hexadecimal digits"),
-    "root with spaces": ({"models": (ServedModel("f", f"{ROOT} "),)}, "64 hexadecimal digits"),
-    "root empty": ({"models": (ServedModel("f", ""),)}, "64 hexadecimal digits"),
-    "a root twice": ({"models": (ServedModel("a", ROOT), ServedModel("b", ROOT))}, "twice"),
+    "root too short": ({"models": (ServedModel("f", (ROOT[:-2],)),)}, "64 hexadecimal digits"),
+    "root too long": ({"models": (ServedModel("f", (ROOT + "00",)),)}, "64 hexadecimal digits"),
+    "root not hexadecimal": ({"models": (ServedModel("f", ("g" * 64,)),)}, "64 hexadecimal digits"),
+    "root with spaces": ({"models": (ServedModel("f", (f"{ROOT} ",)),)}, "64 hexadecimal digits"),
+    "root empty": ({"models": (ServedModel("f", ("",)),)}, "64 hexadecimal digits"),
+    "no root": ({"models": (ServedModel("f", ()),)}, "0 roots"),
+    "too many roots": (
+        {"models": (ServedModel("f", tuple(f"{n:064x}" for n in range(MAX_ROOTS + 1))),)},
+        "33 roots",
+    ),
+    "the second root is none": ({"models": (ServedModel("f", (ROOT, "x")),)}, "64 hexadecimal"),
+    "a root of one file twice": ({"models": (ServedModel("f", (ROOT, ROOT)),)}, "twice"),
+    "no worker": ({"workers": 0}, "0 workers"),
+    "too many workers": ({"workers": MAX_WORKERS + 1}, "65 workers"),
+    "several workers with threads": (
+        {"workers": 2, "limits": Limits(threads=2)},
+        "2 workers and 2 threads",
+    ),
+    "a root twice": ({"models": (ServedModel("a", (ROOT,)), ServedModel("b", (ROOT,)))}, "twice"),
     "no source of keys": ({"keys": KeySource()}, "exactly one"),
     "two sources of keys": ({"keys": KeySource(identity="a", vault="b")}, "exactly one"),
     **{
@@ -121,9 +140,14 @@ def test_a_configuration_that_makes_no_sense(changes: dict[str, Any], said: str)
 
 def test_files_and_roots_are_paired_in_order() -> None:
     assert pair(["a", "b"], [ROOT.upper(), "00" * 32]) == (
-        ServedModel("a", ROOT),
-        ServedModel("b", "00" * 32),
+        ServedModel("a", (ROOT,)),
+        ServedModel("b", ("00" * 32,)),
     )
+
+
+def test_a_file_may_have_several_roots() -> None:
+    (model,) = pair(["a"], [f"{ROOT.upper()},{'00' * 32}"])
+    assert model == ServedModel("a", (ROOT, "00" * 32))
 
 
 @pytest.mark.parametrize(("files", "roots"), [(["a"], []), (["a", "b"], [ROOT]), ([], [ROOT])])
