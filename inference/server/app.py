@@ -80,7 +80,7 @@ def run(
         evidence_seconds = time.monotonic() - started
         log(Event.CERTIFICATES_MADE, seconds=round(evidence_seconds, 4))
         opened = open_all(config, opener, memory)
-    table = Table([model.root for model in config.models], workers=1)
+    table = Table([root for model in config.models for root in model.roots], workers=1)
     for model in opened.registry:
         table.describe(model.root.hex(), model.name, model.version)
     slot = table.slot(FIRST_WORKER)
