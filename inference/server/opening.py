@@ -40,21 +40,23 @@ def open_all(config: ServerConfig, opener: Opener, memory: Memory) -> Opened:
     released = 0.0
     models = []
     for number, model in enumerate(config.models):
-        models.append(_open(model, timed, memory, number, threads=config.limits.threads))
+        models.append(_open(model, timed, memory, number, config))
         released += timed.seconds
+    config.require_served([model.name for model in models])
     return Opened(Registry(models), released, time.monotonic() - started - released)
 
 
 def _open(
-    model: ServedModel, opener: TimedOpener, memory: Memory, number: int, *, threads: int
+    model: ServedModel, opener: TimedOpener, memory: Memory, number: int, config: ServerConfig
 ) -> ServedSession:
     started = time.monotonic()
     place = memory.place(number)
     root = _root(model)
     with open_model(Path(model.path), root, opener, place) as opened:
+        sealed = opened.sealed
+        threads = config.options_of(sealed.name).threads or config.limits.threads
         # A copy that cannot be wiped: the runtime takes no other buffer (SECURITY.md).
         session = Session(bytes(opened.graph), place, threads=threads)
-        sealed = opened.sealed
     log(
         Event.MODEL_OPENED,
         model=sealed.name,
