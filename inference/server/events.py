@@ -25,6 +25,10 @@ class Event(enum.StrEnum):
     ROTATION_FAILED = "rotation_failed"
     EVIDENCE_FAILED = "evidence_failed"
     REQUEST_FAILED = "request_failed"
+    UNFORESEEN = "unforeseen"
+    STATUS_LISTENING = "status_listening"
+    CONTROL_LISTENING = "control_listening"
+    DESK_FAILED = "desk_failed"
     DRAINING = "draining"
     STOPPED = "stopped"
 
@@ -42,6 +46,10 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.ROTATION_FAILED: frozenset({"error"}),
     Event.EVIDENCE_FAILED: frozenset({"error"}),
     Event.REQUEST_FAILED: frozenset({"method", "error"}),
+    Event.UNFORESEEN: frozenset({"where", "error"}),
+    Event.STATUS_LISTENING: frozenset({"host", "port"}),
+    Event.CONTROL_LISTENING: frozenset({"path"}),
+    Event.DESK_FAILED: frozenset({"error"}),
     Event.DRAINING: frozenset({"seconds"}),
     Event.STOPPED: frozenset(),
 }
