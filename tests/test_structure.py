@@ -151,6 +151,7 @@ def test_every_verb_has_its_module_and_no_module_lacks_its_verb():
 
     helpers = {
         "__init__",
+        "caller_token",
         "deploy_commands",
         "deploy_folder",
         "deploy_lint",

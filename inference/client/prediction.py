@@ -147,12 +147,17 @@ def metadata_request(model: str, version: str) -> bytes:
 
 
 def root_metadata(root: bytes) -> tuple[tuple[str, str], ...]:
-    """What every call about a model carries: the root its caller verified."""
-    return ((names.MODEL_ROOT_KEY, root.hex()),)
+    """What every call about a model carries: the root its caller verified. Empty: about none."""
+    return ((names.MODEL_ROOT_KEY, root.hex()),) if root else ()
 
 
 def require_root(trailing: Sequence[tuple[str, str | bytes]] | None, root: bytes) -> None:
-    """PolicyViolation unless the answer repeats the root that was asked for, and no other."""
+    """PolicyViolation unless the answer repeats the root that was asked for, and no other.
+
+    root: empty for a call that was about no model.
+    """
+    if not root:
+        return
     named = [str(value)[:128] for key, value in trailing or () if key == names.MODEL_ROOT_KEY]
     if named != [root.hex()]:
         seen = ", ".join(named) or "no root"

@@ -15,7 +15,7 @@ from sealserve.inference.server.attendant import FindSource
 from sealserve.inference.server.commands import Commanded
 from sealserve.inference.server.config import ServerConfig
 from sealserve.inference.server.hardening import Namespace
-from sealserve.inference.server.supervisor import Means, Serving, Supervisor
+from sealserve.inference.server.supervisor import Means, Serving, Supervisor, table_for
 from sealserve.inference.wire.address import format_address
 from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 
@@ -62,4 +62,5 @@ def run(
     def tell(serving: Serving) -> None:
         announce(Ready(config.listen_host, config.sha256().hex(), serving))
 
-    Supervisor(config, Means(namespace, find_source, machine, tell), commanded).run()
+    means = Means(namespace, find_source, machine, tell)
+    Supervisor(config, means, table_for(config), commanded).run()

@@ -31,6 +31,7 @@ def attend(
     keys: KeySource,
     find_source: FindSource,
     machine: MachineIdentity,
+    count: Callable[[Event], None],
     up: Channel,
     over: Channel,
     *,
@@ -38,10 +39,11 @@ def attend(
 ) -> int:
     """Get the models' keys for whoever opens them at the other end of `over`, until it ends.
 
-    introduce: make a TLS identity first, and send it up.
+    count: hears of each event that is logged. introduce: make a TLS identity first, and send it up.
     """
     try:
         keep_from_swap()
+        log.count = count
         source = find_source()
         if introduce:
             log(Event.PLATFORM_FOUND, platform=source.platform)

@@ -13,13 +13,14 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sealserve.attestation.evidence import EvidenceSource
-from sealserve.inference.server.admission import Admission
 from sealserve.inference.server.challenge import Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits, ServerConfig
 from sealserve.inference.server.identity import Identity
 from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.port import port_taken
+from sealserve.inference.server.predictions import Predictions
 from sealserve.inference.server.service import InferenceService
+from sealserve.inference.server.table import Slot, State
 from sealserve.inference.wire.address import format_address
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
 
@@ -36,13 +37,16 @@ class Server:
         source: EvidenceSource,
         identity: Identity,
         opened: Opened,
+        slot: Slot,
         *,
         held_port: int = 0,
     ) -> None:
+        """slot: what this process counts in."""
         self._config = config
         self._held_port = held_port
         self._identity = identity
         self._registry = opened.registry
+        self._slot = slot
         self._evidence_thread = ThreadPoolExecutor(1, thread_name_prefix="sealserve-evidence")
         self._answerer = Answerer(
             source,
@@ -54,11 +58,12 @@ class Server:
     async def start(self) -> int:
         """Listen; returns the port. UnavailableError if it was taken in the meantime."""
         limits = self._config.limits
-        self._admission = Admission(running=limits.running, waiting=limits.waiting)
+        self._predictions = Predictions(limits)
         self._service = InferenceService(
             self._registry,
             ChallengeWindow(self._answerer.answer, self._evidence_thread),
-            self._admission,
+            self._predictions,
+            self._slot,
             limits=limits,
             require_root=self._config.require_root,
         )
@@ -77,6 +82,8 @@ class Server:
         await self._grpc.start()
         for service in ("", INFERENCE_SERVICE, ATTESTATION_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        self._slot.serves([model.root for model in self._registry])
+        self._slot.state(State.SERVING)
         return port
 
     async def stop(self) -> bool:
@@ -84,11 +91,13 @@ class Server:
 
         False if a prediction outlived that time: its thread cannot be stopped, only left behind.
         """
-        self._service.ready = False
+        self._slot.state(State.DRAINING)
+        self._service.drain()
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(self._config.limits.drain_seconds)
-        ended = self._admission.close()
+        ended = self._predictions.close()
         await asyncio.to_thread(self._evidence_thread.shutdown)
+        self._slot.state(State.ENDED)
         return ended
 
     def _listen(self) -> int:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from sealserve.inference.server import attendant, channel, failures
+from sealserve.inference.server import attendant, channel, failures, seats
 from sealserve.inference.server.attendant import (
     FindSource,
     certificates_in,
@@ -39,6 +39,8 @@ from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.port import HeldPort
 from sealserve.inference.server.process import Child, Closable, fork
 from sealserve.inference.server.restarts import Restarts
+from sealserve.inference.server.seats import Seats
+from sealserve.inference.server.table import SUPERVISOR, State, Table
 from sealserve.keys.azure_identity import MachineIdentity
 from sealserve.native.errors import UnavailableError
 
@@ -95,6 +97,7 @@ class _Generation:
     """files: what it serves. asked: the command it was started for, and who waits for it."""
 
     files: Files
+    seats: Seats
     asked: tuple[Commanded, Command] | None = None
     process: _Process | None = None
     opened: dict[str, Any] = field(default_factory=dict)
@@ -104,15 +107,26 @@ class _Generation:
 
 
 class Supervisor:
-    """Serves until a signal says stop. commanded: ends of those who may ask for more."""
+    """Serves until a signal says stop.
+
+    table: what all processes count in, made by `table_for`. commanded: ends of those who may ask
+    for more.
+    """
 
     def __init__(
-        self, config: ServerConfig, means: Means, commanded: Sequence[Commanded] = ()
+        self,
+        config: ServerConfig,
+        means: Means,
+        table: Table,
+        commanded: Sequence[Commanded] = (),
     ) -> None:
         self._config = config
         self._means = means
         self._commanded = list(commanded)
         self._catalog = Catalog(len(config.models))
+        self._free_seats = list(seats.both(config.workers))
+        self._slot = table.slot(SUPERVISOR)
+        self._table = table
         self._restarts = Restarts(DEATHS, DEATHS_SECONDS)
         self._identity: HandedIdentity | None = None
         self._introduced: dict[str, Any] = {}  # what came with the identity
@@ -121,6 +135,7 @@ class Supervisor:
         self._next: _Generation | None = None
         self._pausing = False
         self._reload_again = False
+        self._later: tuple[Commanded, Command] | None = None  # until there are seats
         self._announced = False
         self._stopping = False
         self._failure: Exception | None = None
@@ -132,11 +147,14 @@ class Supervisor:
             self._loop.on_signal(number, self._stop)
         self._loop.on_signal(signal.SIGHUP, self._reload)
         keep_from_swap()
+        self._slot.begin()
+        log.count = self._slot.logged
         self._port = HeldPort(self._config.listen_host, self._config.listen_port)
         for each in self._commanded:
             self._loop.watch(each, partial(self._asked, each))
         self._begin(self._catalog.all)
         self._loop.run(lambda: bool(self._processes) or not self._stopping)
+        self._slot.state(State.ENDED)
         if self._failure is not None:
             raise self._failure
         if self._announced:
@@ -153,7 +171,9 @@ class Supervisor:
     ) -> _Process:
         """A child. told: each message it sends. closing: what only the others of ours need."""
         ours, theirs = channel.pair()
-        child = fork(lambda: work(theirs), closing=(ours, *closing, *self._not_theirs()))
+        child = fork(
+            partial(_uncounted, work, theirs), closing=(ours, *closing, *self._not_theirs())
+        )
         theirs.close()
         process = _Process(child, ours, done)
         self._processes.add(process)
@@ -191,13 +211,14 @@ class Supervisor:
         if self._stopping:
             return
         self._pausing = False
-        generation = self._next = _Generation(files, asked)
+        generation = self._next = _Generation(files, self._free_seats.pop(), asked)
         theirs, over = channel.pair()
         self._fork(
             lambda up: attendant.attend(
                 self._config.keys,
                 self._means.find_source,
                 self._means.machine,
+                self._table.slot(generation.seats.attendant).logged,
                 up,
                 theirs,
                 introduce=self._identity is None,
@@ -208,7 +229,7 @@ class Supervisor:
         )
         theirs.close()
         generation.process = self._fork(
-            lambda up: self._generate(files, up, over),
+            lambda up: self._generate(generation, up, over),
             lambda message, _: self._told_by_generation(generation, message),
             lambda: self._generation_ended(generation),
         )
@@ -216,14 +237,25 @@ class Supervisor:
         if self._identity is not None:
             hand_on(self._identity, generation.process.channel)
 
-    def _generate(self, files: Files, up: Channel, over: Channel) -> int:
+    def _generate(self, generation: _Generation, up: Channel, over: Channel) -> int:
         from sealserve.inference.server.generation import generate  # ONNX Runtime comes with it
 
         config, means = self._config, self._means
-        models = tuple(config.models[number] for number in sorted(files))
-        served = dataclasses.replace(config, models=models)
+        models = tuple(config.models[number] for number in sorted(generation.files))
+        left_out = self._catalog.names_left_out(generation.files)
+        options = {name: how for name, how in config.options.items() if name not in left_out}
+        served = dataclasses.replace(config, models=models, options=options)
+        port, table = self._port.port, self._table
         return generate(
-            config, served, means.namespace, means.find_source, self._port.port, up, over
+            config,
+            served,
+            means.namespace,
+            means.find_source,
+            port,
+            table,
+            generation.seats,
+            up,
+            over,
         )
 
     def _told_by_attendant(self, message: Message, up: Channel) -> None:
@@ -251,6 +283,7 @@ class Supervisor:
     def _take_over(self, generation: _Generation, workers: Sequence[int]) -> None:
         """All its workers listen: from now on it is the one that serves."""
         before, self._current, self._next = self._current, generation, None
+        self._slot.state(State.SERVING)
         self._catalog.opened(generation.files, generation.opened["models"])
         if before is not None:
             self._leave(before)
@@ -259,8 +292,6 @@ class Supervisor:
         else:
             self._announce(generation, workers)
         self._answer(generation, None)
-        if self._reload_again:
-            self._reload()
 
     def _announce(self, generation: _Generation, workers: Sequence[int]) -> None:
         self._announced = True
@@ -296,6 +327,9 @@ class Supervisor:
             process.child.send(signal.SIGKILL)
 
     def _generation_ended(self, generation: _Generation) -> None:
+        self._free_seats.append(generation.seats)
+        for number in generation.seats.workers:
+            self._table.slot(number).state(State.ENDED)
         if generation is self._next:
             self._next = None
             self._not_opened(generation)
@@ -303,7 +337,10 @@ class Supervisor:
             self._current = None
             if not self._stopping:
                 log(Event.GENERATION_ENDED, error=type(generation.failure).__name__)
+                self._slot.state(State.STARTING)
                 self._begin_again(generation)
+        else:
+            self._do_what_waited()
 
     def _not_opened(self, generation: _Generation) -> None:
         if self._stopping:
@@ -315,8 +352,8 @@ class Supervisor:
         self._answer(generation, Refusal.NOT_OPENED)
         if self._current is None:
             self._begin_again(generation)
-        elif self._reload_again:
-            self._reload()
+        else:
+            self._do_what_waited()
 
     def _begin_again(self, generation: _Generation) -> None:
         """Nobody serves: load anew, unless one is loading already or there is no use in it."""
@@ -331,9 +368,22 @@ class Supervisor:
 
     def _reload(self) -> None:
         """SIGHUP. One that comes while files are opened means them as they are after that."""
-        self._reload_again = self._next is not None
-        if not (self._reload_again or self._pausing or self._stopping):
+        self._reload_again = self._is_busy
+        if not (self._reload_again or self._stopping):
             self._begin(self._catalog.served)
+
+    def _do_what_waited(self) -> None:
+        """There are seats for another generation again."""
+        later, self._later = self._later, None
+        if later is not None:
+            self._obey(*later)
+        elif self._reload_again:
+            self._reload()
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether another generation is loading or about to, or the one before is not yet gone."""
+        return self._next is not None or self._pausing or not self._free_seats
 
     def _asked(self, commanded: Commanded) -> None:
         try:
@@ -353,12 +403,14 @@ class Supervisor:
         wanted = self._catalog.wanted(command)
         if self._stopping:
             commanded.refuse(command, Refusal.STOPPING)
-        elif self._next is not None or self._pausing:
-            commanded.refuse(command, Refusal.BUSY)
         elif isinstance(wanted, Refusal):
             commanded.refuse(command, wanted)
         elif command.verb is Verb.UNLOAD and wanted == self._catalog.served:
             commanded.done(command)
+        elif self._next is not None or self._pausing or self._later is not None:
+            commanded.refuse(command, Refusal.BUSY)
+        elif not self._free_seats:
+            self._later = (commanded, command)
         else:
             self._begin(wanted, (commanded, command))
 
@@ -413,6 +465,7 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
+        self._slot.state(State.DRAINING)
         if self._announced:
             log(Event.DRAINING, seconds=self._config.limits.drain_seconds)
         for process in self._processes:
@@ -422,3 +475,15 @@ class Supervisor:
     def _kill_all(self) -> None:
         for process in self._processes:
             process.child.send(signal.SIGKILL)
+
+
+def table_for(config: ServerConfig) -> Table:
+    """The table of a server of this configuration."""
+    roots = [root for model in config.models for root in model.roots]
+    return Table(roots, workers=seats.needed(config.workers))
+
+
+def _uncounted(work: Callable[[Channel], int], up: Channel) -> int:
+    """In a child: it has no slot, until it takes one."""
+    log.count = lambda _: None
+    return work(up)

@@ -11,12 +11,16 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sealserve.inference.server import silence
 from sealserve.inference.server.attendant import FindSource, certificates_in
 from sealserve.inference.server.channel import Channel, Kind
 from sealserve.inference.server.config import ServerConfig
+from sealserve.inference.server.events import log
 from sealserve.inference.server.identity import HandedIdentity
 from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.opening import Opened
+from sealserve.inference.server.seats import Seats
+from sealserve.inference.server.table import Table
 
 if TYPE_CHECKING:
     from sealserve.inference.server.server import Server
@@ -24,25 +28,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What every worker of a generation serves. port: the one that is held for all of them."""
+    """What every worker of a generation serves. port: the one that is held for all of them.
+
+    table, seats: where each of them counts.
+    """
 
     config: ServerConfig
     opened: Opened
     identity: HandedIdentity
     find_source: FindSource
     port: int
+    table: Table
+    seats: Seats
 
 
-def serve(duty: Duty, up: Channel) -> int:
+def serve(duty: Duty, number: int, up: Channel) -> int:
     """Answer until SIGTERM comes or nobody is left at the other end of `up`.
 
-    Says there when it listens; new certificates come from there.
+    number: of this worker, from 0. Says there when it listens; new certificates come from there.
     """
+    silence.install()
+    silence.only_the_log()
     from sealserve.inference.server.server import Server  # gRPC comes with it
 
     keep_from_swap()
+    slot = duty.table.slot(duty.seats.workers[number])
+    slot.begin()
+    log.count = slot.logged
     source = duty.find_source()
-    server = Server(duty.config, source, duty.identity, duty.opened, held_port=duty.port)
+    server = Server(duty.config, source, duty.identity, duty.opened, slot, held_port=duty.port)
     asyncio.run(_until_told(server, duty.identity, up))
     return 0
 
