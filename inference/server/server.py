@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sealserve.attestation.evidence import EvidenceSource
+from sealserve.inference.server import descriptors
 from sealserve.inference.server.admission import Admission
 from sealserve.inference.server.challenge import Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits, ServerConfig
@@ -54,6 +55,7 @@ class Server:
     async def start(self) -> int:
         """Listen; returns the port. UnavailableError if it was taken in the meantime."""
         limits = self._config.limits
+        descriptors.allow(limits.connections)
         self._admission = Admission(running=limits.running, waiting=limits.waiting)
         self._service = InferenceService(
             self._registry,
