@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, cast
 
@@ -188,7 +188,7 @@ class Served:
     @property
     def admitted(self) -> int:
         """Predictions that run or wait."""
-        return self.server._admission._admitted
+        return self.server._predictions.admitted
 
     @property
     def target(self) -> str:
@@ -213,6 +213,14 @@ class Served:
         """The answer; grpc.RpcError if there is none."""
         answer: bytes = self.start(path, message, *roots).result()
         return answer
+
+    def stream(self, messages: Iterable[Message | bytes], *roots: bytes, **more: Any) -> Any:
+        """Begin a stream that names these roots; an iterator of its answers, as bytes."""
+        data = (m if isinstance(m, bytes) else m.SerializeToString() for m in messages)
+        metadata = [(names.MODEL_ROOT_KEY, root.hex()) for root in roots]
+        metadata += more.get("metadata", [])
+        call = self.channel.stream_stream(names.MODEL_STREAM_INFER)
+        return call(data, timeout=more.get("timeout", CALL_SECONDS), metadata=metadata)
 
     def infer(self, message: Message | bytes, *roots: bytes | str) -> InferResponse:
         """A prediction."""
