@@ -7,7 +7,12 @@ from pathlib import Path
 
 def resident_bytes(pid: int) -> int:
     """Resident sets of a process and of its descendants; pages that they share count for each."""
-    return sum(_resident(each) for each in (pid, *_descendants(pid)))
+    return sum(_resident(each) for each in family(pid))
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that it started, itself first."""
+    return [pid, *_descendants(pid)]
 
 
 def _resident(pid: int) -> int:
