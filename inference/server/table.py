@@ -221,6 +221,14 @@ class Table:
         """The model of each root, in the order of `roots`; None for one nobody opened yet."""
         return tuple(self._label(number) for number in range(len(self.roots)))
 
+    def models(self) -> dict[tuple[str, str], Row]:
+        """By name and version: two roots that call themselves the same are counted together."""
+        rows: dict[tuple[str, str], Row] = {}
+        for label in filter(None, self.labels()):
+            key, row = (label.name, label.version), self.row(label.root)
+            rows[key] = rows[key] + row if key in rows else row
+        return rows
+
     def row(self, root: str = "") -> Row:
         """The counts of a root's model, or of the calls that named none."""
         start = _ROWS_AT + (self.roots.index(root) + 1 if root else 0) * _ROW_CELLS
