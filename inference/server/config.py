@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final
 
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, printable
 
 ROOT_BYTES: Final = 32
 # Runtime claims name the roots of all models, at most this many (DESIGN section 4).
@@ -73,6 +73,29 @@ class Limits:
     rotation_hours: float = 12.0  # age at which the next certificate takes over
 
 
+BATCHING: Final = ("off", "auto", "required")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How one model runs. None: as the limits of the whole server say.
+
+    batching: `auto` joins requests in one run if the model's owner declared its rows independent
+    and it passes the test of that, `required` refuses to start where it does not. batch_rows: most
+    rows of a joined run. batch_delay_ms: how long the first of them may wait for others; 0 joins
+    what came while the runs before were busy, and delays nobody. warm_up_runs: before the first
+    request, with made up inputs.
+    """
+
+    threads: int | None = None
+    running: int | None = None
+    waiting: int | None = None
+    batching: str = "auto"
+    batch_rows: int = 32
+    batch_delay_ms: int = 0
+    warm_up_runs: int = 2
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The whole configuration of one server."""
@@ -84,12 +107,29 @@ class ServerConfig:
     require_root: bool = False
     workers: int = 1  # processes that answer; each has the limits to itself
     limits: Limits = field(default_factory=Limits)
+    options: Mapping[str, ModelOptions] = field(default_factory=dict)  # by the model's name
 
     def __post_init__(self) -> None:
         _check_models(self.models)
         _check_keys(self.keys)
         _check_limits(self.limits)
-        _check_workers(self.workers, self.limits)
+        _check_workers(self.workers, self.limits, self.options)
+        _check_options(self.options, self.limits)
+
+    def options_of(self, name: str) -> ModelOptions:
+        """How the model of that name runs."""
+        return self.options.get(name, ModelOptions())
+
+    def require_served(self, names: Collection[str]) -> None:
+        """ConfigError if there are options of a model that has none of these names."""
+        for name in self.options:
+            if name not in names:
+                raise ConfigError(
+                    f"no sealed file is of a model {printable(name)}; served: "
+                    f"{', '.join(map(printable, sorted(names)))}",
+                    key="--config",
+                    hint="[models.NAME] takes the name that `sealserve inspect FILE` shows",
+                )
 
     def canonical(self) -> bytes:
         """The one JSON text of this configuration: sorted members, no spaces."""
@@ -193,13 +233,26 @@ def _check_limits(limits: Limits) -> None:
             raise ConfigError(f"{value} is not above 0", key="--" + name.replace("_", "-"))
 
 
-def _check_workers(workers: int, limits: Limits) -> None:
+def _check_workers(workers: int, limits: Limits, options: Mapping[str, ModelOptions]) -> None:
     if not 1 <= workers <= MAX_WORKERS:
         raise ConfigError(f"{workers} workers; 1 to {MAX_WORKERS} are possible", key="--workers")
-    if workers > 1 and limits.threads > 1:
+    threads = max([limits.threads, *(each.threads or 1 for each in options.values())])
+    if workers > 1 and threads > 1:
         raise ConfigError(
-            f"{workers} workers and {limits.threads} threads within an operator",
+            f"{workers} workers and {threads} threads within an operator",
             key="--workers",
             hint="the threads of ONNX Runtime do not live on in forked workers: give one of the "
             "two as 1",
         )
+
+
+def _check_options(options: Mapping[str, ModelOptions], limits: Limits) -> None:
+    for name, each in options.items():
+        for limit in ("running", "waiting"):
+            wanted, most = getattr(each, limit), getattr(limits, limit)
+            if wanted is not None and wanted > most:
+                raise ConfigError(
+                    f"{wanted} of model {printable(name)}; the whole server has {most}",
+                    key=limit,
+                    hint=f"raise {limit} in [limits] too, or lower it here",
+                )

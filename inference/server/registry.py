@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sealserve.inference.server.config import ModelOptions
 from sealserve.inference.server.runtime import PLATFORM, Session
 from sealserve.inference.wire.spec import ModelMetadata
 from sealserve.native.errors import ConfigError, SealserveError
@@ -28,12 +30,19 @@ class NotOfferedError(SealserveError):
 
 @dataclass(frozen=True, slots=True)
 class ServedSession:
-    """One model as it runs. root: of the sealed file it came from."""
+    """One model as it runs. root: of the sealed file it came from.
+
+    shares_runs: its owner says that rows leave each other alone, and a test found nothing else.
+    run_seconds: what one row takes, infinite where nobody knows.
+    """
 
     name: str
     version: str
     root: bytes
     session: Session
+    options: ModelOptions = field(default_factory=ModelOptions)
+    shares_runs: bool = False
+    run_seconds: float = math.inf
 
 
 class Registry:

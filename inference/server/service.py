@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import grpc
 
-from sealserve.inference.server.admission import Admission
 from sealserve.inference.server.calls import ROW, Handler, parse, with_status
 from sealserve.inference.server.challenge import ChallengeWindow, peer_of
 from sealserve.inference.server.config import Limits
 from sealserve.inference.server.model_config import encode_config
+from sealserve.inference.server.predictions import Prediction, Predictions
 from sealserve.inference.server.registry import (
     Registry,
     ServedSession,
@@ -29,7 +29,7 @@ from sealserve.inference.server.repository import (
     encode_index,
     refuse_control,
 )
-from sealserve.inference.server.statistics import Connections, Counters, Times, encode_statistics
+from sealserve.inference.server.statistics import Connections, Counters, encode_statistics
 from sealserve.inference.server.streaming import Streams
 from sealserve.inference.server.table import Slot, Timing
 from sealserve.inference.wire import names
@@ -58,7 +58,7 @@ class InferenceService:
         self,
         registry: Registry,
         challenges: ChallengeWindow,
-        admission: Admission,
+        predictions: Predictions,
         slot: Slot,
         *,
         limits: Limits,
@@ -66,7 +66,7 @@ class InferenceService:
     ) -> None:
         self._registry = registry
         self._challenges = challenges
-        self._admission = admission
+        self._predictions = predictions
         self._slot = slot
         self._limits = limits
         self._require_root = require_root
@@ -199,10 +199,17 @@ class InferenceService:
             # Only now: the root is the right one. Whatever takes longer for more contents is done
             # in a thread, once there is room for it.
             incoming.check_against(model.session.inputs, model.session.outputs)
-            work = self._admission.run(lambda: _run(model, incoming, encode, asked))
             # The caller's own patience, where it told of any; 0 is none told.
-            seconds = incoming.timeout_seconds
-            answer, times = await (asyncio.wait_for(work, seconds) if seconds else work)
+            told = incoming.timeout_seconds
+            left = context.time_remaining()
+            prediction = Prediction(incoming, encode, asked)
+            seconds = min(
+                self._limits.request_seconds,
+                self._limits.request_seconds if left is None else left,
+                told or self._limits.request_seconds,
+            )
+            work = self._predictions.run(model, prediction, seconds=seconds)
+            answer, times = await (asyncio.wait_for(work, told) if told else work)
         except BaseException:  # whoever went away is counted too
             counters.failure(perf_counter_ns() - asked)
             raise
@@ -244,15 +251,3 @@ def _repeat_root(context: Any, model: ServedSession) -> None:
     root = (names.MODEL_ROOT_KEY, model.root.hex())
     if root not in told:
         context.set_trailing_metadata((*told, root))
-
-
-def _run(
-    model: ServedSession, incoming: IncomingRequest, encode: _Encode, asked: int
-) -> tuple[bytes, Times]:
-    began = perf_counter_ns()
-    request = incoming.decode()
-    decoded = perf_counter_ns()
-    outputs = model.session.run(request)
-    ran = perf_counter_ns()
-    answer = encode(InferResponse(model.name, model.version, outputs, request.id))
-    return answer, Times(asked, began, decoded, ran, perf_counter_ns())

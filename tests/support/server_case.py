@@ -27,6 +27,7 @@ from sealserve.inference.wire import names
 from sealserve.inference.wire.infer import InferResponse, decode_response
 from sealserve.inference.wire.open_inference_pb2 import ModelInferRequest
 from support.client_server import Doubler, LoopThread
+from support.refusals import is_listed
 
 # Protocol name, ONNX name, and how its elements look in raw contents.
 FIXED_TYPES: dict[str, tuple[int, str]] = {
@@ -47,6 +48,13 @@ FIXED_TYPES: dict[str, tuple[int, str]] = {
 PINNED = [("grpc.ssl_target_name_override", names.SERVER_NAME)]
 NO_LIMITS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 CALL_SECONDS = 10.0
+# With these a client may show words of its own.
+OF_CLIENTS = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNAVAILABLE,
+}
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -172,6 +180,7 @@ class Served:
         self.server = Server(
             self.config, source, self.identity, opened, self.table.slot(FIRST_WORKER)
         )
+        self._told: set[tuple[str, str]] = set()
         self.loop = LoopThread()
         self.port = self.loop.run(self.server.start())
         self.channel = self.connect()
@@ -179,7 +188,7 @@ class Served:
     @property
     def admitted(self) -> int:
         """Predictions that run or wait."""
-        return self.server._admission._admitted
+        return self.server._predictions.admitted
 
     @property
     def target(self) -> str:
@@ -196,7 +205,9 @@ class Served:
         data = message if isinstance(message, bytes) else message.SerializeToString()
         values = [root if isinstance(root, str) else root.hex() for root in roots]
         metadata = [(names.MODEL_ROOT_KEY, value) for value in values]
-        return self.channel.unary_unary(path).future(data, timeout=CALL_SECONDS, metadata=metadata)
+        call = self.channel.unary_unary(path).future(data, timeout=CALL_SECONDS, metadata=metadata)
+        call.add_done_callback(self._ended)
+        return call
 
     def call(self, path: str, message: Message | bytes, *roots: bytes | str) -> bytes:
         """The answer; grpc.RpcError if there is none."""
@@ -215,10 +226,17 @@ class Served:
         """A prediction."""
         return decode_response(self.call(names.MODEL_INFER, message, *roots))
 
+    def _ended(self, call: Any) -> None:
+        """In a thread of gRPC's."""
+        if call.code() not in OF_CLIENTS:
+            self._told.add((call.code().name, call.details()))
+
     def stop(self) -> None:
+        """The end; AssertionError if a caller was told what docs/refusals.md does not have."""
         self.channel.close()
         self.loop.run(self.server.stop())
         self.loop.stop()
+        assert {each for each in self._told if not is_listed(*each)} == set()
 
     def __enter__(self) -> Served:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,12 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto
 
-from sealserve.inference.server.config import KeySource, ServedModel, ServerConfig
+from sealserve.inference.server.config import (
+    KeySource,
+    ModelOptions,
+    ServedModel,
+    ServerConfig,
+)
 from sealserve.inference.server.hardening import Hardened
 from sealserve.inference.server.memory import Memory, choose
 from sealserve.inference.server.opening import open_all, weights_bytes
@@ -148,6 +154,25 @@ def test_an_input_the_protocol_cannot_carry_is_refused(tmp_path: Path) -> None:
     sealed = seal_model(tmp_path / "sequence.onnx", tmp_path / "sequence.sealed")
     with WAYS["anonymous-memory"]() as place, pytest.raises(FormatError, match="seq"):
         open_all(config(sealed), RawKey(KEY), place)
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_requests_share_runs_where_the_owner_declares_it(declared: bool, tmp_path: Path) -> None:
+    options = {"net": ModelOptions(batch_rows=16)}
+    sealed = seal_model(classifier(), tmp_path / "net", batch_independent=declared)
+    with WAYS["anonymous-memory"]() as place:
+        wanted = dataclasses.replace(config(sealed), options=options)
+        (model,) = open_all(wanted, RawKey(KEY), place).registry
+    assert model.shares_runs is declared
+    assert model.options.batch_rows == 16
+    assert model.run_seconds < 60
+
+
+def test_options_of_a_model_that_no_file_is_of_are_refused(sealed: SealedModel) -> None:
+    options = {"nett": ModelOptions()}
+    wrong = dataclasses.replace(config(sealed), options=options)
+    with WAYS["anonymous-memory"]() as place, pytest.raises(ConfigError, match="a model nett"):
+        open_all(wrong, RawKey(KEY), place)
 
 
 def test_room_is_asked_for_all_models_together(tmp_path: Path) -> None:
