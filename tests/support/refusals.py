@@ -14,11 +14,12 @@ STATUS = {
     "InputError": "INVALID_ARGUMENT",
     "UnknownModelError": "NOT_FOUND",
     "RootMismatchError": "FAILED_PRECONDITION",
+    "NotOfferedError": "UNIMPLEMENTED",
     "BusyError": "RESOURCE_EXHAUSTED",
     "UnavailableError": "UNAVAILABLE",
 }
 # Those that are raised while a server starts, or to the operator on a socket of his own.
-NEVER_TO_CALLERS = {"commands.py", "control_socket.py", "port.py"}
+NEVER_TO_CALLERS = {"commands.py", "control_socket.py", "model_control.py", "port.py"}
 _LINE = re.compile(r"([A-Z_]+) +(.+)")
 _TELLING_CHARS = 4  # shorter pieces between what is filled in stand anywhere
 _FILLED = re.compile(r"\{[^{}]*\}")
