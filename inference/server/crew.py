@@ -32,7 +32,7 @@ DEATHS_SECONDS: Final = 60.0
 
 @dataclass
 class _Worker:
-    """One that runs. listening: whether it said so."""
+    """One that runs. listening: whether it said so; of those that were there first."""
 
     child: Child
     channel: Channel
@@ -104,10 +104,12 @@ class Crew:
         if message is None:
             self._loop.forget(member.channel)  # its end is seen where the process is watched
         else:
-            self._take(member, message)
+            self._take(slot, member, message)
 
-    def _take(self, member: _Worker, message: Message) -> None:
-        if message.kind is Kind.LISTENING:
+    def _take(self, slot: int, member: _Worker, message: Message) -> None:
+        if message.kind is Kind.LISTENING and self._complete:
+            log(Event.WORKER_REPLACED, worker=slot)
+        elif message.kind is Kind.LISTENING:
             member.listening = True
             self._tell_when_complete()
         elif message.kind is Kind.FAILED and not self._complete:
@@ -115,15 +117,14 @@ class Crew:
 
     def _tell_when_complete(self) -> None:
         members = self._workers.values()
-        complete = len(members) == self._duty.config.workers and all(m.listening for m in members)
-        if complete and not self._complete:
-            self._complete = True
+        self._complete = all(member.listening for member in members)
+        if self._complete:
             self._up.send(Kind.LISTENING, workers=[member.child.pid for member in members])
 
     def _ended(self, slot: int) -> None:
         member = self._workers.pop(slot)
         while (message := member.channel.receive()) is not None:
-            self._take(member, message)
+            self._take(slot, member, message)
         for each in (member.child, member.channel):
             self._loop.forget(each)
         status = member.child.reap()

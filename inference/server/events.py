@@ -22,6 +22,7 @@ class Event(enum.StrEnum):
     BATCHING_OFF = "batching_off"
     READY = "ready"
     WORKER_ENDED = "worker_ended"
+    WORKER_REPLACED = "worker_replaced"
     GENERATION_ENDED = "generation_ended"
     RELOADED = "reloaded"
     RELOAD_REFUSED = "reload_refused"
@@ -48,6 +49,7 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.BATCHING_OFF: frozenset({"model", "version", "why"}),
     Event.READY: frozenset({"host", "port", "models"}),
     Event.WORKER_ENDED: frozenset({"worker", "status"}),
+    Event.WORKER_REPLACED: frozenset({"worker"}),
     Event.GENERATION_ENDED: frozenset({"error"}),
     Event.RELOADED: frozenset({"models"}),
     Event.RELOAD_REFUSED: frozenset({"error"}),
