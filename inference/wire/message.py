@@ -16,6 +16,7 @@ _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
 _MAX_VARINT_BYTES = 10
 _MAX_TAG = 2**32 - 1
+Parts = list[bytes | memoryview]
 
 
 def split(
@@ -52,13 +53,24 @@ def split(
     return b"".join(rest), list(pieces.values())
 
 
-def join(rest: bytes, field: int, pieces: Sequence[memoryview]) -> bytes:
-    """A message of `rest` followed by one length-delimited `field` for each piece."""
-    parts: list[bytes | memoryview] = [rest]
+def parts(rest: bytes, field: int, pieces: Sequence[memoryview]) -> Parts:
+    """What, one after the other, is `rest` and one length-delimited `field` for each piece."""
+    found: Parts = [rest]
     tag = _encode_varint(field << 3 | _LENGTH)
     for piece in pieces:
-        parts += (tag, _encode_varint(piece.nbytes), piece)
-    return b"".join(parts)
+        found += (tag, _encode_varint(piece.nbytes), piece)
+    return found
+
+
+def inside(field: int, content: Parts) -> Parts:
+    """The same as the one `field` of another message. content: bytes and views of bytes."""
+    size = sum(map(len, content))
+    return [_encode_varint(field << 3 | _LENGTH), _encode_varint(size), *content]
+
+
+def join(rest: bytes, field: int, pieces: Sequence[memoryview]) -> bytes:
+    """A message of `rest` followed by one length-delimited `field` for each piece."""
+    return b"".join(parts(rest, field, pieces))
 
 
 def _end_of_value(message: memoryview, at: int, wire_type: int) -> int:
