@@ -53,13 +53,13 @@ class Pieces(NamedTuple):
     def of(cls, evidence: Evidence) -> Pieces:
         """All the pieces of whole evidence."""
         return cls(
-            report=evidence.report,
-            leaf=evidence.leaf,
-            intermediate=evidence.intermediate,
-            root=evidence.root,
-            crl=evidence.crl,
-            uvm_endorsement=evidence.uvm_endorsement,
-            claims=evidence.claims,
+            evidence.report,
+            evidence.leaf,
+            evidence.intermediate,
+            evidence.root,
+            evidence.crl,
+            evidence.uvm_endorsement,
+            evidence.claims,
         )
 
 

@@ -96,7 +96,7 @@ class Certificate:
 
 
 # A client meets the same few certificates again and again, three times for each connection. What is
-# remembered is how bytes read; whether somebody signed them is asked each time.
+# remembered is how bytes read, and which were signed by which key; never a verdict.
 _REMEMBERED: Final = 64
 
 
@@ -226,13 +226,12 @@ def require_pss_sha384(algorithm: bytes, *, again: bytes) -> None:
 
 def require_signature(issuer_spki: bytes, signature: bytes, signed: bytes, code: str) -> None:
     """`signed` must carry a PSS signature by this RSA key. EvidenceError with this code if not."""
-    key = _public_key(issuer_spki)
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 4096:
+    try:
+        _verify(issuer_spki, signature, signed)
+    except UnsupportedAlgorithm as error:
         raise EvidenceError(
             code, "key of the issuer", seen="another key", wanted="an RSA key of 4096 bits"
-        )
-    try:
-        key.verify(signature, signed, _PSS_SHA384, _SHA384)
+        ) from error
     except InvalidSignature as error:
         raise EvidenceError(
             code,
@@ -240,6 +239,16 @@ def require_signature(issuer_spki: bytes, signature: bytes, signed: bytes, code:
             seen="a signature by another key, or over other bytes",
             wanted="one by the key of the issuer",
         ) from error
+
+
+# That a key signed these bytes is arithmetic and stays so; what fails is not remembered. Whether
+# the key is trusted, in time and not revoked is asked each time.
+@lru_cache(maxsize=_REMEMBERED)
+def _verify(spki: bytes, signature: bytes, signed: bytes) -> None:
+    key = _public_key(spki)
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 4096:
+        raise UnsupportedAlgorithm("not RSA with 4096 bits")
+    key.verify(signature, signed, _PSS_SHA384, _SHA384)
 
 
 def _require_size(data: bytes) -> None:
@@ -332,7 +341,12 @@ def _required(extensions: Mapping[str, bytes], oid: str) -> bytes:
 
 def leaf_key(certificate: Certificate) -> ec.EllipticCurvePublicKey:
     """The key on P-384 that signs reports. EvidenceError: leaf_key, certificate_unparseable."""
-    key = _public_key(certificate.spki)
+    return _leaf_key(certificate.spki)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _leaf_key(spki: bytes) -> ec.EllipticCurvePublicKey:
+    key = _public_key(spki)
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise EvidenceError(
             "leaf_key", "key of the leaf", seen="another key", wanted="a key on the curve P-384"

@@ -18,7 +18,6 @@ Three things are decided here, once for both:
 from __future__ import annotations
 
 import hmac
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
@@ -33,12 +32,18 @@ from sealserve.attestation.bench import Absent, Bench, Check, Sentence, Unasked
 from sealserve.attestation.binding import report_data
 from sealserve.attestation.certs import Certificate, Leaf, leaf_key, leaf_kind, require_signature
 from sealserve.attestation.crl import Crl
-from sealserve.attestation.report import ACCEPTED_VERSIONS, Report
+from sealserve.attestation.report import ACCEPTED_VERSIONS, Report, SigningKey
 from sealserve.attestation.tcb import Line
 from sealserve.native.errors import EvidenceError
 
-_INTERMEDIATE: Final = re.compile(r"SEV-(?P<vlek>VLEK-)?(?P<product>Milan|Genoa|Turin)")
-_LINE_OF_PRODUCT: Final[Mapping[str, Line]] = {"Milan": "milan", "Genoa": "genoa", "Turin": "turin"}
+_KINDS: Final[tuple[tuple[str, SigningKey], ...]] = (("", "vcek"), ("VLEK-", "vlek"))
+# Common names of AMD's intermediates: SEV-Milan issues VCEKs, SEV-VLEK-Milan VLEKs.
+_ISSUERS: Final[Mapping[str, tuple[Line, SigningKey]]] = {
+    f"SEV-{prefix}{line.capitalize()}": (line, kind)
+    for line in tcb.LINES
+    for prefix, kind in _KINDS
+}
+_REPORT_SCHEME: Final = ec.ECDSA(hashes.SHA384())
 _RESERVED_LEVELS: Final = frozenset({"spl4", "spl5", "spl6", "spl7"})
 _LEVEL_CODES: Final = {
     "fmc": "tcb_fmc",
@@ -137,16 +142,14 @@ def _issuer(bench: Bench) -> str:
     A version 2 report names no line of its own, so it is never guessed from the report.
     """
     name = bench.certificate.issuer.common_name
-    match = _INTERMEDIATE.fullmatch(name)
-    if match is None:
+    if name not in _ISSUERS:
         raise EvidenceError(
             "line_unknown",
             "issuer of the leaf",
             seen=name,
             wanted="SEV-[VLEK-]Milan, Genoa or Turin",
         )
-    bench.line = _LINE_OF_PRODUCT[match["product"]]
-    bench.issuer_kind = "vlek" if match["vlek"] else "vcek"
+    bench.line, bench.issuer_kind = _ISSUERS[name]
     return f"{name}, so the line is {bench.line}"
 
 
@@ -354,7 +357,7 @@ def _report_signature(bench: Bench) -> str:
     _ = bench.signing_key
     signature = utils.encode_dss_signature(report.signature_r, report.signature_s)
     try:
-        bench.key.verify(signature, report.signed, ec.ECDSA(hashes.SHA384()))
+        bench.key.verify(signature, report.signed, _REPORT_SCHEME)
     except InvalidSignature as error:
         raise EvidenceError(
             "report_signature",
@@ -368,18 +371,20 @@ def _report_signature(bench: Bench) -> str:
 
 def _tcb_form(bench: Bench) -> str:
     report = bench.report
-    for raw in (report.current_tcb, report.committed_tcb, report.launch_tcb, report.reported_tcb):
+    tcbs = report.current_tcb, report.committed_tcb, report.launch_tcb, report.reported_tcb
+    for raw in dict.fromkeys(tcbs):  # mostly one and the same
         tcb.decode(raw, bench.line)
     return f"laid out as on {bench.line}"
 
 
 def _other_levels(bench: Bench) -> str:
-    for name in bench.leaf.levels.keys() - tcb.COMPONENTS[bench.line]:
-        if name not in _RESERVED_LEVELS or bench.leaf.levels[name] != 0:
+    known = tcb.COMPONENTS[bench.line]
+    for name, level in bench.leaf.levels.items():
+        if name not in known and (name not in _RESERVED_LEVELS or level != 0):
             raise EvidenceError(
                 "leaf_extension",
                 f"{name} level in the leaf",
-                seen=str(bench.leaf.levels[name]),
+                seen=str(level),
                 wanted=f"none, or zero where reserved, on {bench.line}",
             )
     return f"none that {bench.line} does not have"
@@ -399,9 +404,9 @@ def _chip_form(bench: Bench) -> str:
 
 def _issued_for(bench: Bench) -> Sentence:
     """The leaf is for exactly the REPORTED_TCB, and a VCEK for exactly this chip."""
-    reported = tcb.decode(bench.report.reported_tcb, bench.line)
-    for name, level in reported.components().items():
-        certified = bench.leaf.levels.get(name)
+    reported, certificate = bench.report.reported_tcb, bench.leaf.levels
+    for name, level in tcb.components(reported, bench.line).items():
+        certified = certificate.get(name)
         if certified != level:
             raise EvidenceError(
                 _LEVEL_CODES[name],
@@ -418,7 +423,7 @@ def _issued_for(bench: Bench) -> Sentence:
             wanted=f"{chip.hex()}, the report's CHIP_ID",
         )
     whose = f"chip {chip.hex()[:8]}…" if bench.leaf.kind == "vcek" else f"{bench.leaf.csp_id}"
-    return lambda: f"{whose}, {reported}"
+    return lambda: f"{whose}, {tcb.decode(reported, bench.line)}"
 
 
 # ---- what the report speaks for
@@ -444,7 +449,7 @@ def _endorsed_launch(bench: Bench) -> Sentence:
     return lambda: f"{measurement.hex()[:16]}… is the report's MEASUREMENT"
 
 
-def _binding(bench: Bench) -> str:
+def _binding(bench: Bench) -> Sentence:
     claims = bench.pieces.claims
     if claims is None:
         raise Unasked("no runtime data that REPORT_DATA could be of")
@@ -457,7 +462,7 @@ def _binding(bench: Bench) -> str:
             wanted=f"{wanted.hex()}, SHA-256 of the runtime claims and 32 zero bytes",
             hint="the report was made for other claims",
         )
-    return f"SHA-256 of the {len(claims)} bytes of runtime data, then zeros"
+    return lambda: f"SHA-256 of the {len(claims)} bytes of runtime data, then zeros"
 
 
 SIGNED: Final = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import cbor2
@@ -29,6 +30,7 @@ ALGORITHM: Final = 1
 CRITICAL: Final = 2
 
 _TAG_SIGN1: Final = b"\xd2"  # tag 18 in its one short spelling
+_PLAIN: Final = frozenset({int, str, bytes, bool, type(None), cbor2.CBORTag})
 _TAG_TIME: Final = 1  # RFC 8949, section 3.4.2
 
 Label = int | str
@@ -189,13 +191,16 @@ def _refuse_tag(_value: object, _immutable: bool) -> object:
 
 def _require_plain(value: object) -> None:
     """No type but those that `loads` names; depth was limited before."""
-    if type(value) is dict:
-        _require_plain([*value.keys(), *value.values()])
-    elif type(value) is list:
-        for item in value:
-            _require_plain(item)
-    elif value is not None and type(value) not in (int, str, bytes, bool, cbor2.CBORTag):
-        raise malformed("encoding", type(value).__name__, "integers, texts, bytes, arrays, maps")
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if type(one) is dict:
+            waiting += one
+            waiting += one.values()
+        elif type(one) is list:
+            waiting += one
+        elif type(one) not in _PLAIN:
+            raise malformed("encoding", type(one).__name__, "integers, texts, bytes, arrays, maps")
 
 
 def _header(value: object) -> Mapping[Label, object]:
@@ -207,16 +212,22 @@ def _header(value: object) -> Mapping[Label, object]:
     return value
 
 
+@cache
+def _hashed(algorithm: Algorithm) -> tuple[hashes.HashAlgorithm, padding.PSS]:
+    """Its digest, and the padding with it."""
+    digest = algorithm.digest()
+    return digest, padding.PSS(padding.MGF1(digest), digest.digest_size)
+
+
 def _verifier(algorithm: Algorithm, key: PublicKey) -> Callable[[bytes, bytes], None]:
     """A function of signature and signed bytes that raises InvalidSignature."""
-    digest = algorithm.digest()
+    digest, scheme = _hashed(algorithm)
     if algorithm.curve is not None and isinstance(key, ec.EllipticCurvePublicKey):
         if isinstance(key.curve, algorithm.curve):
             return lambda signature, signed: key.verify(
                 _dss(signature, key.key_size), signed, ec.ECDSA(digest)
             )
     elif algorithm.curve is None and isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_BITS:
-        scheme = padding.PSS(padding.MGF1(digest), digest.digest_size)
         return lambda signature, signed: key.verify(signature, signed, scheme, digest)
     raise EvidenceError(
         "cose_algorithm",

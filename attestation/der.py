@@ -37,6 +37,8 @@ _MAX_OID_BYTES: Final = 64  # AMD's take 10; a UUID under 2.25 takes 20
 class Reader:
     """Walks the elements of one constructed value, in order; `end` says that none is left."""
 
+    __slots__ = ("_at", "_data")
+
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
@@ -105,7 +107,12 @@ class Reader:
         if start >= len(data) or data[start] != tag:
             seen = "the end" if start >= len(data) else f"tag 0x{data[start]:02x}"
             raise refused(f"{seen} where tag 0x{tag:02x} belongs")
-        length, content = _length(data, start + 1)
+        try:
+            length, content = data[start + 1], start + 2
+        except IndexError:
+            raise refused("an element without a length") from None
+        if length >= 0x80:
+            length, content = _long_length(data, content)
         end = content + length
         if end > len(data):
             raise refused("an element longer than what holds it")
@@ -186,21 +193,16 @@ def refused(why: str) -> EvidenceError:
     )
 
 
-def _length(data: bytes, at: int) -> tuple[int, int]:
-    """A length, and where the content starts."""
-    if at >= len(data):
-        raise refused("an element without a length")
-    first = data[at]
-    if first < 0x80:
-        return first, at + 1
-    count = first & 0x7F
-    octets = data[at + 1 : at + 1 + count]
+def _long_length(data: bytes, at: int) -> tuple[int, int]:
+    """A length of several bytes, the first of which was passed, and where the content starts."""
+    count = data[at - 1] & 0x7F
+    octets = data[at : at + count]
     if not 1 <= count <= _MAX_LENGTH_BYTES or len(octets) != count:
         raise refused("a length that is indefinite, cut off or too large")
     length = int.from_bytes(octets, "big")
     if length < 0x80 or octets[0] == 0:
         raise refused("a length that is not in its shortest form")
-    return length, at + 1 + count
+    return length, at + count
 
 
 def _time(text: bytes) -> datetime:

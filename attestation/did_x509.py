@@ -99,7 +99,7 @@ class _Model:
 @lru_cache(maxsize=64)
 def _model(certificate: PathCertificate) -> _Model:
     """Every name of the certificate must have a reading, though predicates want few."""
-    _attributes(certificate.certificate.issuer)
+    _attributes(certificate.issuer)
     for _, value in certificate.alternative_names:
         if isinstance(value, x509.Name):
             _attributes(value)
@@ -126,7 +126,7 @@ def _attributes(name: x509.Name) -> dict[str, str]:
 
 
 def _fulcio_issuer(certificate: PathCertificate) -> str | None:
-    for extension in certificate.extensions:
+    for extension in certificate.certificate.extensions:
         if extension.oid == _FULCIO_ISSUER and isinstance(
             extension.value, x509.UnrecognizedExtension
         ):
@@ -139,7 +139,8 @@ def _fulcio_issuer(certificate: PathCertificate) -> str | None:
     return None
 
 
-def _parse(did: str) -> tuple[str, tuple[str, str], list[tuple[str, str]]]:
+@lru_cache(maxsize=64)
+def _parse(did: str) -> tuple[str, tuple[str, str], tuple[tuple[str, str], ...]]:
     """The DID without a fragment, its authority (digest and fingerprint), and its predicates."""
     if len(did) > MAX_DID_CHARACTERS:
         raise _syntax("length", f"{len(did)} characters", f"at most {MAX_DID_CHARACTERS}")
@@ -154,7 +155,7 @@ def _parse(did: str) -> tuple[str, tuple[str, str], list[tuple[str, str]]]:
     authority, *predicates = did.removeprefix(_PREFIX).split("::")
     if not predicates:
         raise _syntax("predicates", "none", "at least one")
-    return did, _authority(authority), [_predicate(predicate) for predicate in predicates]
+    return did, _authority(authority), tuple(map(_predicate, predicates))
 
 
 def _authority(text: str) -> tuple[str, str]:
@@ -225,6 +226,7 @@ def _decoded(value: str) -> str:
         raise _syntax("percent-encoded value", value, "UTF-8") from error
 
 
+@lru_cache(maxsize=64)
 def _fingerprint(digest: str, der: bytes) -> str:
     return base64.urlsafe_b64encode(hashlib.new(digest, der).digest()).rstrip(b"=").decode()
 

@@ -34,14 +34,14 @@ SigningKey = Literal["vcek", "vlek"]
 _SIGNING_KEYS: Final[dict[int, SigningKey]] = {0: "vcek", 1: "vlek"}
 
 # Everything before the CPUID bytes: version to reported TCB.
-_HEAD: Final = struct.Struct("<IIQ16s16sII8sQII64s48s32s48s48s32s32s8s")
+_HEAD: Final = struct.Struct("<IIQ16s16sII8sQI4x64s48s32s48s48s32s32s8s")
 # CHIP_ID to LAUNCH_TCB; versions are build, minor, major.
 _TAIL: Final = struct.Struct("<64s8s3sx3sx8s")
 _HEAD_END: Final = 0x188
 _CHIP_ID: Final = 0x1A0
 _MITIGATION: Final = 0x1F8
+_MITIGATIONS: Final = struct.Struct("<QQ")  # launch, current
 
-_ZEROS: Final = bytes(REPORT_BYTES)
 _POLICY_RESERVED_ONE: Final = 1 << 17
 _POLICY_RESERVED_ZERO: Final = ~((1 << 26) - 1) & (1 << 64) - 1
 _KEY_INFO_RESERVED: Final = ~0x1F & 0xFFFFFFFF
@@ -205,41 +205,42 @@ class Report(NamedTuple):
         """
         if len(data) != REPORT_BYTES:
             raise _refused("length", "length of the report", len(data), REPORT_BYTES)
-        head = _HEAD.unpack_from(data)
-        version = head[0]
+        version, guest_svn, policy, family_id, image_id, vmpl, *more = _HEAD.unpack_from(data)
+        algorithm, current, platform, key_info, told, measurement, host_data, *digests = more
+        id_key, author_key, report_id, report_id_ma, reported = digests
         chip_id, committed, now, least, launch = _TAIL.unpack_from(data, _CHIP_ID)
-        launch_mitigations, current_mitigations = struct.unpack_from("<QQ", data, _MITIGATION)
-        return cls(
-            version=version,
-            guest_svn=head[1],
-            policy=GuestPolicy.of(head[2]),
-            policy_raw=head[2],
-            family_id=head[3],
-            image_id=head[4],
-            vmpl=head[5],
-            signature_algorithm=head[6],
-            current_tcb=head[7],
-            platform_info=PlatformInfo(head[8]),
-            key_info=head[9],
-            report_data=head[11],
-            measurement=head[12],
-            host_data=head[13],
-            id_key_digest=head[14],
-            author_key_digest=head[15],
-            report_id=head[16],
-            report_id_ma=head[17],
-            reported_tcb=head[18],
-            cpuid=_cpuid(data) if version >= 3 else None,
-            chip_id=chip_id,
-            committed_tcb=committed,
-            current_firmware=Firmware(now[2], now[1], now[0]),
-            committed_firmware=Firmware(least[2], least[1], least[0]),
-            launch_tcb=launch,
-            launch_mitigations=launch_mitigations if version >= 5 else None,
-            current_mitigations=current_mitigations if version >= 5 else None,
-            signature_r=_component(data, _SIGNATURE_R),
-            signature_s=_component(data, _SIGNATURE_S),
-            data=bytes(data),
+        launch_mitigations, current_mitigations = _MITIGATIONS.unpack_from(data, _MITIGATION)
+        return cls(  # by place, because a keyword each takes as long as all the reading
+            version,
+            guest_svn,
+            GuestPolicy.of(policy),
+            policy,
+            family_id,
+            image_id,
+            vmpl,
+            algorithm,
+            current,
+            PlatformInfo(platform),
+            key_info,
+            told,
+            measurement,
+            host_data,
+            id_key,
+            author_key,
+            report_id,
+            report_id_ma,
+            reported,
+            _cpuid(data) if version >= 3 else None,
+            chip_id,
+            committed,
+            Firmware(now[2], now[1], now[0]),
+            Firmware(least[2], least[1], least[0]),
+            launch,
+            launch_mitigations if version >= 5 else None,
+            current_mitigations if version >= 5 else None,
+            _component(data, _SIGNATURE_R),
+            _component(data, _SIGNATURE_S),
+            bytes(data),
         )
 
     @property
@@ -278,6 +279,12 @@ def reserved_ranges(version: int) -> tuple[tuple[int, int], ...]:
     )
 
 
+@lru_cache(maxsize=8)
+def _reserved_slices(version: int) -> tuple[tuple[slice, bytes], ...]:
+    """The same ranges, each with what must stand there."""
+    return tuple((slice(start, end), bytes(end - start)) for start, end in reserved_ranges(version))
+
+
 def require_version(report: Report) -> None:
     """A version we know. Raises EvidenceError (report_version_N)."""
     version = report.version
@@ -294,10 +301,14 @@ def require_algorithm(report: Report) -> None:
 
 def require_reserved(report: Report) -> None:
     """Reserved bytes and bits of its version. Raises EvidenceError (report_reserved)."""
-    for start, end in reserved_ranges(report.version):
-        if report.data[start:end] != _ZEROS[start:end]:
+    data = report.data
+    for where, zeros in _reserved_slices(report.version):
+        if data[where] != zeros:
             raise _refused(
-                "reserved", f"reserved bytes 0x{start:x} to 0x{end:x}", "not all zero", "zero"
+                "reserved",
+                f"reserved bytes 0x{where.start:x} to 0x{where.stop:x}",
+                "not all zero",
+                "zero",
             )
     policy = report.policy_raw
     if not policy & _POLICY_RESERVED_ONE or policy & _POLICY_RESERVED_ZERO:

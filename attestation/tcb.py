@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, Literal
 
 from sealserve.native.errors import EvidenceError
@@ -86,6 +87,12 @@ def decode(raw: bytes, line: Line) -> Tcb:
             wanted=f"zero at {sorted(reserved)}",
         )
     return Tcb(**{name: raw[position] for name, position in layout.items()})
+
+
+@lru_cache(maxsize=64)
+def components(raw: bytes, line: Line) -> Mapping[str, int]:
+    """The same by name. EvidenceError as `decode`."""
+    return MappingProxyType(decode(raw, line).components())
 
 
 def encode(tcb: Tcb, line: Line) -> bytes:

@@ -142,8 +142,8 @@ def verify(evidence: Evidence, roots: Roots, now: datetime) -> Claims:
         report=bench.report,
         signing_key=bench.signing_key,
         csp_id=bench.leaf.csp_id,
-        crl_this_update=_crl_this_update(bench),
-        endorsement=_of(lambda: bench.endorsement),
+        crl_this_update=None if evidence.crl is None else bench.crl.this_update,
+        endorsement=None if evidence.uvm_endorsement is None else bench.endorsement,
         runtime=evidence.claims,
     )
 
@@ -161,7 +161,7 @@ def signed_report(evidence: Evidence, roots: Roots, now: datetime) -> SignedRepo
         report=bench.report,
         signing_key=bench.signing_key,
         csp_id=bench.leaf.csp_id,
-        crl_this_update=_crl_this_update(bench),
+        crl_this_update=None if evidence.crl is None else bench.crl.this_update,
     )
 
 
@@ -184,15 +184,11 @@ def _require(table: Sequence[Check], bench: Bench) -> None:
             continue  # nothing of that kind has to come
 
 
-def _crl_this_update(bench: Bench) -> datetime | None:
-    crl = _of(lambda: bench.crl)
-    return None if crl is None else crl.this_update
-
-
 def _statement(bench: Bench) -> Statement | None:
     report = _of(lambda: bench.report)
     if report is None:
         return None
+    crl = _of(lambda: bench.crl)
     by_processor = tcb.line_of(*report.cpuid[:2]) if report.cpuid else None
     return Statement(
         platform=bench.roots.platform,
@@ -200,7 +196,7 @@ def _statement(bench: Bench) -> Statement | None:
         report=report,
         signing_key=_of(lambda: bench.signing_key),
         csp_id=_of(lambda: bench.leaf.csp_id),
-        crl_this_update=_crl_this_update(bench),
+        crl_this_update=None if crl is None else crl.this_update,
         endorsement=_of(lambda: bench.endorsement),
     )
 

@@ -69,66 +69,71 @@ class PathCertificate:
     """A certificate that was read, with its extensions and a key of a kind we use.
 
     der: the bytes whose digest is its fingerprint. names: issuer and subject as they are encoded.
-    issuer, signed, signature, scheme, digest: who signed what how, of the certificate, which looks
-    each of them up again when asked.
+    critical: OIDs of the extensions that are. organization: what the subject says, empty if it
+    says none. self_issued: issuer and subject are one name (RFC 5280, section 6.1). The rest is
+    what the certificate says, which looks each of them up again when asked.
     """
 
     der: bytes
     names: tuple[bytes, bytes]
     certificate: x509.Certificate
     key: PublicKey
-    extensions: x509.Extensions
+    critical: tuple[str, ...]
     values: Mapping[type[x509.ExtensionType], x509.ExtensionType]
     alternative_names: tuple[AlternativeName, ...]
     subject: x509.Name
     issuer: x509.Name
+    organization: str
+    self_issued: bool
+    not_before: datetime
+    not_after: datetime
     signed: bytes
     signature: bytes
     scheme: object
     digest: hashes.HashAlgorithm | None
 
     @classmethod
-    def of(cls, data: bytes, names: tuple[bytes, bytes]) -> PathCertificate:
-        """Read DER. Raises whatever the library does for what it cannot read."""
+    def of(cls, data: bytes, signed: bytes, names: tuple[bytes, bytes]) -> PathCertificate:
+        """Read DER. Raises whatever the library does for what it cannot read.
+
+        signed: the part that was, and names: issuer and subject in it, as they are encoded.
+        """
         certificate = x509.load_der_x509_certificate(data)
         extensions = certificate.extensions
         values = {type(one.value): one.value for one in extensions}
+        subject, issuer = certificate.subject, certificate.issuer
         others = values.get(x509.SubjectAlternativeName)
         return cls(
             der=data,
             names=names,
             certificate=certificate,
             key=_usable(certificate.public_key()),
-            extensions=extensions,
+            critical=tuple(one.oid.dotted_string for one in extensions if one.critical),
             values=values,
             alternative_names=x509_names.alternative_names(
                 others if isinstance(others, x509.SubjectAlternativeName) else None
             ),
-            subject=certificate.subject,
-            issuer=certificate.issuer,
-            signed=certificate.tbs_certificate_bytes,
+            subject=subject,
+            issuer=issuer,
+            organization=_organization(subject),
+            self_issued=subject == issuer,
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            signed=signed,
             signature=certificate.signature,
             scheme=certificate.signature_algorithm_parameters,
             digest=certificate.signature_hash_algorithm,
         )
 
-    @property
-    def organization(self) -> str:
-        """What the subject says its organization is, empty if it says none."""
-        return ", ".join(
-            str(part.value)
-            for part in self.subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
-        )
-
-    @property
-    def self_issued(self) -> bool:
-        """Issuer and subject are one name (RFC 5280, section 6.1)."""
-        return self.issuer == self.subject
-
     def extension(self, kind: type[_Extension]) -> _Extension | None:
         """The extension of this kind, None if there is none."""
         value = self.values.get(kind)
         return value if isinstance(value, kind) else None
+
+
+def _organization(subject: x509.Name) -> str:
+    parts = subject.get_attributes_for_oid(x509.NameOID.ORGANIZATION_NAME)
+    return ", ".join(str(part.value) for part in parts)
 
 
 def read(chain: Sequence[bytes]) -> tuple[PathCertificate, ...]:
@@ -169,9 +174,9 @@ def _require_path(chain: tuple[PathCertificate, ...]) -> None:
 def _read(data: bytes) -> PathCertificate:
     if len(data) > MAX_CERTIFICATE_BYTES:
         raise _unparseable(f"{len(data)} bytes; at most {MAX_CERTIFICATE_BYTES}")
-    encoded = _require_head(data)
+    signed, encoded = _require_head(data)
     try:
-        read = PathCertificate.of(data, encoded)
+        read = PathCertificate.of(data, signed, encoded)
         names = (*read.subject, *read.issuer)
     except _UNREADABLE as error:
         raise _unparseable(ascii(str(error))[1:81]) from error
@@ -180,14 +185,15 @@ def _read(data: bytes) -> PathCertificate:
     return read
 
 
-def _require_head(data: bytes) -> tuple[bytes, bytes]:
+def _require_head(data: bytes) -> tuple[bytes, tuple[bytes, bytes]]:
     """What the library may let through, or has announced to refuse one day.
 
-    Returns issuer and subject with tag and length.
+    Returns what was signed, and issuer and subject in it, each with tag and length.
     """
     try:
         whole = der.document(data)
-        tbs = whole.sequence()
+        signed = whole.whole(der.SEQUENCE)
+        tbs = der.document(signed)
         version, serial = der.whole_integer(tbs.element(0xA0)), tbs.integer()
         algorithms = tbs.whole(der.SEQUENCE), whole.whole(der.SEQUENCE)
         issuer, _validity, subject = (tbs.whole(der.SEQUENCE) for _ in range(3))
@@ -197,7 +203,7 @@ def _require_head(data: bytes) -> tuple[bytes, bytes]:
         raise _unparseable("not of version 3, or with serial number 0")
     if algorithms[0] != algorithms[1]:  # RFC 5280, section 4.1.1.2
         raise _unparseable("signed by another algorithm than it says inside")
-    return issuer, subject
+    return signed, (issuer, subject)
 
 
 def _usable(key: object) -> PublicKey:
@@ -212,8 +218,7 @@ def _usable(key: object) -> PublicKey:
 
 
 def _require_window(certificate: PathCertificate, at: datetime) -> None:
-    start = certificate.certificate.not_valid_before_utc
-    end = certificate.certificate.not_valid_after_utc
+    start, end = certificate.not_before, certificate.not_after
     if not start <= at <= end:
         raise EvidenceError(
             "x509_time",
@@ -225,9 +230,8 @@ def _require_window(certificate: PathCertificate, at: datetime) -> None:
 
 def _require_known(certificate: PathCertificate) -> None:
     """RFC 5280, section 4.2: what is critical and unknown refuses the certificate."""
-    for extension in certificate.extensions:
-        oid = extension.oid.dotted_string
-        if extension.critical and oid not in _MAY_BE_CRITICAL:
+    for oid in certificate.critical:
+        if oid not in _MAY_BE_CRITICAL:
             raise _path(f"critical extension of {_name(certificate)}", oid, "none we do not know")
     policies = certificate.extension(x509.PolicyConstraints)
     if policies is not None and policies.require_explicit_policy is not None:

@@ -18,7 +18,7 @@ from sealserve.cli.output import say
 from sealserve.native.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sealserve.inference.server.config import Limits
+    from sealserve.inference.server.config_file import Settings
 
 EPILOG = (
     "Example: sealserve serve model.sealed --root 9f2c… --vault trustd:vault.example:8443 "
@@ -31,10 +31,11 @@ EPILOG = (
 @click.option(
     "--root",
     "roots",
-    metavar="HEX",
+    metavar="HEX[,HEX]…",
     multiple=True,
     required=True,
-    help="The identity each FILE must have, in the same order.",
+    help="The identity each FILE must have, in the same order; of several that are allowed for one "
+    "FILE it may have any, now and at a reload.",
 )
 @click.option(
     "--vault",
@@ -89,7 +90,7 @@ EPILOG = (
     "config_file",
     default="",
     metavar="FILE",
-    help="TOML file with limits other than the defaults.",
+    help="TOML file with limits and options of models other than the defaults.",
 )
 @click.option(
     "--config-sha256",
@@ -142,6 +143,7 @@ def command(
         }
     )
     host, port = parse_address(listen, default_port=DEFAULT_PORT)
+    settings = _settings(config_file, config_sha256)
     config = ServerConfig(
         models=pair(files, roots),
         keys=KeySource(
@@ -155,7 +157,8 @@ def command(
         listen_host=host,
         listen_port=port,
         require_root=require_root,
-        limits=_limits(config_file, config_sha256),
+        limits=settings.limits,
+        options=settings.options,
     )
     source = devices.detect(os.environ, _collateral_missing)
     if identity:
@@ -171,19 +174,18 @@ def _collateral_missing(why: str) -> None:
     log(Event.COLLATERAL_MISSING, why=why)
 
 
-def _limits(file: str, sha256: str) -> Limits:
-    from sealserve.inference.server.config import Limits
-    from sealserve.inference.server.config_file import MAX_FILE_BYTES, limits_of
+def _settings(file: str, sha256: str) -> Settings:
+    from sealserve.inference.server.config_file import MAX_FILE_BYTES, Settings, settings_of
 
     if file:
-        return limits_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
+        return settings_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
     if sha256:
         raise ConfigError(
             "means nothing without --config",
             key="--config-sha256",
             hint="leave it out, or give the file too",
         )
-    return Limits()
+    return Settings()
 
 
 def _require_files(named: Mapping[str, str]) -> None:

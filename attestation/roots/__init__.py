@@ -42,6 +42,8 @@ ASVK_SHA256: Final[Mapping[Line, str]] = {
     "turin": "104e10a8bd060a3c20a434261a57d0588fd65a88915b4f65b08bdecaf8df1a3c",
 }
 
+_LINES_BY_NAME: Final[Mapping[str, Line]] = {f"ARK-{line.capitalize()}": line for line in LINES}
+
 
 @dataclass(frozen=True, slots=True)
 class Roots:
@@ -103,8 +105,7 @@ class Roots:
         return root
 
     def _shipped_root(self, issuer: Name) -> Certificate | None:
-        names = {f"ARK-{line.capitalize()}": line for line in LINES} if self.shipped else {}
-        line = names.get(issuer.common_name)
+        line = _LINES_BY_NAME.get(issuer.common_name) if self.shipped else None
         return ark(line) if line and ark(line).subject.der == issuer.der else None
 
     def _refuse(self, what: str, seen: str) -> NoReturn:

@@ -27,6 +27,7 @@ from sealserve.inference.server.opening import open_all, weights_bytes
 from sealserve.inference.server.port import require_free_port
 from sealserve.inference.server.release import opener_for
 from sealserve.inference.server.server import Server
+from sealserve.inference.server.table import FIRST_WORKER, Table
 from sealserve.inference.wire.address import format_address
 from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 
@@ -79,7 +80,13 @@ def run(
         evidence_seconds = time.monotonic() - started
         log(Event.CERTIFICATES_MADE, seconds=round(evidence_seconds, 4))
         opened = open_all(config, opener, memory)
-    server = Server(config, source, identity, opened)
+    table = Table([root for model in config.models for root in model.roots], workers=1)
+    for model in opened.registry:
+        table.describe(model.root.hex(), model.name, model.version)
+    slot = table.slot(FIRST_WORKER)
+    slot.begin()
+    log.count = slot.logged
+    server = Server(config, source, identity, opened, slot)
 
     def tell(port: int) -> None:
         log(Event.READY, host=config.listen_host, port=port, models=len(tuple(opened.registry)))

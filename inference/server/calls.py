@@ -7,7 +7,9 @@ nobody foresaw is INTERNAL without a word more, and the log gets its type, never
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, Final
 
 import grpc
@@ -16,6 +18,14 @@ from google.protobuf.message import DecodeError, Message
 from sealserve.inference.server.admission import BusyError
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.registry import RootMismatchError, UnknownModelError
+from sealserve.inference.server.table import (
+    NO_MODEL,
+    OK,
+    PREDICTIONS,
+    Slot,
+    Timing,
+    method_number,
+)
 from sealserve.inference.wire import names
 from sealserve.native.errors import InputError, SealserveError, UnavailableError
 
@@ -25,6 +35,10 @@ _MAX_WORDS: Final = 500
 # Of every call but a prediction: names, a version, a nonce.
 _MAX_SMALL_BYTES: Final = 64 * 1024
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
+# Where the call that is running is counted; whoever finds its model says so. gRPC runs each call in
+# a task of its own.
+ROW: ContextVar[int] = ContextVar("row", default=NO_MODEL)
+_CANCELLED: Final = grpc.StatusCode.CANCELLED.value[0]
 
 # First match counts. What is not here is INTERNAL.
 _STATUS: Final = (
@@ -38,16 +52,30 @@ _STATUS: Final = (
 
 
 def with_status(
-    method: str, handler: Handler, seconds: float
+    method: str, handler: Handler, seconds: float, slot: Slot
 ) -> Callable[[Any, Any], Awaitable[bytes]]:
-    """seconds: longest a call may take, from its headers to its answer."""
+    """seconds: longest a call may take, from its headers to its answer. slot: counts it."""
+    number = method_number(method)
+    prediction = method in PREDICTIONS
 
     async def handle(_messages: Any, context: Any) -> bytes:
+        slot.enter()
+        began = time.perf_counter_ns()
+        outcome = _CANCELLED  # unless it ends in another way
         try:
             async with asyncio.timeout(seconds):
-                return await handler(await _read(context), context)
+                answer = await handler(await _read(context), context)
+            outcome = OK
+            return answer
         except Exception as error:  # every failure becomes a status, and none is quoted
             status = _status(method, error, context)
+            outcome = status[0].value[0]
+        finally:
+            row = ROW.get()
+            slot.leave(row, number, outcome)
+            if prediction:
+                timing = Timing.FAILED if outcome else Timing.ANSWERED
+                slot.took(row, timing, time.perf_counter_ns() - began)
         # Outside of `except`: gRPC keeps what `abort` raises, in a cycle, and what that was raised
         # from would stay with it, with every frame that has the message.
         await context.abort(*status)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
+from threading import Lock
 from typing import Final
 
-from sealserve.keys.closed_log import ClosedLog
+from sealserve.keys.closed_log import ClosedLog, Value
 
 
 class Event(enum.StrEnum):
@@ -41,4 +43,21 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.DRAINING: frozenset({"seconds"}),
     Event.STOPPED: frozenset(),
 }
-log = ClosedLog(FIELDS)
+
+
+class CountedLog(ClosedLog[Event]):
+    """Says an event, and tells whoever counts them. count: what a new process sets once."""
+
+    def __init__(self) -> None:
+        super().__init__(FIELDS)
+        self.count: Callable[[Event], None] = lambda _: None
+        self._one_at_a_time = Lock()
+
+    def __call__(self, event: Event, **fields: Value) -> None:
+        """Write one event; ValueError, a bug of the caller, for a field it does not have."""
+        super().__call__(event, **fields)
+        with self._one_at_a_time:
+            self.count(event)
+
+
+log = CountedLog()

@@ -22,6 +22,7 @@ from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.port import port_taken
 from sealserve.inference.server.service import InferenceService
+from sealserve.inference.server.table import Slot, State
 from sealserve.inference.wire.address import format_address
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
 
@@ -30,11 +31,18 @@ class Server:
     """A server whose models are loaded; `start` is what makes it listen."""
 
     def __init__(
-        self, config: ServerConfig, source: EvidenceSource, identity: TlsIdentity, opened: Opened
+        self,
+        config: ServerConfig,
+        source: EvidenceSource,
+        identity: TlsIdentity,
+        opened: Opened,
+        slot: Slot,
     ) -> None:
+        """slot: what this process counts in."""
         self._config = config
         self._identity = identity
         self._registry = opened.registry
+        self._slot = slot
         self._evidence_thread = ThreadPoolExecutor(1, thread_name_prefix="sealserve-evidence")
         self._answerer = Answerer(
             source,
@@ -51,6 +59,7 @@ class Server:
             self._registry,
             ChallengeWindow(self._answerer.answer, self._evidence_thread),
             self._admission,
+            self._slot,
             limits=limits,
             require_root=self._config.require_root,
         )
@@ -67,6 +76,8 @@ class Server:
         for service in ("", INFERENCE_SERVICE, ATTESTATION_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._rotation = asyncio.create_task(self._rotate_for_ever())
+        self._slot.serves([model.root for model in self._registry])
+        self._slot.state(State.SERVING)
         return port
 
     async def stop(self) -> bool:
@@ -76,6 +87,7 @@ class Server:
         """
         seconds = self._config.limits.drain_seconds
         log(Event.DRAINING, seconds=seconds)
+        self._slot.state(State.DRAINING)
         self._service.ready = False
         self._rotation.cancel()
         await self._health.enter_graceful_shutdown()
@@ -83,6 +95,7 @@ class Server:
         ended = self._admission.close()
         await asyncio.to_thread(self._evidence_thread.shutdown)
         log(Event.STOPPED)
+        self._slot.state(State.ENDED)
         return ended
 
     async def rotate(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import grpc
 
 from sealserve.inference.server.admission import Admission
-from sealserve.inference.server.calls import Handler, parse, with_status
+from sealserve.inference.server.calls import ROW, Handler, parse, with_status
 from sealserve.inference.server.challenge import ChallengeWindow, peer_of
 from sealserve.inference.server.config import Limits
 from sealserve.inference.server.registry import (
@@ -18,6 +18,7 @@ from sealserve.inference.server.registry import (
     UnknownModelError,
     require_root,
 )
+from sealserve.inference.server.table import Slot
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
 from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
@@ -35,6 +36,7 @@ class InferenceService:
         registry: Registry,
         challenges: ChallengeWindow,
         admission: Admission,
+        slot: Slot,
         *,
         limits: Limits,
         require_root: bool,
@@ -42,6 +44,7 @@ class InferenceService:
         self._registry = registry
         self._challenges = challenges
         self._admission = admission
+        self._slot = slot
         self._limits = limits
         self._require_root = require_root
         self.ready = True
@@ -62,7 +65,7 @@ class InferenceService:
             _, service, method = path.split("/")
             # As a stream, though it is one message: gRPC then leaves the waiting for it to us.
             by_service.setdefault(service, {})[method] = grpc.stream_unary_rpc_method_handler(
-                with_status(method, handler, self._limits.request_seconds)
+                with_status(method, handler, self._limits.request_seconds, self._slot)
             )
         return tuple(
             grpc.method_handlers_generic_handler(service, handlers)
@@ -119,6 +122,7 @@ class InferenceService:
     def _find(self, name: str, version: str, context: Any) -> ServedSession:
         """The model meant, if the caller verified its root; the answer repeats that root."""
         model = self._registry.find(name, version)
+        ROW.set(self._slot.row_of(model.root))
         context.set_trailing_metadata(((names.MODEL_ROOT_KEY, model.root.hex()),))
         named = [v for k, v in context.invocation_metadata() or () if k == names.MODEL_ROOT_KEY]
         require_root(model, named, required=self._require_root)

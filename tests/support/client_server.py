@@ -22,6 +22,7 @@ from sealserve.inference.server.config import Limits
 from sealserve.inference.server.identity import Certificates, TlsIdentity
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.service import InferenceService
+from sealserve.inference.server.table import FIRST_WORKER, Table
 from sealserve.inference.wire import names
 from sealserve.inference.wire.infer import InferRequest
 from sealserve.inference.wire.spec import TensorSpec
@@ -179,6 +180,7 @@ class LiveServer:
             self.registry,
             ChallengeWindow(self._answer, self._evidence),
             self._admission,
+            Table([model.root.hex() for model in self.registry], 1).slot(FIRST_WORKER),
             limits=Limits(),
             require_root=True,
         )

@@ -22,6 +22,7 @@ from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.runtime import Session
 from sealserve.inference.server.server import Server
+from sealserve.inference.server.table import FIRST_WORKER, Table
 from sealserve.inference.wire import names
 from sealserve.inference.wire.infer import InferResponse, decode_response
 from sealserve.inference.wire.open_inference_pb2 import ModelInferRequest
@@ -156,7 +157,7 @@ class Served:
         port: int = 0,
     ) -> None:
         self.config = ServerConfig(
-            models=tuple(ServedModel(model.name, model.root.hex()) for model in models),
+            models=tuple(ServedModel(model.name, (model.root.hex(),)) for model in models),
             keys=KeySource(identity="none is read: the models are open"),
             listen_host="127.0.0.1",
             listen_port=port,
@@ -164,7 +165,13 @@ class Served:
             limits=limits or Limits(),
         )
         self.identity = TlsIdentity(source)
-        self.server = Server(self.config, source, self.identity, Opened(Registry(models), 0, 0))
+        self.table = Table([model.root.hex() for model in models], 1)
+        for model in models:
+            self.table.describe(model.root.hex(), model.name, model.version)
+        opened = Opened(Registry(models), 0, 0)
+        self.server = Server(
+            self.config, source, self.identity, opened, self.table.slot(FIRST_WORKER)
+        )
         self.loop = LoopThread()
         self.port = self.loop.run(self.server.start())
         self.channel = self.connect()

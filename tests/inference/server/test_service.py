@@ -460,7 +460,9 @@ def test_evidence_names_the_nonce_the_configuration_and_every_root(served: Serve
     assert nonce in claims.nonces
     assert claims.config == served.config.sha256()
     assert claims.spki == served.identity.spki_sha256
-    assert set(claims.roots) == {bytes.fromhex(model.root) for model in served.config.models}
+    assert set(claims.roots) == {
+        bytes.fromhex(root) for model in served.config.models for root in model.roots
+    }
     assert answer.next_certificate == served.identity.certificates.next
 
 
