@@ -113,6 +113,8 @@ class ChallengeWindow:
         loop = asyncio.get_running_loop()
         try:
             result = await loop.run_in_executor(self._executor, self._answer, nonces)
+        except UnavailableError as error:  # its words name devices and services
+            log(Event.EVIDENCE_FAILED, error=type(error).__name__)
         except Exception as error:
             result = error
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):

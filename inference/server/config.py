@@ -117,15 +117,8 @@ class ServerConfig:
         _check_options(self.options, self.limits)
 
     def options_of(self, name: str) -> ModelOptions:
-        """How the model of that name runs, every value filled in."""
-        options = self.options.get(name, ModelOptions())
-        limits = self.limits
-        return dataclasses.replace(
-            options,
-            threads=options.threads or limits.threads,
-            running=options.running or limits.running,
-            waiting=options.waiting or limits.waiting,
-        )
+        """How the model of that name runs."""
+        return self.options.get(name, ModelOptions())
 
     def require_served(self, names: Collection[str]) -> None:
         """ConfigError if there are options of a model that has none of these names."""

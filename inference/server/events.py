@@ -19,11 +19,16 @@ class Event(enum.StrEnum):
     IDENTITY_WITHOUT_ATTESTATION = "identity_without_attestation"
     CERTIFICATES_MADE = "certificates_made"
     MODEL_OPENED = "model_opened"
+    BATCHING_OFF = "batching_off"
     READY = "ready"
     CERTIFICATES_ROTATED = "certificates_rotated"
     ROTATION_FAILED = "rotation_failed"
     EVIDENCE_FAILED = "evidence_failed"
     REQUEST_FAILED = "request_failed"
+    UNFORESEEN = "unforeseen"
+    STATUS_LISTENING = "status_listening"
+    CONTROL_LISTENING = "control_listening"
+    DESK_FAILED = "desk_failed"
     DRAINING = "draining"
     STOPPED = "stopped"
 
@@ -35,11 +40,16 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.IDENTITY_WITHOUT_ATTESTATION: frozenset({"platform"}),
     Event.CERTIFICATES_MADE: frozenset({"seconds"}),
     Event.MODEL_OPENED: frozenset({"model", "version", "root", "release_seconds", "open_seconds"}),
+    Event.BATCHING_OFF: frozenset({"model", "version", "why"}),
     Event.READY: frozenset({"host", "port", "models"}),
     Event.CERTIFICATES_ROTATED: frozenset({"seconds"}),
     Event.ROTATION_FAILED: frozenset({"error"}),
     Event.EVIDENCE_FAILED: frozenset({"error"}),
     Event.REQUEST_FAILED: frozenset({"method", "error"}),
+    Event.UNFORESEEN: frozenset({"where", "error"}),
+    Event.STATUS_LISTENING: frozenset({"host", "port"}),
+    Event.CONTROL_LISTENING: frozenset({"path"}),
+    Event.DESK_FAILED: frozenset({"error"}),
     Event.DRAINING: frozenset({"seconds"}),
     Event.STOPPED: frozenset(),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from sealserve.inference.server.config import ServedModel, ServerConfig, file_bytes
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.memory import Memory
+from sealserve.inference.server.preparing import prepared
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.release import TimedOpener
 from sealserve.inference.server.runtime import Session
@@ -54,9 +55,11 @@ def _open(
     root = _root(model)
     with open_model(Path(model.path), root, opener, place) as opened:
         sealed = opened.sealed
-        threads = config.options_of(sealed.name).threads or config.limits.threads
+        options = config.options_of(sealed.name)
         # A copy that cannot be wiped: the runtime takes no other buffer (SECURITY.md).
-        session = Session(bytes(opened.graph), place, threads=threads)
+        session = Session(
+            bytes(opened.graph), place, threads=options.threads or config.limits.threads
+        )
     log(
         Event.MODEL_OPENED,
         model=sealed.name,
@@ -65,7 +68,10 @@ def _open(
         release_seconds=round(opener.seconds, 4),
         open_seconds=round(time.monotonic() - started - opener.seconds, 4),
     )
-    return ServedSession(sealed.name, sealed.version, root, session)
+    return prepared(
+        ServedSession(sealed.name, sealed.version, root, session, options),
+        declared=sealed.batch_independent,
+    )
 
 
 def _root(model: ServedModel) -> bytes:

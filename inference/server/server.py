@@ -14,13 +14,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sealserve.attestation.evidence import EvidenceSource
-from sealserve.inference.server.admission import Admission
 from sealserve.inference.server.challenge import Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits, ServerConfig
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.port import port_taken
+from sealserve.inference.server.predictions import Predictions
 from sealserve.inference.server.service import InferenceService
 from sealserve.inference.server.table import Slot, State
 from sealserve.inference.wire.address import format_address
@@ -54,11 +54,11 @@ class Server:
     async def start(self) -> int:
         """Listen; returns the port. UnavailableError if it was taken in the meantime."""
         limits = self._config.limits
-        self._admission = Admission(running=limits.running, waiting=limits.waiting)
+        self._predictions = Predictions(limits)
         self._service = InferenceService(
             self._registry,
             ChallengeWindow(self._answerer.answer, self._evidence_thread),
-            self._admission,
+            self._predictions,
             self._slot,
             limits=limits,
             require_root=self._config.require_root,
@@ -88,11 +88,11 @@ class Server:
         seconds = self._config.limits.drain_seconds
         log(Event.DRAINING, seconds=seconds)
         self._slot.state(State.DRAINING)
-        self._service.ready = False
+        self._service.drain()
         self._rotation.cancel()
         await self._health.enter_graceful_shutdown()
         await self._grpc.stop(seconds)
-        ended = self._admission.close()
+        ended = self._predictions.close()
         await asyncio.to_thread(self._evidence_thread.shutdown)
         log(Event.STOPPED)
         self._slot.state(State.ENDED)

@@ -100,6 +100,7 @@ class IncomingRequest:
     """
 
     def __init__(self, data: bytes) -> None:
+        self.message_bytes = len(data)
         self._head = ModelInferRequest()
         self._contents = _take_apart(self._head, data, _INPUTS, _INPUT_CONTENTS, _RAW_INPUTS)
 
@@ -110,6 +111,16 @@ class IncomingRequest:
     @property
     def version(self) -> str:
         return self._head.model_version
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the outputs wanted, empty for all of them."""
+        return tuple(output.name for output in self._head.outputs)
+
+    @property
+    def shapes(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+        """Name, type and shape of each input, as they are said."""
+        return tuple((each.name, each.datatype, tuple(each.shape)) for each in self._head.inputs)
 
     @property
     def id(self) -> str:
@@ -159,7 +170,7 @@ class IncomingRequest:
             model=head.model_name,
             version=head.model_version,
             inputs=_tensors(head.inputs, self._contents),
-            outputs=tuple(output.name for output in head.outputs),
+            outputs=self.wanted,
             id=head.id,
         )
 

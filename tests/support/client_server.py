@@ -16,10 +16,10 @@ import grpc
 import numpy as np
 
 from sealserve.attestation.evidence import EvidenceSource
-from sealserve.inference.server.admission import Admission
 from sealserve.inference.server.challenge import Answer, Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits
 from sealserve.inference.server.identity import Certificates, TlsIdentity
+from sealserve.inference.server.predictions import Predictions
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.service import InferenceService
 from sealserve.inference.server.table import FIRST_WORKER, Table
@@ -164,7 +164,7 @@ class LiveServer:
     def stop(self) -> None:
         self.model.gate.set()
         self._loop.run(self._server.stop(None))
-        self._admission.close()
+        self._predictions.close()
         self._evidence.shutdown()
         self._loop.stop()
 
@@ -175,11 +175,11 @@ class LiveServer:
         self.stop()
 
     async def _start(self) -> int:
-        self._admission = Admission(running=4, waiting=64)
+        self._predictions = Predictions(Limits(running=4))
         service = InferenceService(
             self.registry,
             ChallengeWindow(self._answer, self._evidence),
-            self._admission,
+            self._predictions,
             Table([model.root.hex() for model in self.registry], 1).slot(FIRST_WORKER),
             limits=Limits(),
             require_root=True,
@@ -210,8 +210,8 @@ class _Recording(grpc.GenericRpcHandler):  # type: ignore[misc]
             return grpc.stream_stream_rpc_method_handler(self._server.stream)
         found = (handler.service(details) for handler in self._inner)
         handler = next((one for one in found if one is not None), None)
-        if handler is None:
-            return None
+        if handler is None or handler.response_streaming:
+            return handler
 
         async def recorded(data: bytes, context: Any) -> bytes:
             self._server.record.calls.append((details.method, len(data)))

@@ -271,10 +271,9 @@ def test_batching_is_one_of_three_words(word: str) -> None:
 
 
 def test_a_model_without_options_runs_as_the_limits_say() -> None:
-    limits = Limits(threads=3, running=4, waiting=5)
-    every = config(limits=limits, options={"net": ModelOptions(threads=1, waiting=2)})
-    assert every.options_of("other") == ModelOptions(threads=3, running=4, waiting=5)
-    assert every.options_of("net") == ModelOptions(threads=1, running=4, waiting=2)
+    some = config(options={"net": ModelOptions(threads=1)})
+    assert some.options_of("other") == ModelOptions()
+    assert some.options_of("net") == ModelOptions(threads=1)
 
 
 @pytest.mark.parametrize("limit", ["running", "waiting"])

@@ -118,11 +118,14 @@ def test_names_labels_and_buckets_are_the_closed_list_whatever_was_asked(served:
     after = told(served.table)
     assert after.keys() == before.keys()
     changed = {key for key in after if after[key] != before[key]}
-    assert {name for name, _ in changed} == {
+    # A sum may be too short to show.
+    assert {name for name, _ in changed if not name.endswith("_sum")} == {
         "sealserve_requests_total",
-        "sealserve_request_seconds_bucket",
-        "sealserve_request_seconds_count",
-        "sealserve_request_seconds_sum",
+        *(
+            f"sealserve_{time}_seconds_{part}"
+            for time in ("request", "queue", "run")
+            for part in ("bucket", "count")
+        ),
     }
 
 

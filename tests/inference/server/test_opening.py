@@ -156,6 +156,18 @@ def test_an_input_the_protocol_cannot_carry_is_refused(tmp_path: Path) -> None:
         open_all(config(sealed), RawKey(KEY), place)
 
 
+@pytest.mark.parametrize("declared", [False, True])
+def test_requests_share_runs_where_the_owner_declares_it(declared: bool, tmp_path: Path) -> None:
+    options = {"net": ModelOptions(batch_rows=16)}
+    sealed = seal_model(classifier(), tmp_path / "net", batch_independent=declared)
+    with WAYS["anonymous-memory"]() as place:
+        wanted = dataclasses.replace(config(sealed), options=options)
+        (model,) = open_all(wanted, RawKey(KEY), place).registry
+    assert model.shares_runs is declared
+    assert model.options.batch_rows == 16
+    assert model.run_seconds < 60
+
+
 def test_options_of_a_model_that_no_file_is_of_are_refused(sealed: SealedModel) -> None:
     options = {"nett": ModelOptions()}
     wrong = dataclasses.replace(config(sealed), options=options)
