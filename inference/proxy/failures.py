@@ -6,29 +6,13 @@ from typing import Any, Final
 
 import grpc
 
+from sealserve.inference.client.status import code_of
 from sealserve.inference.wire.names import MODEL_ROOT_KEY, RETRY_PUSHBACK_KEY
-from sealserve.native.errors import (
-    ConfigError,
-    EvidenceError,
-    InputError,
-    IntegrityError,
-    PolicyViolation,
-    SealserveError,
-    UnavailableError,
-)
+from sealserve.native.errors import SealserveError
 
 Status = tuple[Any, str, tuple[tuple[str, str], ...]]  # what `abort` takes
 _MAX_WORDS: Final = 500  # they travel as an HTTP/2 header, of which clients take 8 KiB
 _PASSED_ON: Final = frozenset({MODEL_ROOT_KEY, RETRY_PUSHBACK_KEY})
-# errors.py says which is which. What is not here is INTERNAL.
-_CODES: Final = (
-    (IntegrityError, grpc.StatusCode.DATA_LOSS),
-    (EvidenceError, grpc.StatusCode.UNAUTHENTICATED),
-    (PolicyViolation, grpc.StatusCode.PERMISSION_DENIED),
-    (InputError, grpc.StatusCode.INVALID_ARGUMENT),
-    (ConfigError, grpc.StatusCode.UNAUTHENTICATED),
-    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
-)
 
 
 class CallFailedError(Exception):
@@ -53,8 +37,6 @@ def our_status(error: Exception) -> Status | None:
     """The status of a failure on our side; None for what nobody foresaw."""
     if isinstance(error, CallFailedError):
         return error.status
-    for kind, code in _CODES:
-        if isinstance(error, kind):
-            assert isinstance(error, SealserveError)
-            return code, error.message[:_MAX_WORDS], ()
+    if isinstance(error, SealserveError):
+        return code_of(error), error.message[:_MAX_WORDS], ()
     return None
