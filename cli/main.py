@@ -39,6 +39,7 @@ VERBS = {
     "evidence": "Judge evidence kept in files; keep a server's evidence in files.",
     "predict": "Verify a server, then send it data.",
     "proxy": "Verify servers, and let any program of this machine ask them.",
+    "bench": "Verify a server, then measure how fast it answers.",
 }
 INTERRUPTED = 130
 UNFORESEEN = 70
