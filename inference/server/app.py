@@ -15,7 +15,8 @@ from sealserve.inference.server.attendant import FindSource
 from sealserve.inference.server.commands import Commanded
 from sealserve.inference.server.config import ServerConfig
 from sealserve.inference.server.hardening import Namespace
-from sealserve.inference.server.supervisor import Means, Serving, Supervisor, table_for
+from sealserve.inference.server.supervisor import Means, Serving, Supervisor
+from sealserve.inference.server.table import TURNS, Table
 from sealserve.inference.wire.address import format_address
 from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 
@@ -62,5 +63,6 @@ def run(
     def tell(serving: Serving) -> None:
         announce(Ready(config.listen_host, config.sha256().hex(), serving))
 
-    means = Means(namespace, find_source, machine, tell)
-    Supervisor(config, means, table_for(config), commanded).run()
+    roots = [root for model in config.models for root in model.roots]
+    table = Table(roots, workers=TURNS * config.workers)
+    Supervisor(config, Means(namespace, find_source, machine, tell, table), commanded).run()

@@ -31,7 +31,6 @@ def attend(
     keys: KeySource,
     find_source: FindSource,
     machine: MachineIdentity,
-    count: Callable[[Event], None],
     up: Channel,
     over: Channel,
     *,
@@ -39,11 +38,10 @@ def attend(
 ) -> int:
     """Get the models' keys for whoever opens them at the other end of `over`, until it ends.
 
-    count: hears of each event that is logged. introduce: make a TLS identity first, and send it up.
+    introduce: make a TLS identity first, and send it up.
     """
     try:
         keep_from_swap()
-        log.count = count
         source = find_source()
         if introduce:
             log(Event.PLATFORM_FOUND, platform=source.platform)

@@ -44,7 +44,7 @@ class _Worker:
 
 
 class Crew:
-    """Keeps as many workers as the configuration wants. A new one takes the place of the dead."""
+    """Keeps as many workers as the configuration wants. A new one takes the slot of the dead."""
 
     def __init__(self, duty: Duty, up: Channel) -> None:
         self._duty = duty
@@ -65,22 +65,22 @@ class Crew:
         self._loop.watch(self._up, self._heard)
         gc.collect()
         gc.freeze()  # so that no collection in a worker writes to pages that it shares
-        for number in range(self._duty.config.workers):
-            self._start(number)
+        for slot in range(self._duty.config.workers):
+            self._start(slot)
         self._loop.run(lambda: bool(self._workers) or not self._stopping)
         if self._failure is not None:
             raise self._failure
         return 0
 
-    def _start(self, number: int) -> None:
+    def _start(self, slot: int) -> None:
         if self._stopping:
             return
         ours, theirs = channel.pair()
-        child = fork(lambda: _work(self._duty, number, theirs), closing=(ours, *self._not_theirs()))
+        child = fork(lambda: _work(self._duty, theirs, slot), closing=(ours, *self._not_theirs()))
         theirs.close()
-        self._workers[number] = _Worker(child, ours)
-        self._loop.watch(child, lambda: self._ended(number))
-        self._loop.watch(ours, lambda: self._told(number))
+        self._workers[slot] = _Worker(child, ours)
+        self._loop.watch(child, lambda: self._ended(slot))
+        self._loop.watch(ours, lambda: self._told(slot))
 
     def _not_theirs(self) -> Iterator[Closable]:
         yield self._loop
@@ -98,17 +98,17 @@ class Crew:
             for member in self._workers.values():
                 member.channel.send(Kind.CERTIFICATES, **message.values)
 
-    def _told(self, number: int) -> None:
-        member = self._workers[number]
+    def _told(self, slot: int) -> None:
+        member = self._workers[slot]
         message = member.channel.receive()
         if message is None:
             self._loop.forget(member.channel)  # its end is seen where the process is watched
         else:
-            self._take(number, member, message)
+            self._take(slot, member, message)
 
-    def _take(self, number: int, member: _Worker, message: Message) -> None:
+    def _take(self, slot: int, member: _Worker, message: Message) -> None:
         if message.kind is Kind.LISTENING and self._complete:
-            log(Event.WORKER_REPLACED, worker=number)
+            log(Event.WORKER_REPLACED, worker=slot)
         elif message.kind is Kind.LISTENING:
             member.listening = True
             self._tell_when_complete()
@@ -121,26 +121,25 @@ class Crew:
         if self._complete:
             self._up.send(Kind.LISTENING, workers=[member.child.pid for member in members])
 
-    def _ended(self, number: int) -> None:
-        member = self._workers.pop(number)
+    def _ended(self, slot: int) -> None:
+        member = self._workers.pop(slot)
         while (message := member.channel.receive()) is not None:
-            self._take(number, member, message)
+            self._take(slot, member, message)
         for each in (member.child, member.channel):
             self._loop.forget(each)
         status = member.child.reap()
         member.channel.close()
-        # Where a process ended by itself it could not say so.
-        self._duty.table.slot(self._duty.seats.workers[number]).state(State.ENDED)
+        self._duty.share.worker(slot).state(State.ENDED)
         if not self._stopping:
-            log(Event.WORKER_ENDED, worker=number, status=status)
-            self._start_again(number)
+            log(Event.WORKER_ENDED, worker=slot, status=status)
+            self._start_again(slot)
 
-    def _start_again(self, number: int) -> None:
+    def _start_again(self, slot: int) -> None:
         pause = self._restarts.died(time.monotonic())
         if pause is None or not self._complete:
             self._fail(UnavailableError("the processes that serve end again and again"))
         else:
-            self._loop.after(pause, lambda: self._start(number))
+            self._loop.after(pause, lambda: self._start(slot))
 
     def _fail(self, error: Exception) -> None:
         if self._failure is None:
@@ -153,9 +152,9 @@ class Crew:
             member.child.send(signal.SIGTERM)
 
 
-def _work(duty: Duty, number: int, up: Channel) -> int:
+def _work(duty: Duty, up: Channel, number: int) -> int:
     try:
-        return worker.serve(duty, number, up)
+        return worker.serve(duty, up, number)
     except Exception as error:  # told to whoever waits for it to listen
         up.fail(error)
         return failures.exit_code(error)

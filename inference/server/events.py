@@ -31,6 +31,7 @@ class Event(enum.StrEnum):
     EVIDENCE_FAILED = "evidence_failed"
     REQUEST_FAILED = "request_failed"
     UNFORESEEN = "unforeseen"
+    DESCRIPTORS_FEW = "descriptors_few"
     STATUS_LISTENING = "status_listening"
     CONTROL_LISTENING = "control_listening"
     DESK_FAILED = "desk_failed"
@@ -57,6 +58,7 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.EVIDENCE_FAILED: frozenset({"error"}),
     Event.REQUEST_FAILED: frozenset({"method", "error"}),
     Event.UNFORESEEN: frozenset({"where", "error"}),
+    Event.DESCRIPTORS_FEW: frozenset({"allowed", "wanted"}),
     Event.STATUS_LISTENING: frozenset({"host", "port"}),
     Event.CONTROL_LISTENING: frozenset({"path"}),
     Event.DESK_FAILED: frozenset({"error"}),

@@ -15,8 +15,7 @@ from sealserve.inference.server.hardening import Namespace
 from sealserve.inference.server.identity import HandedIdentity
 from sealserve.inference.server.memory import choose, keep_from_swap, swap_is_on
 from sealserve.inference.server.opening import Opened, open_all, weights_bytes
-from sealserve.inference.server.seats import Seats
-from sealserve.inference.server.table import Table
+from sealserve.inference.server.table import Share
 from sealserve.inference.server.worker import Duty
 
 
@@ -26,26 +25,24 @@ def generate(
     namespace: Namespace,
     find_source: FindSource,
     port: int,
-    table: Table,
-    seats: Seats,
     up: Channel,
     over: Channel,
+    share: Share,
 ) -> int:
     """Open the models of `served`, and serve them until SIGTERM.
 
     config: the whole one, which is what evidence names. up: hears that they are open and that all
     workers listen, or of what it failed; the TLS identity comes from there, and what follows its
-    certificates. over: gives their keys. table, seats: where all of them count.
+    certificates. over: gives their keys. share: what its processes count in.
     """
     try:
         keep_from_swap()
-        log.count = table.slot(seats.generation).logged
         opened = _open(served, namespace, up, over)
         for model in opened.registry:
-            table.describe(model.root.hex(), model.name, model.version)
-        duty = Duty(config, opened, _identity(up), find_source, port, table, seats)
+            share.table.describe(model.root.hex(), model.name, model.version)
+        duty = Duty(config, opened, _identity(up), find_source, port, share)
         if config.workers == 1:
-            return worker.serve(duty, 0, up)
+            return worker.serve(duty, up)
         return Crew(duty, up).run()
     except Exception as error:  # told by whoever has a person to tell
         up.fail(error)

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sealserve.attestation.evidence import EvidenceSource
+from sealserve.inference.server import descriptors
 from sealserve.inference.server.challenge import Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits, ServerConfig
 from sealserve.inference.server.identity import Identity
@@ -58,6 +59,7 @@ class Server:
     async def start(self) -> int:
         """Listen; returns the port. UnavailableError if it was taken in the meantime."""
         limits = self._config.limits
+        descriptors.allow(limits.connections)
         self._predictions = Predictions(limits)
         self._service = InferenceService(
             self._registry,

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from sealserve.inference.server import attendant, channel, failures, seats
+from sealserve.inference.server import attendant, channel, failures
 from sealserve.inference.server.attendant import (
     FindSource,
     certificates_in,
@@ -39,8 +39,16 @@ from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.port import HeldPort
 from sealserve.inference.server.process import Child, Closable, fork
 from sealserve.inference.server.restarts import Restarts
-from sealserve.inference.server.seats import Seats
-from sealserve.inference.server.table import SUPERVISOR, State, Table
+from sealserve.inference.server.table import (
+    ATTENDANT,
+    RENEWER,
+    SUPERVISOR,
+    TURNS,
+    Share,
+    Slot,
+    State,
+    Table,
+)
 from sealserve.keys.azure_identity import MachineIdentity
 from sealserve.native.errors import UnavailableError
 
@@ -70,13 +78,14 @@ class Means:
     """What a server is made with, none of it measured.
 
     find_source: the way to evidence, for each process that needs one. machine: as whom a vault of
-    Azure's is asked. announce: called once, when all workers listen.
+    Azure's is asked. announce: called once, when all workers listen. table: what all count in.
     """
 
     namespace: Namespace
     find_source: FindSource
     machine: MachineIdentity
     announce: Callable[[Serving], None]
+    table: Table
 
 
 @dataclass(eq=False)
@@ -97,7 +106,7 @@ class _Generation:
     """files: what it serves. asked: the command it was started for, and who waits for it."""
 
     files: Files
-    seats: Seats
+    share: Share
     asked: tuple[Commanded, Command] | None = None
     process: _Process | None = None
     opened: dict[str, Any] = field(default_factory=dict)
@@ -107,35 +116,25 @@ class _Generation:
 
 
 class Supervisor:
-    """Serves until a signal says stop.
-
-    table: what all processes count in, made by `table_for`. commanded: ends of those who may ask
-    for more.
-    """
+    """Serves until a signal says stop. commanded: ends of those who may ask for more."""
 
     def __init__(
-        self,
-        config: ServerConfig,
-        means: Means,
-        table: Table,
-        commanded: Sequence[Commanded] = (),
+        self, config: ServerConfig, means: Means, commanded: Sequence[Commanded] = ()
     ) -> None:
         self._config = config
         self._means = means
         self._commanded = list(commanded)
         self._catalog = Catalog(len(config.models))
-        self._free_seats = list(seats.both(config.workers))
-        self._slot = table.slot(SUPERVISOR)
-        self._table = table
         self._restarts = Restarts(DEATHS, DEATHS_SECONDS)
         self._identity: HandedIdentity | None = None
         self._introduced: dict[str, Any] = {}  # what came with the identity
         self._processes: set[_Process] = set()
         self._current: _Generation | None = None
         self._next: _Generation | None = None
+        self._free_turns = set(range(TURNS))
+        self._slot = means.table.slot(SUPERVISOR)
         self._pausing = False
         self._reload_again = False
-        self._later: tuple[Commanded, Command] | None = None  # until there are seats
         self._announced = False
         self._stopping = False
         self._failure: Exception | None = None
@@ -143,18 +142,17 @@ class Supervisor:
     def run(self) -> None:
         """Until SIGTERM or SIGINT. Raises what keeps it from serving, or from going on."""
         self._loop = Loop()
+        self._slot.begin()
+        log.count = self._slot.logged
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._stop)
         self._loop.on_signal(signal.SIGHUP, self._reload)
         keep_from_swap()
-        self._slot.begin()
-        log.count = self._slot.logged
         self._port = HeldPort(self._config.listen_host, self._config.listen_port)
         for each in self._commanded:
             self._loop.watch(each, partial(self._asked, each))
         self._begin(self._catalog.all)
         self._loop.run(lambda: bool(self._processes) or not self._stopping)
-        self._slot.state(State.ENDED)
         if self._failure is not None:
             raise self._failure
         if self._announced:
@@ -164,15 +162,19 @@ class Supervisor:
 
     def _fork(
         self,
+        slot: Slot,
         work: Callable[[Channel], int],
         told: Callable[[Message, Channel], None],
         done: Callable[[], None],
         closing: Sequence[Closable] = (),
     ) -> _Process:
-        """A child. told: each message it sends. closing: what only the others of ours need."""
+        """A child. slot: what it counts in. told: each message it sends.
+
+        closing: what only the others of ours need.
+        """
         ours, theirs = channel.pair()
         child = fork(
-            partial(_uncounted, work, theirs), closing=(ours, *closing, *self._not_theirs())
+            lambda: _counting(slot, work, theirs), closing=(ours, *closing, *self._not_theirs())
         )
         theirs.close()
         process = _Process(child, ours, done)
@@ -211,14 +213,15 @@ class Supervisor:
         if self._stopping:
             return
         self._pausing = False
-        generation = self._next = _Generation(files, self._free_seats.pop(), asked)
+        generation = self._next = _Generation(files, self._new_share(), asked)
         theirs, over = channel.pair()
+        table = self._means.table
         self._fork(
+            table.slot(ATTENDANT),
             lambda up: attendant.attend(
                 self._config.keys,
                 self._means.find_source,
                 self._means.machine,
-                self._table.slot(generation.seats.attendant).logged,
                 up,
                 theirs,
                 introduce=self._identity is None,
@@ -229,6 +232,7 @@ class Supervisor:
         )
         theirs.close()
         generation.process = self._fork(
+            generation.share.loader(),
             lambda up: self._generate(generation, up, over),
             lambda message, _: self._told_by_generation(generation, message),
             lambda: self._generation_ended(generation),
@@ -245,17 +249,15 @@ class Supervisor:
         left_out = self._catalog.names_left_out(generation.files)
         options = {name: how for name, how in config.options.items() if name not in left_out}
         served = dataclasses.replace(config, models=models, options=options)
-        port, table = self._port.port, self._table
         return generate(
             config,
             served,
             means.namespace,
             means.find_source,
-            port,
-            table,
-            generation.seats,
+            self._port.port,
             up,
             over,
+            generation.share,
         )
 
     def _told_by_attendant(self, message: Message, up: Channel) -> None:
@@ -283,7 +285,6 @@ class Supervisor:
     def _take_over(self, generation: _Generation, workers: Sequence[int]) -> None:
         """All its workers listen: from now on it is the one that serves."""
         before, self._current, self._next = self._current, generation, None
-        self._slot.state(State.SERVING)
         self._catalog.opened(generation.files, generation.opened["models"])
         if before is not None:
             self._leave(before)
@@ -292,9 +293,12 @@ class Supervisor:
         else:
             self._announce(generation, workers)
         self._answer(generation, None)
+        if self._reload_again:
+            self._reload()
 
     def _announce(self, generation: _Generation, workers: Sequence[int]) -> None:
         self._announced = True
+        self._slot.state(State.SERVING)
         opened = generation.opened
         log(
             Event.READY,
@@ -326,10 +330,12 @@ class Supervisor:
         if process in self._processes:
             process.child.send(signal.SIGKILL)
 
+    def _new_share(self) -> Share:
+        return Share(self._means.table, self._free_turns.pop(), self._config.workers)
+
     def _generation_ended(self, generation: _Generation) -> None:
-        self._free_seats.append(generation.seats)
-        for number in generation.seats.workers:
-            self._table.slot(number).state(State.ENDED)
+        generation.share.ended()
+        self._free_turns.add(generation.share.turn)
         if generation is self._next:
             self._next = None
             self._not_opened(generation)
@@ -337,10 +343,9 @@ class Supervisor:
             self._current = None
             if not self._stopping:
                 log(Event.GENERATION_ENDED, error=type(generation.failure).__name__)
-                self._slot.state(State.STARTING)
                 self._begin_again(generation)
-        else:
-            self._do_what_waited()
+        elif self._reload_again:
+            self._reload()
 
     def _not_opened(self, generation: _Generation) -> None:
         if self._stopping:
@@ -352,8 +357,8 @@ class Supervisor:
         self._answer(generation, Refusal.NOT_OPENED)
         if self._current is None:
             self._begin_again(generation)
-        else:
-            self._do_what_waited()
+        elif self._reload_again:
+            self._reload()
 
     def _begin_again(self, generation: _Generation) -> None:
         """Nobody serves: load anew, unless one is loading already or there is no use in it."""
@@ -368,22 +373,9 @@ class Supervisor:
 
     def _reload(self) -> None:
         """SIGHUP. One that comes while files are opened means them as they are after that."""
-        self._reload_again = self._is_busy
-        if not (self._reload_again or self._stopping):
+        self._reload_again = self._next is not None or not self._free_turns
+        if not (self._reload_again or self._pausing or self._stopping):
             self._begin(self._catalog.served)
-
-    def _do_what_waited(self) -> None:
-        """There are seats for another generation again."""
-        later, self._later = self._later, None
-        if later is not None:
-            self._obey(*later)
-        elif self._reload_again:
-            self._reload()
-
-    @property
-    def _is_busy(self) -> bool:
-        """Whether another generation is loading or about to, or the one before is not yet gone."""
-        return self._next is not None or self._pausing or not self._free_seats
 
     def _asked(self, commanded: Commanded) -> None:
         try:
@@ -403,14 +395,12 @@ class Supervisor:
         wanted = self._catalog.wanted(command)
         if self._stopping:
             commanded.refuse(command, Refusal.STOPPING)
+        elif self._next is not None or self._pausing or not self._free_turns:
+            commanded.refuse(command, Refusal.BUSY)
         elif isinstance(wanted, Refusal):
             commanded.refuse(command, wanted)
         elif command.verb is Verb.UNLOAD and wanted == self._catalog.served:
             commanded.done(command)
-        elif self._next is not None or self._pausing or self._later is not None:
-            commanded.refuse(command, Refusal.BUSY)
-        elif not self._free_seats:
-            self._later = (commanded, command)
         else:
             self._begin(wanted, (commanded, command))
 
@@ -434,6 +424,7 @@ class Supervisor:
         if self._stopping or identity is None:
             return
         self._fork(
+            self._means.table.slot(RENEWER),
             lambda up: attendant.renew(self._means.find_source, identity, up),
             lambda message, _: self._rotated(message, time.monotonic() - started),
             self._rotate_later,
@@ -477,13 +468,8 @@ class Supervisor:
             process.child.send(signal.SIGKILL)
 
 
-def table_for(config: ServerConfig) -> Table:
-    """The table of a server of this configuration."""
-    roots = [root for model in config.models for root in model.roots]
-    return Table(roots, workers=seats.needed(config.workers))
-
-
-def _uncounted(work: Callable[[Channel], int], up: Channel) -> int:
-    """In a child: it has no slot, until it takes one."""
-    log.count = lambda _: None
+def _counting(slot: Slot, work: Callable[[Channel], int], up: Channel) -> int:
+    """In a child: its events are counted in this slot and not in its parent's."""
+    slot.begin()
+    log.count = slot.logged
     return work(up)

@@ -19,8 +19,7 @@ from sealserve.inference.server.events import log
 from sealserve.inference.server.identity import HandedIdentity
 from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.opening import Opened
-from sealserve.inference.server.seats import Seats
-from sealserve.inference.server.table import Table
+from sealserve.inference.server.table import Share
 
 if TYPE_CHECKING:
     from sealserve.inference.server.server import Server
@@ -28,34 +27,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What every worker of a generation serves. port: the one that is held for all of them.
-
-    table, seats: where each of them counts.
-    """
+    """What every worker of a generation serves. port: the one that is held for all of them."""
 
     config: ServerConfig
     opened: Opened
     identity: HandedIdentity
     find_source: FindSource
     port: int
-    table: Table
-    seats: Seats
+    share: Share
 
 
-def serve(duty: Duty, number: int, up: Channel) -> int:
-    """Answer until SIGTERM comes or nobody is left at the other end of `up`.
+def serve(duty: Duty, up: Channel, number: int = 0) -> int:
+    """Answer until SIGTERM comes or nobody is left at the other end of `up`. number: which it is.
 
-    number: of this worker, from 0. Says there when it listens; new certificates come from there.
+    Says there when it listens; new certificates come from there.
     """
     silence.install()
     silence.only_the_log()
     from sealserve.inference.server.server import Server  # gRPC comes with it
 
     keep_from_swap()
-    slot = duty.table.slot(duty.seats.workers[number])
+    source = duty.find_source()
+    slot = duty.share.worker(number)
     slot.begin()
     log.count = slot.logged
-    source = duty.find_source()
     server = Server(duty.config, source, duty.identity, duty.opened, slot, held_port=duty.port)
     asyncio.run(_until_told(server, duty.identity, up))
     return 0
