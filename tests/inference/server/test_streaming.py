@@ -448,3 +448,15 @@ def test_nobody_waits_for_an_idle_stream(machine: Machine) -> None:
         gated.server.loop.run(gated.server.server.stop())
         sender.close()
         assert call.code() is UNAVAILABLE
+
+
+def test_whoever_goes_away_is_no_failure_of_the_server(machine: Machine, server_log: Any) -> None:
+    """Nobody who reads the log could do anything about it."""
+    with Gated(machine) as gated:
+        sender = Sender(*map(echoing, range(2 * IN_FLIGHT)))
+        call = gated.server.stream(sender)
+        take(call)
+        call.cancel()
+        sender.close()
+        until(lambda: not gated.streams)
+    assert "request_failed" not in server_log.getvalue()
