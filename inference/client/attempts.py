@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
 
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.status import our_error, pushback_seconds
+
+Meaning = Callable[[grpc.RpcError, str], Exception]  # of a call that failed; and what it was
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,9 @@ class Attempts:
     after the time it named, and whoever else is there now is verified, once.
     """
 
-    def __init__(self, what: str, deadline: Deadline) -> None:
+    def __init__(self, what: str, deadline: Deadline, meaning: Meaning = our_error) -> None:
         self._what = what
+        self._meaning = meaning
         self._deadline = deadline
         self._may_wait = True
         self._may_verify = True
@@ -41,8 +45,7 @@ class Attempts:
     def after(self, error: grpc.RpcError, *, others: bool) -> Again:
         """What to do before the next attempt; raises what the failure means if there is none.
 
-        others: whether there is an attested replica that was not asked yet. The call's own error
-        is the cause of what is raised.
+        others: whether there is an attested replica that was not asked yet.
         """
         if error.code() is grpc.StatusCode.UNAVAILABLE and self._deadline.allows(0.0):
             seconds = pushback_seconds(error)
@@ -54,4 +57,4 @@ class Attempts:
             if seconds is not None and self._may_wait and self._deadline.allows(seconds):
                 self._may_wait = False
                 return Again(seconds, gone=False, elsewhere=False)
-        raise our_error(error, self._what) from error
+        raise self._meaning(error, self._what) from error

@@ -15,13 +15,13 @@ from typing import TypeVar
 
 import grpc
 
-from sealserve.inference.client.attempts import Attempts
+from sealserve.inference.client.attempts import Attempts, Meaning
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.known_models import roots_for, serving
 from sealserve.inference.client.outcomes import Outcomes
 from sealserve.inference.client.roster import Replica, Roster, Seat
 from sealserve.inference.client.session import Session, open_session
-from sealserve.inference.client.status import another_root
+from sealserve.inference.client.status import another_root, our_error
 from sealserve.inference.client.targets import Target, addresses
 from sealserve.inference.client.terms import Terms
 from sealserve.inference.client.uses import Process
@@ -73,10 +73,15 @@ class Pool:
             session.close()
         for seat in self._verify(self.roster.seats, deadline, None):
             if seat.session is not None:
-                self._leave(seat, seat.session)
+                self.leave(seat, seat.session)
 
     def on_root(
-        self, model: str, ask: Callable[[Session, bytes], _Result], what: str, deadline: Deadline
+        self,
+        model: str,
+        ask: Callable[[Session, bytes], _Result],
+        what: str,
+        deadline: Deadline,
+        meaning: Meaning = our_error,
     ) -> _Result:
         """Ask for each root that would do; the server says which of them this name means."""
         trust = self.terms.trust
@@ -91,16 +96,21 @@ class Pool:
                         raise
             return ask(session, last)
 
-        return self.ask(on_root, what, deadline, serving(trust, model))
+        return self.ask(on_root, what, deadline, serving(trust, model), meaning)
 
     def ask(
-        self, ask: Callable[[Session], _Result], what: str, deadline: Deadline, serves: Serves
+        self,
+        ask: Callable[[Session], _Result],
+        what: str,
+        deadline: Deadline,
+        serves: Serves,
+        meaning: Meaning = our_error,
     ) -> _Result:
         """Ask, and ask again where that may help: `Attempts` says when.
 
-        serves: whether a replica would do.
+        serves: whether a replica would do. meaning: how the last failure is told.
         """
-        attempts = Attempts(what, deadline)
+        attempts = Attempts(what, deadline, meaning)
         avoid: set[_Seat] = set()
         while True:
             with self.leased(serves, avoid, deadline) as (seat, session):
@@ -111,7 +121,7 @@ class Pool:
                     others = self._roster.has_other(serves, avoid)
                     again = attempts.after(error, others=others)
             if again.gone:
-                self._leave(seat, session)
+                self.leave(seat, session)
             if not again.elsewhere:
                 avoid.clear()
                 sleep(again.wait_seconds)
@@ -141,6 +151,12 @@ class Pool:
         finally:
             if found[1].uses.end():
                 found[1].close()
+
+    def leave(self, seat: _Seat, session: Session) -> None:
+        """Nobody answers there under what was proven; no more calls before it is verified anew."""
+        retired = self.roster.left(seat, session)
+        if retired is not None:
+            retired.close()
 
     def _revive(self, deadline: Deadline) -> None:
         """Verify whoever is left out in the caller's own time; one of them is enough."""
@@ -212,8 +228,3 @@ class Pool:
             retired.close()
         if self._closed:  # meanwhile, without this session
             self.close()
-
-    def _leave(self, seat: _Seat, session: Session) -> None:
-        retired = self.roster.left(seat, session)
-        if retired is not None:
-            retired.close()

@@ -71,8 +71,22 @@ class AsyncSession:
                 raise
             # gRPC cancels the calls of a channel that is closed; nobody cancelled this task.
             raise UnavailableError("the client was closed during this call") from None
-        require_root(list(await call.trailing_metadata() or ()), root)
+        require_root(list(await call.trailing_metadata() or ()), root, path)
         return bytes(answer)
+
+    def stream(self, path: str, seconds: float | None) -> grpc.aio.StreamStreamCall:
+        """A stream that may ask every model which is accepted and served here.
+
+        Whoever reads it to its end asks `require_roots_among` about `roots` then.
+        """
+        roots = (pair for root in self.roots for pair in root_metadata(root))
+        metadata = (*roots, *self.terms.authorization)
+        return self.channel.stream_stream(path)(timeout=seconds, metadata=metadata)
+
+    @property
+    def roots(self) -> frozenset[bytes]:
+        """Of the models that are accepted and served here."""
+        return self.verified.accepted_roots(self.terms.trust)
 
     async def about(
         self, model: str, version: str, root: bytes, deadline: Deadline
