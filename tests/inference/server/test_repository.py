@@ -132,6 +132,7 @@ def test_a_request_without_a_name_means_nothing(operator: Socket, control: Contr
 
 ENDS = {
     Refusal.UNKNOWN_MODEL: grpc.StatusCode.NOT_FOUND,
+    Refusal.LAST_MODEL: grpc.StatusCode.FAILED_PRECONDITION,
     Refusal.NOT_OPENED: grpc.StatusCode.FAILED_PRECONDITION,
     Refusal.BUSY: grpc.StatusCode.UNAVAILABLE,
     Refusal.STOPPING: grpc.StatusCode.UNAVAILABLE,
