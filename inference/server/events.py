@@ -21,6 +21,10 @@ class Event(enum.StrEnum):
     MODEL_OPENED = "model_opened"
     BATCHING_OFF = "batching_off"
     READY = "ready"
+    WORKER_ENDED = "worker_ended"
+    GENERATION_ENDED = "generation_ended"
+    RELOADED = "reloaded"
+    RELOAD_REFUSED = "reload_refused"
     CERTIFICATES_ROTATED = "certificates_rotated"
     ROTATION_FAILED = "rotation_failed"
     EVIDENCE_FAILED = "evidence_failed"
@@ -43,6 +47,10 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.MODEL_OPENED: frozenset({"model", "version", "root", "release_seconds", "open_seconds"}),
     Event.BATCHING_OFF: frozenset({"model", "version", "why"}),
     Event.READY: frozenset({"host", "port", "models"}),
+    Event.WORKER_ENDED: frozenset({"worker", "status"}),
+    Event.GENERATION_ENDED: frozenset({"error"}),
+    Event.RELOADED: frozenset({"models"}),
+    Event.RELOAD_REFUSED: frozenset({"error"}),
     Event.CERTIFICATES_ROTATED: frozenset({"seconds"}),
     Event.ROTATION_FAILED: frozenset({"error"}),
     Event.EVIDENCE_FAILED: frozenset({"error"}),
