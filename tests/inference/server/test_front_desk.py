@@ -18,7 +18,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sealserve.inference.server.control_socket import MAX_PATH_BYTES, require_free
+from sealserve.inference.server.control_path import MAX_PATH_BYTES, require_free
 from sealserve.native.errors import ConfigError, UnavailableError
 from support.ready_process import SECONDS
 
