@@ -9,8 +9,8 @@ import grpc
 
 from sealserve.inference.server.commands import KnownModel
 from sealserve.inference.server.model_control import control_handlers
-from sealserve.inference.server.statistics import totals
 from sealserve.inference.server.table import FRONT_DESK, Table
+from sealserve.inference.server.totals import totals
 from support.client_server import LoopThread
 from support.server_case import CALL_SECONDS
 

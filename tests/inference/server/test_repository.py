@@ -12,8 +12,7 @@ from onnx import TensorProto
 
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.inference.server.commands import Refusal, RefusedCommandError
-from sealserve.inference.server.statistics import totals
-from sealserve.inference.server.table import FIRST_WORKER, Table, Timing
+from sealserve.inference.server.table import FIRST_WORKER, Timing
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
 from sealserve.native.errors import UnavailableError
@@ -191,10 +190,6 @@ def test_an_operator_sees_what_everybody_asked(operator: Socket) -> None:
     assert (spent.success.count, spent.success.ns) == (2, 17)
     assert (spent.fail.count, spent.fail.ns) == (1, 7)
     assert (spent.queue.ns, spent.compute_infer.ns) == (3, 7)
-
-
-def test_a_model_nobody_opened_has_no_statistics(tmp_path: Path) -> None:
-    assert list(totals(Table([ROOT], 1))) == []
 
 
 @pytest.mark.parametrize("path", [names.MODEL_INFER, names.SERVER_LIVE, names.GET_EVIDENCE])
