@@ -63,6 +63,7 @@ long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)
 interop: setup
 	$(PY) tests/interop/run.py build/interop
 	$(PY) tests/interop/layers.py build/interop
+	$(PY) tests/interop/decisions.py build/interop
 
 bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
 	@mkdir -p build/bench

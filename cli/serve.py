@@ -18,6 +18,7 @@ from sealserve.cli.output import say
 from sealserve.native.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sealserve.attestation.evidence import EvidenceSource
     from sealserve.inference.server.config_file import Settings
 
 EPILOG = (
@@ -86,6 +87,13 @@ EPILOG = (
     help="Refuse calls that do not name the root their caller verified.",
 )
 @click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that answer; they share the weights, and each has the limits to itself.",
+)
+@click.option(
     "--config",
     "config_file",
     default="",
@@ -109,6 +117,7 @@ def command(
     identity: str,
     listen: str,
     require_root: bool,
+    workers: int,
     config_file: str,
     config_sha256: str,
 ) -> None:
@@ -125,9 +134,12 @@ def command(
 
     given = dict(os.environ)
     guard(os.environ)
-    hardened = harden(sum(file_bytes(file, "FILE") for file in files))
-    # From here on threads may start.
-    from sealserve.attestation import devices
+    for file in files:
+        file_bytes(file, "FILE")
+    namespace = harden()
+    # NumPy's algebra, which nothing here uses, would start threads when it is loaded. Without them
+    # this process has one, and may fork.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     from sealserve.inference.server import app
     from sealserve.inference.server.config import KeySource, ServerConfig, pair
     from sealserve.inference.wire.address import parse_address
@@ -157,14 +169,21 @@ def command(
         listen_host=host,
         listen_port=port,
         require_root=require_root,
+        workers=workers,
         limits=settings.limits,
         options=settings.options,
     )
-    source = devices.detect(os.environ, _collateral_missing)
     if identity:
         say("warning: the key comes from a file and no attestation guards it: simulated use only")
     machine = MachineIdentity.of(given)
-    app.run(config, hardened, source, lambda ready: click.echo(ready.line()), machine)
+    app.run(config, namespace, _find_source, lambda ready: click.echo(ready.line()), machine)
+
+
+def _find_source() -> EvidenceSource:
+    """The way to evidence, in each process that has a use for it."""
+    from sealserve.attestation import devices
+
+    return devices.detect(os.environ, _collateral_missing)
 
 
 def _collateral_missing(why: str) -> None:

@@ -21,11 +21,17 @@ class Event(enum.StrEnum):
     MODEL_OPENED = "model_opened"
     BATCHING_OFF = "batching_off"
     READY = "ready"
+    WORKER_ENDED = "worker_ended"
+    WORKER_REPLACED = "worker_replaced"
+    GENERATION_ENDED = "generation_ended"
+    RELOADED = "reloaded"
+    RELOAD_REFUSED = "reload_refused"
     CERTIFICATES_ROTATED = "certificates_rotated"
     ROTATION_FAILED = "rotation_failed"
     EVIDENCE_FAILED = "evidence_failed"
     REQUEST_FAILED = "request_failed"
     UNFORESEEN = "unforeseen"
+    DESCRIPTORS_FEW = "descriptors_few"
     STATUS_LISTENING = "status_listening"
     CONTROL_LISTENING = "control_listening"
     DESK_FAILED = "desk_failed"
@@ -42,11 +48,17 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.MODEL_OPENED: frozenset({"model", "version", "root", "release_seconds", "open_seconds"}),
     Event.BATCHING_OFF: frozenset({"model", "version", "why"}),
     Event.READY: frozenset({"host", "port", "models"}),
+    Event.WORKER_ENDED: frozenset({"worker", "status"}),
+    Event.WORKER_REPLACED: frozenset({"worker"}),
+    Event.GENERATION_ENDED: frozenset({"error"}),
+    Event.RELOADED: frozenset({"models"}),
+    Event.RELOAD_REFUSED: frozenset({"error"}),
     Event.CERTIFICATES_ROTATED: frozenset({"seconds"}),
     Event.ROTATION_FAILED: frozenset({"error"}),
     Event.EVIDENCE_FAILED: frozenset({"error"}),
     Event.REQUEST_FAILED: frozenset({"method", "error"}),
     Event.UNFORESEEN: frozenset({"where", "error"}),
+    Event.DESCRIPTORS_FEW: frozenset({"allowed", "wanted"}),
     Event.STATUS_LISTENING: frozenset({"host", "port"}),
     Event.CONTROL_LISTENING: frozenset({"path"}),
     Event.DESK_FAILED: frozenset({"error"}),

@@ -168,7 +168,7 @@ def encode_statistics(
         if request.name in ("", name) and request.version in ("", version):
             answer.model_stats.append(_statistics(name, version, counters))
     if request.name and not answer.model_stats:
-        raise UnknownModelError("no such model is served here")
+        raise UnknownModelError(f"no model {request.name[:128]!r} is served here")
     return answer
 
 

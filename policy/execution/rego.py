@@ -50,6 +50,10 @@ OWN_RULES = (
 )
 
 
+class OwnRulesError(ConfigError):
+    """A module that is no data as we read it, though it may well be Rego."""
+
+
 @dataclass(frozen=True)
 class Binding:
     """`data.framework.NAME`: what the module built into the guest says."""
@@ -145,7 +149,7 @@ class _Reader:
         self._take()
         path = self._named("what to import")
         if not _IMPORTS.fullmatch(path.text):
-            self._refuse(f"imports {path.text[:_MAX_SHOWN]}", line=path.line, hint=OWN_RULES)
+            self._program(f"imports {path.text[:_MAX_SHOWN]}", line=path.line)
 
     def _rule(self) -> tuple[str, Rule]:
         name = self._named("the name of a rule")
@@ -161,10 +165,8 @@ class _Reader:
 
     def _own_rule(self, name: _Token) -> NoReturn:
         shown = name.text[:_MAX_SHOWN]
-        self._refuse(
-            f"{shown!r} is a rule of its own, not data: seen {self._next.shown}",
-            line=name.line,
-            hint=OWN_RULES,
+        self._program(
+            f"{shown!r} is a rule of its own, not data: seen {self._next.shown}", line=name.line
         )
 
     def _begin_statement(self) -> None:
@@ -193,11 +195,7 @@ class _Reader:
         for _ in self._items("}"):
             token = self._take()
             if token.kind not in ("string", "raw"):
-                self._refuse(
-                    f"seen {token.shown}, wanted the name of a member",
-                    line=token.line,
-                    hint=OWN_RULES,
-                )
+                self._program(f"seen {token.shown}, wanted the name of a member", line=token.line)
             name = str(self._scalar(token))
             if name in members:
                 self._refuse(f"member {name[:_MAX_SHOWN]!r} appears twice", line=token.line)
@@ -235,10 +233,8 @@ class _Reader:
             return Binding(token.text.removeprefix(_FRAMEWORK))
         if token.text == "parameter" and self._next.text == "(":
             return self._parameter()
-        return self._refuse(
-            f"refers to {token.text[:_MAX_SHOWN]}, which is not data",
-            line=token.line,
-            hint=OWN_RULES,
+        return self._program(
+            f"refers to {token.text[:_MAX_SHOWN]}, which is not data", line=token.line
         )
 
     def _parameter(self) -> Parameter:
@@ -258,11 +254,7 @@ class _Reader:
     def _expect(self, mark: str) -> None:
         token = self._take()
         if token.kind != "mark" or token.text != mark:
-            self._refuse(
-                f"seen {token.shown}, wanted {mark!r}",
-                line=token.line,
-                hint=OWN_RULES,
-            )
+            self._program(f"seen {token.shown}, wanted {mark!r}", line=token.line)
 
     def _take(self) -> _Token:
         token = self._next
@@ -284,12 +276,13 @@ class _Reader:
         while at < len(text):
             found = _TOKEN.match(text, at)
             if found is None:
-                self._refuse(
-                    f"seen {text[at : at + 20]!r}, which is not data", line=line, hint=OWN_RULES
-                )
+                self._program(f"seen {text[at : at + 20]!r}, which is not data", line=line)
             yield _Token(str(found.lastgroup), found[0], line)
             at = found.end()
             line += found[0].count("\n")
+
+    def _program(self, message: str, *, line: int) -> NoReturn:
+        raise OwnRulesError(message, file=self._file, line=line, hint=OWN_RULES)
 
     def _refuse(self, message: str, *, line: int = 0, hint: str = "") -> NoReturn:
         raise ConfigError(message, file=self._file, line=line or self._next.line, hint=hint)

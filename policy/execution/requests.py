@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from sealserve.native.errors import ConfigError
 from sealserve.policy import strict_json
 from sealserve.policy.execution.framework.enforcer import LOAD_FRAGMENT, Fragment
-from sealserve.policy.execution.framework.guest import Guest
+from sealserve.policy.execution.framework.guest import DATA, Guest
 from sealserve.policy.execution.framework.values import Fields
 from sealserve.policy.execution.framework.versions import API_VERSION, FRAMEWORK_VERSION
 
@@ -34,15 +34,6 @@ _GUEST: Mapping[str, str] = {
     "os": "linux",
 }
 _FILE = {"data", "steps", *_FOR_PEOPLE, *_GUEST}
-_DATA: Mapping[str, str] = {
-    "defaultMounts": "default_mounts",
-    "privilegedMounts": "privileged_mounts",
-    "defaultUnprivilegedCapabilities": "unprivileged_capabilities",
-    "defaultPrivilegedCapabilities": "privileged_capabilities",
-    "sandboxPrefix": "sandbox_prefix",
-    "hugePagesPrefix": "huge_pages_prefix",
-    "plan9Prefix": "plan9_prefix",
-}
 _KINDS: Mapping[type, str] = {str: "text", list: "a list"}
 _STEP = {"point", "note", "expect"}
 
@@ -101,13 +92,13 @@ class _Reader:
                 raise self._error(f"seen {_shown(top[name])}; this is a guest of {ours!r}", name)
 
     def _guest(self, data: object) -> Guest:
-        given = self._members(data, "data", set(_DATA))
+        given = self._members(data, "data", set(DATA))
         made: dict[str, object] = {}
         for name, value in given.items():
             kind = str if name.endswith("Prefix") else list
             if not isinstance(value, kind) or value == "":
                 raise self._error(f"expected {_KINDS[kind]}", f"data.{name}")
-            made[_DATA[name]] = value
+            made[DATA[name]] = value
         return dataclasses.replace(Guest(), **made)  # type: ignore[arg-type]
 
     def _step(self, step: object, key: str) -> Step:

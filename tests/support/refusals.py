@@ -7,18 +7,17 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from sealserve.inference.server import calls
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "refusals.md"
-# By the class of the error, as inference/server/calls.py has it.
-STATUS = {
-    "InputError": "INVALID_ARGUMENT",
-    "UnknownModelError": "NOT_FOUND",
-    "RootMismatchError": "FAILED_PRECONDITION",
-    "BusyError": "RESOURCE_EXHAUSTED",
-    "UnavailableError": "UNAVAILABLE",
+STATUS = {kind.__name__: code.name for kind, code in calls._STATUS}
+# Those that are raised while a server starts or between its processes, or to the operator on a
+# socket of his own.
+NEVER_TO_CALLERS = {
+    *("attendant.py", "channel.py", "crew.py", "process.py", "supervisor.py"),
+    *("commands.py", "control_socket.py", "model_control.py", "port.py"),
 }
-# Those that are raised while a server starts, or to the operator on a socket of his own.
-NEVER_TO_CALLERS = {"commands.py", "control_socket.py", "port.py"}
 _LINE = re.compile(r"([A-Z_]+) +(.+)")
 _TELLING_CHARS = 4  # shorter pieces between what is filled in stand anywhere
 _FILLED = re.compile(r"\{[^{}]*\}")

@@ -169,8 +169,9 @@ def test_another_number_of_roots_than_files_is_refused(files: list[str], roots: 
 
 def test_the_memory_that_messages_may_take_is_told() -> None:
     limits = Limits()
-    told = 2 * limits.calls * limits.message_bytes
-    assert f"2 x calls x message_bytes, {told // 2**30} GiB by default" in str(Limits.__doc__)
+    told = 2 * (limits.calls + limits.waiting) * limits.message_bytes
+    words = f"2 x (calls + waiting) x message_bytes, {told // 2**30} GiB by default"
+    assert words in str(Limits.__doc__)
 
 
 # ---- the file with limits

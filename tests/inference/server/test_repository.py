@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.inference.server.commands import KnownModel, Refusal, RefusedCommandError
-from sealserve.inference.server.repository import control_handlers
+from sealserve.inference.server.model_control import control_handlers
 from sealserve.inference.server.statistics import totals
 from sealserve.inference.server.table import FIRST_WORKER, FRONT_DESK, Table, Timing
 from sealserve.inference.wire import names
