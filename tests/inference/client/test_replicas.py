@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -160,6 +163,35 @@ def test_a_silent_replica_does_not_hold_up_the_others(
             rows(client, 3)
             assert client.replicas[0].verdict is None
     assert predictions(servers[0]) == [3]
+
+
+PROGRAMS = {
+    "threads": """
+with connect(target, trust, timeout_seconds=600.0) as client:
+    client.predict(MODEL, {"x": [[1, 2, 3]]})
+""",
+    "asyncio": """
+async def main():
+    async with await connect_async(target, trust, timeout_seconds=600.0) as client:
+        await client.predict(MODEL, {"x": [[1, 2, 3]]})
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_ends_though_a_replica_says_nothing(
+    simulated_root: SimulatedRoot, servers: list[LiveServer], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "trust.toml").write_bytes(case.trust_bytes(simulated_root))
+    with silent_port() as silent:
+        program = (
+            "import asyncio; from sealserve import Trust, connect, connect_async\n"
+            f"MODEL = {MODEL!r}; target = ['127.0.0.1:{silent}', {servers[0].target!r}]\n"
+            f"trust = Trust.load('trust.toml'){PROGRAMS[name]}"
+        )
+        subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, check=True, timeout=120)
+    assert predictions(servers[0]) == [1]
 
 
 def test_nobody_says_a_word(simulated_root: SimulatedRoot, connect: Connect) -> None:
