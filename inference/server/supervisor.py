@@ -257,7 +257,9 @@ class Supervisor:
 
         config, means = self._config, self._means
         models = tuple(config.models[number] for number in sorted(generation.files))
-        served = dataclasses.replace(config, models=models)
+        left_out = self._catalog.names_left_out(generation.files)
+        options = {name: how for name, how in config.options.items() if name not in left_out}
+        served = dataclasses.replace(config, models=models, options=options)
         return generate(
             config,
             served,

@@ -11,6 +11,7 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sealserve.inference.server import silence
 from sealserve.inference.server.attendant import FindSource, certificates_in
 from sealserve.inference.server.channel import Channel, Kind
 from sealserve.inference.server.config import ServerConfig
@@ -41,6 +42,8 @@ def serve(duty: Duty, up: Channel, number: int = 0) -> int:
 
     Says there when it listens; new certificates come from there.
     """
+    silence.install()
+    silence.only_the_log()
     from sealserve.inference.server.server import Server  # gRPC comes with it
 
     keep_from_swap()
