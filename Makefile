@@ -22,6 +22,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PEER := .venv-tritonclient
 TINFOIL := .venv-tinfoil
+KSERVE := .venv-kserve
 BENCHMARKS := aead verity load seal verify connect release layers
 SOURCES := setup.py $(wildcard native/*.pyx native/*.pxd native/src/*.c native/src/*.h)
 NATIVE_TESTS := $(wildcard native/*.py tests/native/*.py tests/native/*.c tests/support/native_*.py)
@@ -32,7 +33,7 @@ SANITIZED := SEALSERVE_SANITIZE=address,undefined $(PY)
 demo: setup
 	@$(PY) examples/breast_cancer/demo.py
 
-test: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench $(STAMPS)/peer $(STAMPS)/tinfoil
+test: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench $(STAMPS)/peer $(STAMPS)/tinfoil $(STAMPS)/kserve
 	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
 
 check: lint types sanitize fuzz
@@ -70,7 +71,7 @@ bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
 	PYTHONPATH=benchmarks $(PY) -m support.draw build/bench docs/bench
 
 clean:
-	rm -rf $(VENV) $(PEER) $(TINFOIL) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEER) $(TINFOIL) $(KSERVE) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 	find native -name '*.so' -delete
 
@@ -111,6 +112,12 @@ $(STAMPS)/sanitized: $(SANITIZE)/built $(STAMPS)/debian-test $(NATIVE_TESTS)
 $(STAMPS)/peer: | $(VENV)/bin/python
 	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
 	$(PEER)/bin/python -m pip install -q --disable-pip-version-check 'tritonclient[grpc]>=2.50'
+	touch $@
+
+# KServe's client comes with its server, some seventy packages, and wants an older protobuf too.
+$(STAMPS)/kserve: | $(VENV)/bin/python
+	test -x $(KSERVE)/bin/python || $(PYTHON) -m venv $(KSERVE)
+	$(KSERVE)/bin/python -m pip install -q --disable-pip-version-check 'kserve>=0.15'
 	touch $@
 
 # A verifier of another project, with some forty packages of its own.

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import click
 
+from sealserve.cli.caller_token import read_token, token_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
+from sealserve.inference.client.roster import Replica
 from sealserve.inference.client.served import Served
 from sealserve.inference.wire.spec import TensorSpec
-from sealserve.native.errors import printable
+from sealserve.native.errors import UnavailableError, printable
 from sealserve.policy import Trust
+
+TARGET = "HOST[:PORT][,HOST…]"
 
 
 class Seconds(click.FloatRange):
@@ -48,12 +52,21 @@ timeout_option = click.option(
 
 
 @click.command("check", epilog="Example: sealserve check model.example.org --trust trust.toml")
-@click.argument("target", metavar="HOST[:PORT]")
+@click.argument("target", metavar=TARGET)
 @trust_option
+@token_option
 @timeout_option
 @json_option
-def command(target: str, trust_file: Path, timeout_seconds: float, as_json: bool) -> None:
+def command(
+    target: str,
+    trust_file: Path,
+    token_file: Path | None,
+    timeout_seconds: float,
+    as_json: bool,
+) -> None:
     """Verify the server at HOST against a trust file; sends it no data.
+
+    Several replicas, with commas between them, are verified each, and none may fail.
 
     Says under which name and version the server has each model that the trust file accepts, and
     which inputs it takes.
@@ -62,7 +75,9 @@ def command(target: str, trust_file: Path, timeout_seconds: float, as_json: bool
     trust file accepts, 10 nobody there.
     """
     trust = Trust.load(trust_file)
-    with connect(target, trust, timeout_seconds=timeout_seconds) as client:
+    token = read_token(token_file)
+    with connect(target, trust, timeout_seconds=timeout_seconds, token=token) as client:
+        _require_all(client.replicas)
         served = client.served(timeout_seconds=timeout_seconds)
         verdict = client.verdict
     emit(
@@ -72,6 +87,14 @@ def command(target: str, trust_file: Path, timeout_seconds: float, as_json: bool
     )
     if served.absent:
         say("hint: models are asked for by the name they were sealed with; their owner knows it")
+
+
+def _require_all(replicas: tuple[Replica, ...]) -> None:
+    """Raises why the first one was left out, if any was."""
+    for replica in replicas:
+        if replica.verdict is None:
+            say(f"sealserve: {replica.target} is left out")
+            raise replica.reason or UnavailableError(f"{replica.target} took too long")
 
 
 def _json(served: Served) -> dict[str, object]:

@@ -75,7 +75,8 @@ def _server(where: str, arguments: Sequence[str]) -> Server:
     served = ServerConfig(models=pair(given["files"], given["roots"]), keys=keys).models
     _require_authorities([keys.vault], [keys.vault_ca_sha256] if keys.vault_ca_sha256 else [])
     asked = _asked(keys.vault, keys.attestation_service) if keys.vault else None
-    files, roots = zip(*((each.path, each.root) for each in served), strict=True)
+    pairs = [(each.path, root) for each in served for root in each.roots]
+    files, roots = zip(*pairs, strict=True)
     return Server(where, files, roots, asked)
 
 

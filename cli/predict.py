@@ -14,7 +14,8 @@ import click
 import numpy as np
 
 from sealserve.cli import files
-from sealserve.cli.check import Seconds, trust_option
+from sealserve.cli.caller_token import read_token, token_option
+from sealserve.cli.check import TARGET, Seconds, trust_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
 from sealserve.native.errors import ConfigError, printable
@@ -31,7 +32,7 @@ _NPZ = b"PK\x03\x04"  # a ZIP archive of such arrays
     epilog="Example: sealserve predict localhost:8001 breast-cancer --trust trust.toml "
     "--input x=@patients.npy -o answers.npz",
 )
-@click.argument("target", metavar="HOST[:PORT]")
+@click.argument("target", metavar=TARGET)
 @click.argument("model")
 @trust_option
 @click.option(
@@ -60,6 +61,7 @@ _NPZ = b"PK\x03\x04"  # a ZIP archive of such arrays
     metavar="SECONDS",
     help="How long verification and prediction may take, each.",
 )
+@token_option
 @json_option
 def command(
     target: str,
@@ -70,18 +72,22 @@ def command(
     version: str,
     out: Path | None,
     timeout_seconds: float,
+    token_file: Path | None,
     as_json: bool,
 ) -> None:
     """Verify the server at HOST, then send MODEL these inputs.
 
+    Of several replicas, with commas between them, one that was verified gets them.
+
     Nothing of the inputs leaves unless the server meets every expectation of the trust file.
     """
     trust = Trust.load(trust_file)
+    token = read_token(token_file)
     given = _inputs(inputs)
-    read = [trust_file, *_files(inputs)]
+    read = [trust_file, *_files(inputs), *([token_file] if token_file else [])]
     if out is not None:
         _check_out(out, read)
-    with connect(target, trust, timeout_seconds=timeout_seconds) as client:
+    with connect(target, trust, timeout_seconds=timeout_seconds, token=token) as client:
         _warn(client.verdict)
         answers = client.predict(
             model,

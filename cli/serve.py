@@ -18,7 +18,8 @@ from sealserve.cli.output import say
 from sealserve.native.errors import ConfigError
 
 if TYPE_CHECKING:
-    from sealserve.inference.server.config import Limits
+    from sealserve.attestation.evidence import EvidenceSource
+    from sealserve.inference.server.config_file import Settings
 
 EPILOG = (
     "Example: sealserve serve model.sealed --root 9f2c… --vault trustd:vault.example:8443 "
@@ -31,10 +32,11 @@ EPILOG = (
 @click.option(
     "--root",
     "roots",
-    metavar="HEX",
+    metavar="HEX[,HEX]…",
     multiple=True,
     required=True,
-    help="The identity each FILE must have, in the same order.",
+    help="The identity each FILE must have, in the same order; of several that are allowed for one "
+    "FILE it may have any, now and at a reload.",
 )
 @click.option(
     "--vault",
@@ -85,11 +87,18 @@ EPILOG = (
     help="Refuse calls that do not name the root their caller verified.",
 )
 @click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that answer; they share the weights, and each has the limits to itself.",
+)
+@click.option(
     "--config",
     "config_file",
     default="",
     metavar="FILE",
-    help="TOML file with limits other than the defaults.",
+    help="TOML file with limits and options of models other than the defaults.",
 )
 @click.option(
     "--config-sha256",
@@ -108,6 +117,7 @@ def command(
     identity: str,
     listen: str,
     require_root: bool,
+    workers: int,
     config_file: str,
     config_sha256: str,
 ) -> None:
@@ -124,9 +134,12 @@ def command(
 
     given = dict(os.environ)
     guard(os.environ)
-    hardened = harden(sum(file_bytes(file, "FILE") for file in files))
-    # From here on threads may start.
-    from sealserve.attestation import devices
+    for file in files:
+        file_bytes(file, "FILE")
+    namespace = harden()
+    # NumPy's algebra, which nothing here uses, would start threads when it is loaded. Without them
+    # this process has one, and may fork.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     from sealserve.inference.server import app
     from sealserve.inference.server.config import KeySource, ServerConfig, pair
     from sealserve.inference.wire.address import parse_address
@@ -142,6 +155,7 @@ def command(
         }
     )
     host, port = parse_address(listen, default_port=DEFAULT_PORT)
+    settings = _settings(config_file, config_sha256)
     config = ServerConfig(
         models=pair(files, roots),
         keys=KeySource(
@@ -155,13 +169,21 @@ def command(
         listen_host=host,
         listen_port=port,
         require_root=require_root,
-        limits=_limits(config_file, config_sha256),
+        workers=workers,
+        limits=settings.limits,
+        options=settings.options,
     )
-    source = devices.detect(os.environ, _collateral_missing)
     if identity:
         say("warning: the key comes from a file and no attestation guards it: simulated use only")
     machine = MachineIdentity.of(given)
-    app.run(config, hardened, source, lambda ready: click.echo(ready.line()), machine)
+    app.run(config, namespace, _find_source, lambda ready: click.echo(ready.line()), machine)
+
+
+def _find_source() -> EvidenceSource:
+    """The way to evidence, in each process that has a use for it."""
+    from sealserve.attestation import devices
+
+    return devices.detect(os.environ, _collateral_missing)
 
 
 def _collateral_missing(why: str) -> None:
@@ -171,19 +193,18 @@ def _collateral_missing(why: str) -> None:
     log(Event.COLLATERAL_MISSING, why=why)
 
 
-def _limits(file: str, sha256: str) -> Limits:
-    from sealserve.inference.server.config import Limits
-    from sealserve.inference.server.config_file import MAX_FILE_BYTES, limits_of
+def _settings(file: str, sha256: str) -> Settings:
+    from sealserve.inference.server.config_file import MAX_FILE_BYTES, Settings, settings_of
 
     if file:
-        return limits_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
+        return settings_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
     if sha256:
         raise ConfigError(
             "means nothing without --config",
             key="--config-sha256",
             hint="leave it out, or give the file too",
         )
-    return Limits()
+    return Settings()
 
 
 def _require_files(named: Mapping[str, str]) -> None:

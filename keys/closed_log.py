@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import sys
 from collections.abc import Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TextIO, TypeVar
 
 import structlog
 
@@ -22,8 +22,12 @@ class ClosedLog(Generic[Event]):
 
     def __init__(self, fields: Mapping[Event, frozenset[str]]) -> None:
         self._fields = fields
+        self.write_to(sys.stderr)
+
+    def write_to(self, file: TextIO) -> None:
+        """Where lines go from now on."""
         self._logger = structlog.wrap_logger(
-            structlog.PrintLogger(sys.stderr),
+            structlog.PrintLogger(file),
             processors=[
                 structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
                 structlog.processors.JSONRenderer(sort_keys=True),

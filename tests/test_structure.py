@@ -22,6 +22,7 @@ ALLOWED = {
     "keys": {"native", "attestation", "policy", "models"},
     "inference": {"native", "models", "attestation", "policy", "keys"},
     "inference.client": {"native", "attestation", "policy", "inference.wire"},
+    "inference.proxy": {"native", "inference.client", "inference.wire", "keys.closed_log"},
     "inference.wire": {"native"},
     "cli": {*FOLDERS},
     "sealserve": {"inference.client", "models", "policy", "keys", "native"},
@@ -151,6 +152,7 @@ def test_every_verb_has_its_module_and_no_module_lacks_its_verb():
 
     helpers = {
         "__init__",
+        "caller_token",
         "deploy_commands",
         "deploy_folder",
         "deploy_lint",

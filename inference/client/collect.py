@@ -15,8 +15,8 @@ from google.protobuf.message import DecodeError
 
 from sealserve.attestation import Evidence, decode, read_certificate
 from sealserve.inference.client.clock import Deadline, now
+from sealserve.inference.client.session import challenged
 from sealserve.inference.client.status import no_evidence
-from sealserve.inference.client.synchronous import challenged
 from sealserve.inference.client.verification import Verification
 from sealserve.inference.wire import names
 from sealserve.inference.wire.address import format_address, parse_address

@@ -6,8 +6,8 @@ import grpc
 
 from sealserve.attestation import Roots
 from sealserve.inference.client.clock import Deadline, now
+from sealserve.inference.client.session import challenged
 from sealserve.inference.client.status import no_evidence
-from sealserve.inference.client.synchronous import challenged
 from sealserve.inference.client.verification import Introduced, Introduction
 from sealserve.inference.wire import names
 from sealserve.inference.wire.address import parse_address

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from sealserve.inference.client.verification import Verified, listed
 from sealserve.native.errors import Finding, PolicyViolation
 from sealserve.policy import Trust
@@ -23,3 +25,24 @@ def roots_for(trust: Trust, verified: Verified, model: str) -> tuple[bytes, ...]
         findings=[Finding("model_roots", listed(verified.roots), wanted)],
         hint="another version of the model? compare the roots with what its owner published",
     )
+
+
+def serving(trust: Trust, model: str) -> Callable[[Verified], bool]:
+    """Whether a server has this model under an accepted root."""
+    accepted = frozenset(trust.models.get(model, ()))
+    return lambda verified: not accepted.isdisjoint(verified.roots)
+
+
+def anybody(_verified: Verified) -> bool:
+    """For calls that are about no model: every attested server will do."""
+    return True
+
+
+def accepted(trust: Trust, servers: Iterable[Verified]) -> dict[str, tuple[str, ...]]:
+    """The models that the trust file accepts and one of these serves: roots (hex) by name."""
+    roots = frozenset(root for verified in servers for root in verified.roots)
+    served = {
+        name: tuple(root.hex() for root in wanted if root in roots)
+        for name, wanted in trust.models.items()
+    }
+    return {name: found for name, found in served.items() if found}

@@ -14,6 +14,11 @@ class Uses:
         self._count = 0
         self._retired = False
 
+    @property
+    def count(self) -> int:
+        """How many use it now."""
+        return self._count
+
     def begin(self) -> bool:
         """Whether one more may use it; `end` follows then."""
         with self._lock:

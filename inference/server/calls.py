@@ -7,7 +7,9 @@ nobody foresaw is INTERNAL without a word more, and the log gets its type, never
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, Final
 
 import grpc
@@ -15,7 +17,20 @@ from google.protobuf.message import DecodeError, Message
 
 from sealserve.inference.server.admission import BusyError
 from sealserve.inference.server.events import Event, log
-from sealserve.inference.server.registry import RootMismatchError, UnknownModelError
+from sealserve.inference.server.registry import (
+    NotOfferedError,
+    NotOpenedError,
+    RootMismatchError,
+    UnknownModelError,
+)
+from sealserve.inference.server.table import (
+    NO_MODEL,
+    OK,
+    PREDICTIONS,
+    Slot,
+    Timing,
+    method_number,
+)
 from sealserve.inference.wire import names
 from sealserve.native.errors import InputError, SealserveError, UnavailableError
 
@@ -25,11 +40,18 @@ _MAX_WORDS: Final = 500
 # Of every call but a prediction: names, a version, a nonce.
 _MAX_SMALL_BYTES: Final = 64 * 1024
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
+Status = tuple[Any, str, tuple[Any, ...]]  # what `abort` takes: code, words, trailing metadata
+# Where the call that is running is counted; whoever finds its model says so. gRPC runs each call in
+# a task of its own.
+ROW: ContextVar[int] = ContextVar("row", default=NO_MODEL)
+CANCELLED: Final = grpc.StatusCode.CANCELLED.value[0]
 
 # First match counts. What is not here is INTERNAL.
 _STATUS: Final = (
     (UnknownModelError, grpc.StatusCode.NOT_FOUND),
     (RootMismatchError, grpc.StatusCode.FAILED_PRECONDITION),
+    (NotOpenedError, grpc.StatusCode.FAILED_PRECONDITION),
+    (NotOfferedError, grpc.StatusCode.UNIMPLEMENTED),
     (InputError, grpc.StatusCode.INVALID_ARGUMENT),
     (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (UnavailableError, grpc.StatusCode.UNAVAILABLE),
@@ -37,17 +59,47 @@ _STATUS: Final = (
 )
 
 
+class Count:
+    """Counts calls of one method, or requests of its streams."""
+
+    def __init__(self, slot: Slot, method: str) -> None:
+        self._slot = slot
+        self._number = method_number(method)
+        self._prediction = method in PREDICTIONS
+
+    def enter(self) -> int:
+        """One begins; when that was."""
+        self._slot.enter()
+        return time.perf_counter_ns()
+
+    def leave(self, began: int, outcome: int) -> None:
+        """And ends. outcome: gRPC's number of its status."""
+        row = ROW.get()
+        self._slot.leave(row, self._number, outcome)
+        if self._prediction:
+            timing = Timing.FAILED if outcome else Timing.ANSWERED
+            self._slot.took(row, timing, time.perf_counter_ns() - began)
+
+
 def with_status(
-    method: str, handler: Handler, seconds: float
+    method: str, handler: Handler, seconds: float, slot: Slot
 ) -> Callable[[Any, Any], Awaitable[bytes]]:
-    """seconds: longest a call may take, from its headers to its answer."""
+    """seconds: longest a call may take, from its headers to its answer. slot: counts it."""
+    count = Count(slot, method)
 
     async def handle(_messages: Any, context: Any) -> bytes:
+        began = count.enter()
+        outcome = CANCELLED  # unless it ends in another way
         try:
             async with asyncio.timeout(seconds):
-                return await handler(await _read(context), context)
+                answer = await handler(await _read(context), context)
+            outcome = OK
+            return answer
         except Exception as error:  # every failure becomes a status, and none is quoted
-            status = _status(method, error, context)
+            status = status_of(method, error, context)
+            outcome = status[0].value[0]
+        finally:
+            count.leave(began, outcome)
         # Outside of `except`: gRPC keeps what `abort` raises, in a cycle, and what that was raised
         # from would stay with it, with every frame that has the message.
         await context.abort(*status)
@@ -65,8 +117,8 @@ async def _read(context: Any) -> bytes:
     return data
 
 
-def _status(method: str, error: Exception, context: Any) -> tuple[Any, str, tuple[Any, ...]]:
-    """What `abort` takes: code, words, trailing metadata."""
+def status_of(method: str, error: Exception, context: Any) -> Status:
+    """What a failure becomes; one that nobody foresaw is logged."""
     trailing = context.trailing_metadata() or ()
     for kind, code in _STATUS:
         if isinstance(error, kind):

@@ -22,7 +22,7 @@ from sealserve.attestation.binding import MAX_NONCES, ChallengeClaims
 from sealserve.attestation.evidence import EvidenceSource, encode
 from sealserve.inference.server.admission import BusyError
 from sealserve.inference.server.events import Event, log
-from sealserve.inference.server.identity import TlsIdentity
+from sealserve.inference.server.identity import Identity
 from sealserve.native.errors import UnavailableError
 
 WINDOW_SECONDS: Final = 0.005  # shorter than a report takes on hardware, long enough for a burst
@@ -45,7 +45,7 @@ class Answerer:
     """Makes one report for a set of nonces. Blocks while the platform works."""
 
     def __init__(
-        self, source: EvidenceSource, identity: TlsIdentity, *, config: bytes, roots: list[bytes]
+        self, source: EvidenceSource, identity: Identity, *, config: bytes, roots: list[bytes]
     ) -> None:
         self._source = source
         self._identity = identity
@@ -113,6 +113,8 @@ class ChallengeWindow:
         loop = asyncio.get_running_loop()
         try:
             result = await loop.run_in_executor(self._executor, self._answer, nonces)
+        except UnavailableError as error:  # its words name devices and services
+            log(Event.EVIDENCE_FAILED, error=type(error).__name__)
         except Exception as error:
             result = error
         except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):

@@ -10,25 +10,30 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
 from typing import Final
 
-from sealserve.native.errors import ConfigError
+from sealserve.native.errors import ConfigError, printable
 
 ROOT_BYTES: Final = 32
 # Runtime claims name the roots of all models, at most this many (DESIGN section 4).
 MAX_MODELS: Final = 32
+MAX_ROOTS: Final = 32  # of one file: versions to go on to and to go back to
+MAX_WORKERS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A sealed file and the root it must have. root: 64 hexadecimal digits."""
+    """A sealed file and the roots it may have. roots: each of 64 hexadecimal digits.
+
+    More than one lets a file be replaced while the server runs.
+    """
 
     path: str
-    root: str
+    roots: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,10 @@ class KeySource:
 class Limits:
     """What one server spends on its callers.
 
-    Memory: at worst each of `calls` holds a message that came and one that goes, which is
-    2 x calls x message_bytes, 4 GiB by default. On top of it come what `running` predictions need,
-    their tensors and ONNX Runtime's own, and what gRPC keeps of each connection.
+    Memory: at worst each of `calls` holds a message that came and one that goes, and streams hold
+    `waiting` more, which is 2 x (calls + waiting) x message_bytes, 6 GiB by default. On top of it
+    come what `running` predictions need, their tensors and ONNX Runtime's own, and what gRPC keeps
+    of each connection.
     """
 
     message_bytes: int = 16 * 2**20  # one request or answer
@@ -68,6 +74,29 @@ class Limits:
     rotation_hours: float = 12.0  # age at which the next certificate takes over
 
 
+BATCHING: Final = ("off", "auto", "required")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """How one model runs. None: as the limits of the whole server say.
+
+    batching: `auto` joins requests in one run if the model's owner declared its rows independent
+    and it passes the test of that, `required` refuses to start where it does not. batch_rows: most
+    rows of a joined run. batch_delay_ms: how long the first of them may wait for others; 0 joins
+    what came while the runs before were busy, and delays nobody. warm_up_runs: before the first
+    request, with made up inputs.
+    """
+
+    threads: int | None = None
+    running: int | None = None
+    waiting: int | None = None
+    batching: str = "auto"
+    batch_rows: int = 32
+    batch_delay_ms: int = 0
+    warm_up_runs: int = 2
+
+
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
     """The whole configuration of one server."""
@@ -77,12 +106,31 @@ class ServerConfig:
     listen_host: str = "0.0.0.0"  # noqa: S104  a server is for others; the default port is public
     listen_port: int = 8001
     require_root: bool = False
+    workers: int = 1  # processes that answer; each has the limits to itself
     limits: Limits = field(default_factory=Limits)
+    options: Mapping[str, ModelOptions] = field(default_factory=dict)  # by the model's name
 
     def __post_init__(self) -> None:
         _check_models(self.models)
         _check_keys(self.keys)
         _check_limits(self.limits)
+        _check_workers(self.workers, self.limits, self.options)
+        _check_options(self.options, self.limits)
+
+    def options_of(self, name: str) -> ModelOptions:
+        """How the model of that name runs."""
+        return self.options.get(name, ModelOptions())
+
+    def require_served(self, names: Collection[str]) -> None:
+        """ConfigError if there are options of a model that has none of these names."""
+        for name in self.options:
+            if name not in names:
+                raise ConfigError(
+                    f"no sealed file is of a model {printable(name)}; served: "
+                    f"{', '.join(map(printable, sorted(names)))}",
+                    key="--config",
+                    hint="[models.NAME] takes the name that `sealserve inspect FILE` shows",
+                )
 
     def canonical(self) -> bytes:
         """The one JSON text of this configuration: sorted members, no spaces."""
@@ -95,14 +143,17 @@ class ServerConfig:
 
 
 def pair(files: Sequence[str], roots: Sequence[str]) -> tuple[ServedModel, ...]:
-    """One root for each file, in the order given; ConfigError otherwise."""
+    """One option of roots for each file, in the order given; ConfigError otherwise."""
     if len(files) != len(roots):
         raise ConfigError(
             f"{len(files)} sealed files and {len(roots)} roots",
             key="--root",
             hint="give one --root HEX for each FILE, in the same order",
         )
-    return tuple(ServedModel(file, root.lower()) for file, root in zip(files, roots, strict=True))
+    return tuple(
+        ServedModel(file, tuple(root.lower().split(",")))
+        for file, root in zip(files, roots, strict=True)
+    )
 
 
 def file_bytes(file: str, option: str) -> int:
@@ -129,20 +180,29 @@ def _check_models(models: Sequence[ServedModel]) -> None:
     if not 1 <= len(models) <= MAX_MODELS:
         raise ConfigError(f"{len(models)} models; 1 to {MAX_MODELS} are possible", key="FILE")
     for model in models:
-        try:
-            size = len(bytes.fromhex(model.root))
-        except ValueError:
-            size = -1
-        if size != ROOT_BYTES or len(model.root) != 2 * ROOT_BYTES:
+        if not 1 <= len(model.roots) <= MAX_ROOTS:
             raise ConfigError(
-                f"{model.root[:80]!r} is not the 64 hexadecimal digits of a root",
-                key="--root",
-                hint="`sealserve seal` prints it; take it from the model's owner",
+                f"{len(model.roots)} roots of one file; 1 to {MAX_ROOTS} are possible", key="--root"
             )
-    roots = [model.root for model in models]
+        for root in model.roots:
+            _check_root(root)
+    roots = [root for model in models for root in model.roots]
     if len(set(roots)) != len(roots):
         raise ConfigError(
             "a root is given twice", key="--root", hint="one root is one model: give it once"
+        )
+
+
+def _check_root(root: str) -> None:
+    try:
+        size = len(bytes.fromhex(root))
+    except ValueError:
+        size = -1
+    if size != ROOT_BYTES or len(root) != 2 * ROOT_BYTES:
+        raise ConfigError(
+            f"{root[:80]!r} is not the 64 hexadecimal digits of a root",
+            key="--root",
+            hint="`sealserve seal` prints it; take it from the model's owner",
         )
 
 
@@ -172,3 +232,28 @@ def _check_limits(limits: Limits) -> None:
     for name, value in dataclasses.asdict(limits).items():
         if not value > 0:
             raise ConfigError(f"{value} is not above 0", key="--" + name.replace("_", "-"))
+
+
+def _check_workers(workers: int, limits: Limits, options: Mapping[str, ModelOptions]) -> None:
+    if not 1 <= workers <= MAX_WORKERS:
+        raise ConfigError(f"{workers} workers; 1 to {MAX_WORKERS} are possible", key="--workers")
+    threads = max([limits.threads, *(each.threads or 1 for each in options.values())])
+    if workers > 1 and threads > 1:
+        raise ConfigError(
+            f"{workers} workers and {threads} threads within an operator",
+            key="--workers",
+            hint="the threads of ONNX Runtime do not live on in forked workers: give one of the "
+            "two as 1",
+        )
+
+
+def _check_options(options: Mapping[str, ModelOptions], limits: Limits) -> None:
+    for name, each in options.items():
+        for limit in ("running", "waiting"):
+            wanted, most = getattr(each, limit), getattr(limits, limit)
+            if wanted is not None and wanted > most:
+                raise ConfigError(
+                    f"{wanted} of model {printable(name)}; the whole server has {most}",
+                    key=limit,
+                    hint=f"raise {limit} in [limits] too, or lower it here",
+                )

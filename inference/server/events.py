@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
+from threading import Lock
 from typing import Final
 
-from sealserve.keys.closed_log import ClosedLog
+from sealserve.keys.closed_log import ClosedLog, Value
 
 
 class Event(enum.StrEnum):
@@ -17,11 +19,22 @@ class Event(enum.StrEnum):
     IDENTITY_WITHOUT_ATTESTATION = "identity_without_attestation"
     CERTIFICATES_MADE = "certificates_made"
     MODEL_OPENED = "model_opened"
+    BATCHING_OFF = "batching_off"
     READY = "ready"
+    WORKER_ENDED = "worker_ended"
+    WORKER_REPLACED = "worker_replaced"
+    GENERATION_ENDED = "generation_ended"
+    RELOADED = "reloaded"
+    RELOAD_REFUSED = "reload_refused"
     CERTIFICATES_ROTATED = "certificates_rotated"
     ROTATION_FAILED = "rotation_failed"
     EVIDENCE_FAILED = "evidence_failed"
     REQUEST_FAILED = "request_failed"
+    UNFORESEEN = "unforeseen"
+    DESCRIPTORS_FEW = "descriptors_few"
+    STATUS_LISTENING = "status_listening"
+    CONTROL_LISTENING = "control_listening"
+    DESK_FAILED = "desk_failed"
     DRAINING = "draining"
     STOPPED = "stopped"
 
@@ -33,12 +46,40 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.IDENTITY_WITHOUT_ATTESTATION: frozenset({"platform"}),
     Event.CERTIFICATES_MADE: frozenset({"seconds"}),
     Event.MODEL_OPENED: frozenset({"model", "version", "root", "release_seconds", "open_seconds"}),
+    Event.BATCHING_OFF: frozenset({"model", "version", "why"}),
     Event.READY: frozenset({"host", "port", "models"}),
+    Event.WORKER_ENDED: frozenset({"worker", "status"}),
+    Event.WORKER_REPLACED: frozenset({"worker"}),
+    Event.GENERATION_ENDED: frozenset({"error"}),
+    Event.RELOADED: frozenset({"models"}),
+    Event.RELOAD_REFUSED: frozenset({"error"}),
     Event.CERTIFICATES_ROTATED: frozenset({"seconds"}),
     Event.ROTATION_FAILED: frozenset({"error"}),
     Event.EVIDENCE_FAILED: frozenset({"error"}),
     Event.REQUEST_FAILED: frozenset({"method", "error"}),
+    Event.UNFORESEEN: frozenset({"where", "error"}),
+    Event.DESCRIPTORS_FEW: frozenset({"allowed", "wanted"}),
+    Event.STATUS_LISTENING: frozenset({"host", "port"}),
+    Event.CONTROL_LISTENING: frozenset({"path"}),
+    Event.DESK_FAILED: frozenset({"error"}),
     Event.DRAINING: frozenset({"seconds"}),
     Event.STOPPED: frozenset(),
 }
-log = ClosedLog(FIELDS)
+
+
+class CountedLog(ClosedLog[Event]):
+    """Says an event, and tells whoever counts them. count: what a new process sets once."""
+
+    def __init__(self) -> None:
+        super().__init__(FIELDS)
+        self.count: Callable[[Event], None] = lambda _: None
+        self._one_at_a_time = Lock()
+
+    def __call__(self, event: Event, **fields: Value) -> None:
+        """Write one event; ValueError, a bug of the caller, for a field it does not have."""
+        super().__call__(event, **fields)
+        with self._one_at_a_time:
+            self.count(event)
+
+
+log = CountedLog()

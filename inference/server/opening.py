@@ -9,10 +9,12 @@ from pathlib import Path
 from sealserve.inference.server.config import ServedModel, ServerConfig, file_bytes
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.memory import Memory
+from sealserve.inference.server.preparing import prepared
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.release import TimedOpener
 from sealserve.inference.server.runtime import Session
-from sealserve.models import Opener, open_model
+from sealserve.models import Opener, inspect, open_model
+from sealserve.native.errors import IntegrityError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +41,51 @@ def open_all(config: ServerConfig, opener: Opener, memory: Memory) -> Opened:
     released = 0.0
     models = []
     for number, model in enumerate(config.models):
-        models.append(_open(model, timed, memory, number, threads=config.limits.threads))
+        models.append(_open(model, timed, memory, number, config))
         released += timed.seconds
+    config.require_served([model.name for model in models])
     return Opened(Registry(models), released, time.monotonic() - started - released)
 
 
 def _open(
-    model: ServedModel, opener: TimedOpener, memory: Memory, number: int, *, threads: int
+    model: ServedModel, opener: TimedOpener, memory: Memory, number: int, config: ServerConfig
 ) -> ServedSession:
     started = time.monotonic()
     place = memory.place(number)
-    root = bytes.fromhex(model.root)
+    root = _root(model)
     with open_model(Path(model.path), root, opener, place) as opened:
-        # A copy that cannot be wiped: the runtime takes no other buffer (SECURITY.md).
-        session = Session(bytes(opened.graph), place, threads=threads)
         sealed = opened.sealed
+        options = config.options_of(sealed.name)
+        # A copy that cannot be wiped: the runtime takes no other buffer (SECURITY.md).
+        session = Session(
+            bytes(opened.graph), place, threads=options.threads or config.limits.threads
+        )
     log(
         Event.MODEL_OPENED,
         model=sealed.name,
         version=sealed.version,
-        root=model.root,
+        root=root.hex(),
         release_seconds=round(opener.seconds, 4),
         open_seconds=round(time.monotonic() - started - opener.seconds, 4),
     )
-    return ServedSession(sealed.name, sealed.version, root, session)
+    return prepared(
+        ServedSession(sealed.name, sealed.version, root, session, options),
+        declared=sealed.batch_independent,
+    )
+
+
+def _root(model: ServedModel) -> bytes:
+    """Which of its roots the file has to be opened under: 32 bytes from the command line.
+
+    Of several it is the one that the file claims for itself, which says which one is meant and
+    proves nothing. IntegrityError if it claims another one.
+    """
+    if len(model.roots) == 1:
+        return bytes.fromhex(model.roots[0])
+    claimed = inspect(model.path).root.hex()
+    if claimed not in model.roots:
+        raise IntegrityError(
+            f"{model.path}: root is {claimed}; wanted one of {', '.join(model.roots)}",
+            hint="it was altered, or is a version that is not allowed here; get it again",
+        )
+    return bytes.fromhex(claimed)

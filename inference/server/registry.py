@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from sealserve.inference.server.config import ModelOptions
 from sealserve.inference.server.runtime import PLATFORM, Session
 from sealserve.inference.wire.spec import ModelMetadata
 from sealserve.native.errors import ConfigError, SealserveError
@@ -18,14 +20,29 @@ class RootMismatchError(SealserveError):
     """The caller verified another root than the one served (gRPC: FAILED_PRECONDITION)."""
 
 
+class NotOpenedError(SealserveError):
+    """A model could not be opened anew (gRPC: FAILED_PRECONDITION)."""
+
+
+class NotOfferedError(SealserveError):
+    """A call of the protocol that is not answered here (gRPC: UNIMPLEMENTED)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServedSession:
-    """One model as it runs. root: of the sealed file it came from."""
+    """One model as it runs. root: of the sealed file it came from.
+
+    shares_runs: its owner says that rows leave each other alone, and a test found nothing else.
+    run_seconds: what one row takes, infinite where nobody knows.
+    """
 
     name: str
     version: str
     root: bytes
     session: Session
+    options: ModelOptions = field(default_factory=ModelOptions)
+    shares_runs: bool = False
+    run_seconds: float = math.inf
 
 
 class Registry:
@@ -79,3 +96,8 @@ def require_root(model: ServedSession, named: Iterable[str], *, required: bool) 
         )
     if roots - {model.root.hex()}:
         raise RootMismatchError(f"model {model.name!r} has the root {model.root.hex()}")
+
+
+def require_root_among(model: ServedSession, named: frozenset[str], *, required: bool) -> None:
+    """As `require_root`, for a call that may use several models and names a root of each."""
+    require_root(model, {model.root.hex()} & named or named, required=required)

@@ -53,6 +53,24 @@ _WATCH_SECONDS: Final = 0.001
 _FOLDER_OPTION: Final = "session.model_external_initializers_file_folder_path"
 
 
+class Interruption:
+    """Ends a run from another thread, at its next operator; of one run at a time."""
+
+    def __init__(self) -> None:
+        self._options = ort.RunOptions()
+        self._options.log_severity_level = 4
+
+    @property
+    def is_set(self) -> bool:
+        return bool(self._options.terminate)
+
+    def set(self) -> None:
+        self._options.terminate = True
+
+    def clear(self) -> None:
+        self._options.terminate = False
+
+
 class Session:
     """A model that can run; `run` may be called from several threads."""
 
@@ -84,32 +102,36 @@ class Session:
         self._output_names = [spec.name for spec in self.outputs]
         self._has_bfloat16 = any(spec.datatype == "BF16" for spec in self._by_name.values())
 
-    def run(self, request: InferRequest) -> tuple[Tensor, ...]:
+    def run(
+        self, request: InferRequest, interruption: Interruption | None = None
+    ) -> tuple[Tensor, ...]:
         """The outputs wanted, in the order wanted.
 
         request: was checked against `inputs` and `outputs`. Raises InputError; its text quotes no
-        values.
+        values. SealserveError, too, if `interruption` is set before it ends.
         """
         names = list(request.outputs) or self._output_names
         feeds = {tensor.name: _for_runtime(tensor) for tensor in request.inputs}
-        arrays = self._run(names, feeds)
+        arrays = self._run(names, feeds, interruption._options if interruption else None)
         return tuple(self._tensor(name, array) for name, array in zip(names, arrays, strict=True))
 
-    def _run(self, names: list[str], feeds: Mapping[str, Array]) -> Sequence[Array]:
+    def _run(self, names: list[str], feeds: Mapping[str, Array], options: Any) -> Sequence[Array]:
         try:
             if self._has_bfloat16:
-                return self._run_values(names, feeds)
-            arrays: list[Array] = self._session.run(names, feeds)
+                return self._run_values(names, feeds, options)
+            arrays: list[Array] = self._session.run(names, feeds, options)
         except ort_errors.InvalidArgument as error:
             raise InputError("the model does not accept inputs of these shapes") from error
         except _RUNTIME_ERRORS as error:
             raise SealserveError("the model failed on these inputs") from error
         return arrays
 
-    def _run_values(self, names: list[str], feeds: Mapping[str, Array]) -> list[Array]:
+    def _run_values(
+        self, names: list[str], feeds: Mapping[str, Array], options: Any
+    ) -> list[Array]:
         """The way for BF16, which the runtime's Python interface does not know as an array."""
         values = {name: self._value(name, array) for name, array in feeds.items()}
-        results = self._session.run_with_ort_values(names, values)
+        results = self._session.run_with_ort_values(names, values, options)
         return [_array(value) for value in results]
 
     def _value(self, name: str, array: Array) -> Any:

@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from time import perf_counter_ns
 from typing import Any, Final
 
 import grpc
 
-from sealserve.inference.server.admission import Admission
-from sealserve.inference.server.calls import Handler, parse, with_status
+from sealserve.inference.server.calls import ROW, Handler, parse, with_status
 from sealserve.inference.server.challenge import ChallengeWindow, peer_of
 from sealserve.inference.server.config import Limits
+from sealserve.inference.server.model_config import encode_config
+from sealserve.inference.server.predictions import Prediction, Predictions
 from sealserve.inference.server.registry import (
     Registry,
     ServedSession,
     UnknownModelError,
     require_root,
+    require_root_among,
 )
+from sealserve.inference.server.repository import (
+    READY,
+    UNAVAILABLE,
+    Entry,
+    encode_index,
+    refuse_control,
+)
+from sealserve.inference.server.statistics import Connections, Counters, encode_statistics
+from sealserve.inference.server.streaming import Streams
+from sealserve.inference.server.table import Slot, Timing
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
 from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
-from sealserve.inference.wire.infer import IncomingRequest, InferResponse, encode_response
+from sealserve.inference.wire.infer import (
+    IncomingRequest,
+    InferResponse,
+    encode_response,
+    encode_stream_response,
+)
 from sealserve.native.errors import InputError
 
 _VERSION: Final = importlib.metadata.version("sealserve")
+# By Triton's names. The repository has an index here, and no more.
+_EXTENSIONS: Final = ("model_configuration", "model_repository", "statistics")
+# gRPC lets a connection live a tenth longer than it was told to (gRFC A9).
+_CONNECTION_JITTER: Final = 1.1
+_Encode = Callable[[InferResponse], bytes]
 
 
 class InferenceService:
@@ -34,17 +58,30 @@ class InferenceService:
         self,
         registry: Registry,
         challenges: ChallengeWindow,
-        admission: Admission,
+        predictions: Predictions,
+        slot: Slot,
         *,
         limits: Limits,
         require_root: bool,
     ) -> None:
         self._registry = registry
         self._challenges = challenges
-        self._admission = admission
+        self._predictions = predictions
+        self._slot = slot
         self._limits = limits
         self._require_root = require_root
+        # All that are admitted and not run yet may come out of streams, and no more than that.
+        self._streams = Streams(seconds=limits.request_seconds, places=limits.waiting, slot=slot)
+        self._connections = Connections(
+            connections=limits.connections,
+            seconds=_CONNECTION_JITTER * limits.connection_seconds + limits.request_seconds,
+        )
         self.ready = True
+
+    def drain(self) -> None:
+        """Not ready any more; streams end once what they sent is answered."""
+        self.ready = False
+        self._streams.drain()
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """To be added to a `grpc.aio` server. They take no serializers: see wire/message.py."""
@@ -55,6 +92,11 @@ class InferenceService:
             names.MODEL_READY: self._model_ready,
             names.MODEL_METADATA: self._model_metadata,
             names.MODEL_INFER: self._model_infer,
+            names.MODEL_CONFIG: self._model_config,
+            names.MODEL_STATISTICS: self._model_statistics,
+            names.REPOSITORY_INDEX: self._repository_index,
+            names.REPOSITORY_MODEL_LOAD: refuse_control,
+            names.REPOSITORY_MODEL_UNLOAD: refuse_control,
             names.GET_EVIDENCE: self._get_evidence,
         }
         by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
@@ -62,8 +104,10 @@ class InferenceService:
             _, service, method = path.split("/")
             # As a stream, though it is one message: gRPC then leaves the waiting for it to us.
             by_service.setdefault(service, {})[method] = grpc.stream_unary_rpc_method_handler(
-                with_status(method, handler, self._limits.request_seconds)
+                with_status(method, handler, self._limits.request_seconds, self._slot)
             )
+        _, service, method = names.MODEL_STREAM_INFER.split("/")
+        by_service[service][method] = grpc.stream_stream_rpc_method_handler(self._model_stream)
         return tuple(
             grpc.method_handlers_generic_handler(service, handlers)
             for service, handlers in by_service.items()
@@ -79,7 +123,9 @@ class InferenceService:
 
     async def _server_metadata(self, data: bytes, _context: Any) -> bytes:
         parse(pb.ServerMetadataRequest(), data)
-        return pb.ServerMetadataResponse(name="sealserve", version=_VERSION).SerializeToString()
+        return pb.ServerMetadataResponse(
+            name="sealserve", version=_VERSION, extensions=_EXTENSIONS
+        ).SerializeToString()
 
     async def _model_ready(self, data: bytes, context: Any) -> bytes:
         request = pb.ModelReadyRequest()
@@ -96,13 +142,88 @@ class InferenceService:
         model = self._find(request.name, request.version, context)
         return self._registry.metadata(model).encode().SerializeToString()
 
+    async def _model_config(self, data: bytes, context: Any) -> bytes:
+        request = pb.ModelConfigRequest()
+        parse(request, data)
+        model = self._find(request.name, request.version, context)
+        options = model.options
+        return encode_config(
+            self._registry.metadata(model),
+            max_batch_size=options.batch_rows if model.shares_runs else 0,
+            delay_seconds=options.batch_delay_ms / 1000,
+        ).SerializeToString()
+
+    async def _model_statistics(self, data: bytes, context: Any) -> bytes:
+        request = pb.ModelStatisticsRequest()
+        parse(request, data)
+        if request.name:
+            self._find(request.name, request.version, context)
+        counted = self._connections.of(context.peer())
+        return encode_statistics(
+            request,
+            ((m.name, m.version, counted.get(m.root, Counters())) for m in self._registry),
+        ).SerializeToString()
+
+    async def _repository_index(self, data: bytes, _context: Any) -> bytes:
+        request = pb.RepositoryIndexRequest()
+        parse(request, data)
+        return encode_index(request, self._entries()).SerializeToString()
+
+    def _entries(self) -> Iterator[Entry]:
+        state, reason = (READY, "") if self.ready else (UNAVAILABLE, "the server is being stopped")
+        for model in self._registry:
+            yield Entry(model.name, model.version, state, reason)
+
     async def _model_infer(self, data: bytes, context: Any) -> bytes:
         incoming = IncomingRequest(data)
         model = self._find(incoming.model, incoming.version, context)
-        # Only now: the root is the right one. Whatever takes longer for more contents is done in
-        # a thread, once there is room for it.
-        incoming.check_against(model.session.inputs, model.session.outputs)
-        return await self._admission.run(lambda: _predict(model, incoming))
+        return await self._predict(model, incoming, context, encode_response)
+
+    async def _model_stream(self, _messages: Any, context: Any) -> None:
+        named = frozenset(_roots(context))
+        verified: set[bytes] = set()
+
+        async def predict(incoming: IncomingRequest) -> bytes:
+            model = self._registry.find(incoming.model, incoming.version)
+            ROW.set(self._slot.row_of(model.root))  # each request runs in a task of its own
+            if model.root not in verified:
+                _repeat_root(context, model)
+                require_root_among(model, named, required=self._require_root)
+                verified.add(model.root)
+            return await self._predict(model, incoming, context, encode_stream_response)
+
+        await self._streams.serve(context, predict)
+
+    async def _predict(
+        self, model: ServedSession, incoming: IncomingRequest, context: Any, encode: _Encode
+    ) -> bytes:
+        """The answer to a request for this model, counted for the connection it came on."""
+        asked = perf_counter_ns()
+        counters = self._connections.counters(context.peer(), model.root)
+        try:
+            # Only now: the root is the right one. Whatever takes longer for more contents is done
+            # in a thread, once there is room for it.
+            incoming.check_against(model.session.inputs, model.session.outputs)
+            # The caller's own patience, where it told of any; 0 is none told.
+            told = incoming.timeout_seconds
+            left = context.time_remaining()
+            prediction = Prediction(incoming, encode, asked)
+            seconds = min(
+                self._limits.request_seconds,
+                self._limits.request_seconds if left is None else left,
+                told or self._limits.request_seconds,
+            )
+            work = self._predictions.run(model, prediction, seconds=seconds)
+            answer, times = await (asyncio.wait_for(work, told) if told else work)
+        except BaseException:  # whoever went away is counted too
+            counters.failure(perf_counter_ns() - asked)
+            raise
+        # Its own rows: how many others' there were in the same run is not its caller's business.
+        counters.success(times, rows=incoming.shapes[0][2][0] if model.shares_runs else 1)
+        row = ROW.get()
+        self._slot.took(row, Timing.WAITED, times.began - times.asked)
+        self._slot.took(row, Timing.RAN, times.encoded - times.began)
+        return answer
 
     async def _get_evidence(self, data: bytes, context: Any) -> bytes:
         request = GetEvidenceRequest()
@@ -119,13 +240,20 @@ class InferenceService:
     def _find(self, name: str, version: str, context: Any) -> ServedSession:
         """The model meant, if the caller verified its root; the answer repeats that root."""
         model = self._registry.find(name, version)
-        context.set_trailing_metadata(((names.MODEL_ROOT_KEY, model.root.hex()),))
-        named = [v for k, v in context.invocation_metadata() or () if k == names.MODEL_ROOT_KEY]
-        require_root(model, named, required=self._require_root)
+        ROW.set(self._slot.row_of(model.root))
+        _repeat_root(context, model)
+        require_root(model, _roots(context), required=self._require_root)
         return model
 
 
-def _predict(model: ServedSession, incoming: IncomingRequest) -> bytes:
-    request = incoming.decode()
-    outputs = model.session.run(request)
-    return encode_response(InferResponse(model.name, model.version, outputs, request.id))
+def _roots(context: Any) -> list[str]:
+    """Every root that a caller names."""
+    return [v for k, v in context.invocation_metadata() or () if k == names.MODEL_ROOT_KEY]
+
+
+def _repeat_root(context: Any, model: ServedSession) -> None:
+    """Tell in the answer whose it is; a stream tells of every model it used."""
+    told = tuple(context.trailing_metadata() or ())
+    root = (names.MODEL_ROOT_KEY, model.root.hex())
+    if root not in told:
+        context.set_trailing_metadata((*told, root))

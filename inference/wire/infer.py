@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,9 +11,11 @@ from google.protobuf.message import DecodeError, Message
 from sealserve.inference.wire import message
 from sealserve.inference.wire.datatypes import data_type
 from sealserve.inference.wire.open_inference_pb2 import (
+    InferParameter,
     InferTensorContents,
     ModelInferRequest,
     ModelInferResponse,
+    ModelStreamInferResponse,
 )
 from sealserve.inference.wire.spec import TensorSpec, known_names, same_names
 from sealserve.inference.wire.tensor import Tensor, check_shape, from_raw, from_typed, to_raw
@@ -32,11 +34,18 @@ _RAW_OUTPUTS: Final = ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER
 _INPUT_CONTENTS: Final = ModelInferRequest.InferInputTensor.CONTENTS_FIELD_NUMBER
 _OUTPUT_CONTENTS: Final = ModelInferResponse.InferOutputTensor.CONTENTS_FIELD_NUMBER
 _BYTES_CONTENTS: Final = InferTensorContents.BYTES_CONTENTS_FIELD_NUMBER
-# Parameters that ask for nothing a result could differ by. Any other is refused: to ignore, say,
-# `classification` or a shared memory region would answer another question than the one asked.
-_IGNORED_PARAMETERS = frozenset(
-    {"priority", "binary_data", "binary_data_output", "triton_enable_empty_final_response"}
+_INFER_RESPONSE: Final = ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER
+# Parameters of a request, an input and an output. `timeout` is honoured; the others ask for nothing
+# that a result could differ by. Any other is refused: to ignore, say, `classification` or a shared
+# memory region would answer another question than the one asked.
+_TIMEOUT: Final = "timeout"
+_OF_REQUEST: Final = frozenset(
+    {_TIMEOUT, "priority", "binary_data_output", "triton_enable_empty_final_response"}
 )
+_OF_INPUT: Final = frozenset({"binary_data_size"})  # KServe's client, of contents that are raw
+_OF_OUTPUT: Final = frozenset({"binary_data"})
+# Triton's: whether an answer of a stream is the last one to its request. Ours always is.
+_FINAL: Final = "triton_final_response"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +100,7 @@ class IncomingRequest:
     """
 
     def __init__(self, data: bytes) -> None:
+        self.message_bytes = len(data)
         self._head = ModelInferRequest()
         self._contents = _take_apart(self._head, data, _INPUTS, _INPUT_CONTENTS, _RAW_INPUTS)
 
@@ -102,17 +112,40 @@ class IncomingRequest:
     def version(self) -> str:
         return self._head.model_version
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Names of the outputs wanted, empty for all of them."""
+        return tuple(output.name for output in self._head.outputs)
+
+    @property
+    def shapes(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
+        """Name, type and shape of each input, as they are said."""
+        return tuple((each.name, each.datatype, tuple(each.shape)) for each in self._head.inputs)
+
+    @property
+    def id(self) -> str:
+        return self._head.id
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long the caller would wait; 0 where nothing was said of it. Once it was checked."""
+        parameters = self._head.parameters
+        if _TIMEOUT not in parameters:  # to ask for a name that is not there would add it
+            return 0.0
+        return parameters[_TIMEOUT].int64_param / 1e6
+
     def check_itself(self) -> None:
         """InputError when parameters, names, types and shapes say what cannot be.
 
         Looks at no contents: its time does not grow with them.
         """
         head = self._head
-        _refuse_parameters(head.parameters)
+        _known_parameters(head.parameters, _OF_REQUEST)
+        _check_timeout(head.parameters)
         for wanted in head.outputs:
-            _refuse_parameters(wanted.parameters)
+            _known_parameters(wanted.parameters, _OF_OUTPUT)
         for given in head.inputs:
-            _refuse_parameters(given.parameters)
+            _known_parameters(given.parameters, _OF_INPUT)
         _unique("output", [output.name for output in head.outputs])
         _check_tensors("input", head.inputs, self._contents)
 
@@ -137,7 +170,7 @@ class IncomingRequest:
             model=head.model_name,
             version=head.model_version,
             inputs=_tensors(head.inputs, self._contents),
-            outputs=tuple(output.name for output in head.outputs),
+            outputs=self.wanted,
             id=head.id,
         )
 
@@ -151,17 +184,21 @@ def decode_request(data: bytes) -> InferRequest:
 
 def encode_response(response: InferResponse) -> bytes:
     """One ModelInferResponse with raw contents."""
-    head = ModelInferResponse(
-        model_name=response.model,
-        model_version=response.version,
-        id=response.id,
-        outputs=[
-            ModelInferResponse.InferOutputTensor(name=t.name, datatype=t.datatype, shape=t.shape)
-            for t in response.outputs
-        ],
-    )
-    raw = [to_raw(tensor) for tensor in response.outputs]
-    return message.join(head.SerializeToString(), _RAW_OUTPUTS, raw)
+    return b"".join(_response(response, _head(response)))
+
+
+def encode_stream_response(response: InferResponse) -> bytes:
+    """One ModelStreamInferResponse: the whole answer to a request."""
+    head = _head(response)
+    head.parameters[_FINAL].bool_param = True
+    return b"".join(message.inside(_INFER_RESPONSE, _response(response, head)))
+
+
+def encode_stream_error(words: str, *, model: str, version: str, id: str) -> bytes:
+    """One ModelStreamInferResponse for a request without an answer, which its own names tell."""
+    head = ModelInferResponse(model_name=model, model_version=version, id=id)
+    head.parameters[_FINAL].bool_param = True
+    return ModelStreamInferResponse(error_message=words, infer_response=head).SerializeToString()
 
 
 def decode_response(data: bytes) -> InferResponse:
@@ -175,6 +212,23 @@ def decode_response(data: bytes) -> InferResponse:
         outputs=_tensors(head.outputs, contents),
         id=head.id,
     )
+
+
+def _head(response: InferResponse) -> ModelInferResponse:
+    return ModelInferResponse(
+        model_name=response.model,
+        model_version=response.version,
+        id=response.id,
+        outputs=[
+            ModelInferResponse.InferOutputTensor(name=t.name, datatype=t.datatype, shape=t.shape)
+            for t in response.outputs
+        ],
+    )
+
+
+def _response(response: InferResponse, head: ModelInferResponse) -> message.Parts:
+    raw = [to_raw(tensor) for tensor in response.outputs]
+    return message.parts(head.SerializeToString(), _RAW_OUTPUTS, raw)
 
 
 def _take_apart(
@@ -257,7 +311,15 @@ def _unique(role: str, names: Sequence[str]) -> None:
         raise InputError(f"an {role} is named twice: {sorted(names)}")
 
 
-def _refuse_parameters(names: Iterable[str]) -> None:
-    unknown = sorted(set(names) - _IGNORED_PARAMETERS)
+def _known_parameters(names: Iterable[str], known: frozenset[str]) -> None:
+    unknown = sorted(set(names) - known)
     if unknown:
-        raise InputError(f"parameter {unknown[0][:64]!r} is not supported by this server")
+        raise InputError(f"parameter {unknown[0][:64]!r} is not supported here")
+
+
+def _check_timeout(parameters: Mapping[str, InferParameter]) -> None:
+    if _TIMEOUT not in parameters:
+        return
+    said = parameters[_TIMEOUT]
+    if said.WhichOneof("parameter_choice") != "int64_param" or said.int64_param < 0:
+        raise InputError("parameter 'timeout' is microseconds, as int64_param, and not below 0")

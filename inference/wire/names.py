@@ -11,6 +11,12 @@ SERVER_METADATA = f"/{INFERENCE_SERVICE}/ServerMetadata"
 MODEL_READY = f"/{INFERENCE_SERVICE}/ModelReady"
 MODEL_METADATA = f"/{INFERENCE_SERVICE}/ModelMetadata"
 MODEL_INFER = f"/{INFERENCE_SERVICE}/ModelInfer"
+MODEL_STREAM_INFER = f"/{INFERENCE_SERVICE}/ModelStreamInfer"
+MODEL_CONFIG = f"/{INFERENCE_SERVICE}/ModelConfig"
+MODEL_STATISTICS = f"/{INFERENCE_SERVICE}/ModelStatistics"
+REPOSITORY_INDEX = f"/{INFERENCE_SERVICE}/RepositoryIndex"
+REPOSITORY_MODEL_LOAD = f"/{INFERENCE_SERVICE}/RepositoryModelLoad"
+REPOSITORY_MODEL_UNLOAD = f"/{INFERENCE_SERVICE}/RepositoryModelUnload"
 GET_EVIDENCE = f"/{ATTESTATION_SERVICE}/GetEvidence"
 
 # Request and answer metadata: hex of the root of the model that is meant, or that answered.

@@ -49,7 +49,7 @@ def element_count(name: str, shape: Sequence[int]) -> int:
         if size < 0:
             raise InputError(f"tensor {name!r} has a negative dimension: shape {list(shape)}")
         count *= size
-        largest *= max(size, 1)
+        largest *= size or 1
         if largest > MAX_ELEMENTS:
             raise InputError(
                 f"tensor {name!r} of shape {list(shape)} has more than {MAX_ELEMENTS} elements"
@@ -122,7 +122,8 @@ def _fixed_elements(name: str, storage: np.dtype[np.generic], raw: memoryview) -
         raise InputError(f"tensor {name!r} is BOOL and has a byte other than 0 and 1")
     # Where a tensor starts inside a message is the sender's accident, and code behind an
     # unaligned float pointer is undefined in C.
-    return np.require(np.frombuffer(raw, storage), requirements="A")
+    data = np.frombuffer(raw, storage)
+    return data if data.flags.aligned else data.copy()
 
 
 def _in_range(

@@ -36,7 +36,7 @@ from sealserve.attestation import (
 )
 from sealserve.attestation.binding import VERSION, b64url
 from sealserve.attestation.simulated import Machine, SimulatedRoot
-from sealserve.inference.client import asynchronous, channel, connect, connect_async, synchronous
+from sealserve.inference.client import channel, connect, connect_async, session, session_async
 from sealserve.inference.client import verification as decides
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.fetch import fetch_certificate
@@ -374,7 +374,7 @@ def requests_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answers_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    for client in (synchronous, asynchronous):
+    for client in (session, session_async):
         monkeypatch.setattr(client, "require_root", lambda *_: None)
 
 

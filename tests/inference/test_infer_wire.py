@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,15 @@ from sealserve.inference.wire.infer import (
     decode_response,
     encode_request,
     encode_response,
+    encode_stream_error,
+    encode_stream_response,
 )
 from sealserve.inference.wire.open_inference_pb2 import (
     InferParameter,
     InferTensorContents,
     ModelInferRequest,
     ModelInferResponse,
+    ModelStreamInferResponse,
 )
 from sealserve.inference.wire.spec import TensorSpec
 from sealserve.inference.wire.tensor import MAX_TEXTS, Tensor
@@ -129,9 +133,67 @@ def test_contradictions_are_refused(name: str) -> None:
         decode_request(CONTRADICTIONS[name].SerializeToString())
 
 
+HARMLESS = ModelInferRequest(
+    parameters={
+        "priority": InferParameter(uint64_param=1),
+        "binary_data_output": InferParameter(bool_param=False),
+        "triton_enable_empty_final_response": InferParameter(bool_param=True),
+    },
+    inputs=[
+        Input(
+            name="x",
+            datatype="FP32",
+            shape=[1],
+            parameters={"binary_data_size": InferParameter(int64_param=4)},
+        )
+    ],
+    outputs=[Output(name="y", parameters={"binary_data": InferParameter(bool_param=True)})],
+    raw_input_contents=[bytes(4)],
+)
+
+
 def test_parameters_that_change_nothing_are_accepted() -> None:
-    request = ModelInferRequest(parameters={"priority": InferParameter(uint64_param=1)})
-    assert decode_request(request.SerializeToString()).inputs == ()
+    assert decode_request(HARMLESS.SerializeToString()).outputs == ("y",)
+
+
+@pytest.mark.parametrize("where", ["the request", "an input", "an output"])
+def test_a_parameter_in_another_place_is_refused(where: str) -> None:
+    request = ModelInferRequest.FromString(HARMLESS.SerializeToString())
+    places = {
+        "the request": request,
+        "an input": request.inputs[0],
+        "an output": request.outputs[0],
+    }
+    name = "binary_data" if where == "an input" else "binary_data_size"
+    places[where].parameters[name].int64_param = 4
+    with pytest.raises(InputError, match=f"parameter '{name}' is not supported"):
+        decode_request(request.SerializeToString())
+
+
+def waiting(value: InferParameter) -> IncomingRequest:
+    request = ModelInferRequest(parameters={"timeout": value})
+    return IncomingRequest(request.SerializeToString())
+
+
+def test_a_request_says_how_long_it_would_wait() -> None:
+    assert IncomingRequest(b"").timeout_seconds == 0
+    request = waiting(InferParameter(int64_param=1_500_000))
+    request.check_itself()
+    assert request.timeout_seconds == 1.5
+
+
+TIMEOUTS = {
+    "below 0": InferParameter(int64_param=-1),
+    "text": InferParameter(string_param="1 s"),
+    "a fraction": InferParameter(double_param=0.5),
+    "nothing": InferParameter(),
+}
+
+
+@pytest.mark.parametrize("value", TIMEOUTS.values(), ids=TIMEOUTS.keys())
+def test_a_time_to_wait_is_microseconds(value: InferParameter) -> None:
+    with pytest.raises(InputError, match="'timeout' is microseconds"):
+        waiting(value).check_itself()
 
 
 def test_typed_contents_in_several_pieces_are_one() -> None:
@@ -152,6 +214,26 @@ def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
             decode(data)
         except InputError:
             continue
+
+
+def test_an_answer_of_a_stream_is_what_protobuf_reads() -> None:
+    response = InferResponse("m", "2", (X, Y), "id-1")
+    read = ModelStreamInferResponse.FromString(encode_stream_response(response))
+    inner = read.infer_response
+    assert read.error_message == ""
+    assert inner.parameters["triton_final_response"].bool_param
+    inner.ClearField("parameters")
+    assert inner.SerializeToString() == encode_response(response)
+
+
+def test_an_error_of_a_stream_tells_its_request() -> None:
+    data = encode_stream_error("no such model", model="m", version="2", id="id-1")
+    read = ModelStreamInferResponse.FromString(data)
+    inner = read.infer_response
+    assert read.error_message == "no such model"
+    assert (inner.model_name, inner.model_version, inner.id) == ("m", "2", "id-1")
+    assert inner.parameters["triton_final_response"].bool_param
+    assert not inner.outputs
 
 
 def test_an_answer_with_wrong_bytes_is_refused() -> None:
@@ -251,3 +333,36 @@ def test_texts_are_counted_before_there_is_an_object_for_each(
     with pytest.raises(InputError, match="more than 999 fields"):
         decode_request(request.SerializeToString())
     assert made == []
+
+
+HUGE = 2**31  # bytes, which a shape announces and nobody sent
+LIES = {
+    "raw numbers": Input(name="x", datatype="FP32", shape=[HUGE // 4]),
+    "raw texts": Input(name="x", datatype="BYTES", shape=[MAX_TEXTS]),
+    "typed numbers": Input(name="x", datatype="FP32", shape=[HUGE // 4],
+                           contents=InferTensorContents(fp32_contents=[1])),
+    "typed texts": Input(name="x", datatype="BYTES", shape=[MAX_TEXTS],
+                         contents=InferTensorContents(bytes_contents=[b""])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_what_is_announced_and_not_there_costs_nothing(lie: str) -> None:
+    raw = [bytes(4)] if lie.startswith("raw") else []
+    data = ModelInferRequest(inputs=[LIES[lie]], raw_input_contents=raw).SerializeToString()
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"needs|too few"):
+            decode_request(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_every_text_says_how_long_it_is() -> None:
+    """The length of an element may lie, by one or by 4 GiB."""
+    for raw in (b"\1\0\0", b"\1\0\0\0", b"\2\0\0\0a", b"\xff\xff\xff\xffa", b"\0\0\0\0a"):
+        request = ModelInferRequest(inputs=[Input(**BYTES_X, shape=[1])], raw_input_contents=[raw])
+        with pytest.raises(InputError, match=r"too few|runs past|after its last"):
+            decode_request(request.SerializeToString())

@@ -9,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealserve.inference.wire import message
-from sealserve.inference.wire.open_inference_pb2 import InferParameter, ModelInferRequest
+from sealserve.inference.wire.open_inference_pb2 import (
+    InferParameter,
+    ModelInferRequest,
+    ModelStreamInferResponse,
+)
 from sealserve.native.errors import InputError
 
 RAW = 7
@@ -131,3 +135,12 @@ def test_several_fields_are_cut_out_at_once() -> None:
     assert (rest, none) == (b"\x0a\x01m", [])
     assert [bytes(piece) for piece in raw] == [b"1", b"2"]
     assert [bytes(piece) for piece in inputs] == [b"i"]
+
+
+@given(raw=st.lists(st.binary(max_size=300), max_size=4))
+def test_a_message_inside_another_is_what_protobuf_reads(raw: list[bytes]) -> None:
+    head = ModelInferRequest(model_name="m").SerializeToString()
+    content = message.parts(head, RAW, [memoryview(piece) for piece in raw])
+    outer = b"".join(message.inside(2, content))
+    read = ModelStreamInferResponse.FromString(outer)
+    assert read.infer_response.SerializeToString() == b"".join(content)

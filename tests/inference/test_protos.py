@@ -32,6 +32,32 @@ STANDARD = {
     "ModelMetadataRequest": "name=1 version=2",
     "ModelReadyRequest": "name=1 version=2",
     "ServerMetadataResponse": "name=1 version=2 extensions=3",
+    # From here on triton-inference-server/common, protobuf/grpc_service.proto and
+    # protobuf/model_config.proto; what we neither read nor fill is left out.
+    "ModelStreamInferResponse": "error_message=1 infer_response=2",
+    "ModelConfigRequest": "name=1 version=2",
+    "ModelConfigResponse": "config=1",
+    "ModelConfig": "name=1 platform=2 version_policy=3 max_batch_size=4 input=5 output=6 "
+    "default_model_filename=8 dynamic_batching=11 backend=17 model_transaction_policy=19",
+    "ModelInput": "name=1 data_type=2 dims=4",
+    "ModelOutput": "name=1 data_type=2 dims=3",
+    "ModelVersionPolicy": "all=2 specific=3",
+    "ModelVersionPolicy.Specific": "versions=1",
+    "ModelDynamicBatching": "max_queue_delay_microseconds=2",
+    "ModelTransactionPolicy": "decoupled=1",
+    "ModelStatisticsRequest": "name=1 version=2",
+    "ModelStatisticsResponse": "model_stats=1",
+    "StatisticDuration": "count=1 ns=2",
+    "InferStatistics": "success=1 fail=2 queue=3 compute_input=4 compute_infer=5 compute_output=6",
+    "InferBatchStatistics": "batch_size=1 compute_input=2 compute_infer=3 compute_output=4",
+    "ModelStatistics": "name=1 version=2 last_inference=3 inference_count=4 execution_count=5 "
+    "inference_stats=6 batch_stats=7",
+    "ModelRepositoryParameter": "bool_param=1 int64_param=2 string_param=3 bytes_param=4",
+    "RepositoryIndexRequest": "repository_name=1 ready=2",
+    "RepositoryIndexResponse": "models=1",
+    "RepositoryIndexResponse.ModelIndex": "name=1 version=2 state=3 reason=4",
+    "RepositoryModelLoadRequest": "repository_name=1 model_name=2 parameters=3",
+    "RepositoryModelUnloadRequest": "repository_name=1 model_name=2 parameters=3",
 }
 
 
@@ -42,3 +68,11 @@ def test_field_numbers_are_the_standards(path: str) -> None:
     if inner:
         descriptor = descriptor.nested_types_by_name[inner]
     assert " ".join(f"{f.name}={f.number}" for f in descriptor.fields) == STANDARD[path]
+
+
+def test_the_numbers_of_data_types_are_tritons() -> None:
+    names = (
+        "INVALID BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 STRING BF16"
+    )
+    assert pb.DataType.keys() == [f"TYPE_{name}" for name in names.split()]
+    assert pb.DataType.values() == list(range(15))

@@ -16,12 +16,13 @@ import grpc
 import numpy as np
 
 from sealserve.attestation.evidence import EvidenceSource
-from sealserve.inference.server.admission import Admission
 from sealserve.inference.server.challenge import Answer, Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits
 from sealserve.inference.server.identity import Certificates, TlsIdentity
+from sealserve.inference.server.predictions import Predictions
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.service import InferenceService
+from sealserve.inference.server.table import FIRST_WORKER, Table
 from sealserve.inference.wire import names
 from sealserve.inference.wire.infer import InferRequest
 from sealserve.inference.wire.spec import TensorSpec
@@ -32,6 +33,7 @@ CONFIG = bytes([0xC0] * 32)
 STOP_SECONDS = 10.0
 T = TypeVar("T")
 Rewrite = Callable[[bytes, Any], bytes | Awaitable[bytes]]
+Stream = Callable[[Any, Any], Awaitable[None]]
 AnswerNonces = Callable[[frozenset[bytes]], Answer]
 
 
@@ -94,9 +96,11 @@ class LoopThread:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(STOP_SECONDS)
+        return self.begin(work).result(STOP_SECONDS)
 
     def stop(self) -> None:
         self.run(self._cancel_the_rest())
@@ -115,7 +119,7 @@ class LiveServer:
     """The server's own service over a good machine, with single parts replaced by bad ones.
 
     answer: what GetEvidence says instead. rewrites: by method, what becomes of a good answer.
-    compression: of every answer.
+    stream: what ModelStreamInfer does instead. compression: of every answer.
     """
 
     def __init__(
@@ -126,9 +130,11 @@ class LiveServer:
         identity: Identity | None = None,
         answer: AnswerNonces | None = None,
         rewrites: Mapping[str, Rewrite] | None = None,
+        stream: Stream | None = None,
         compression: grpc.Compression | None = None,
     ) -> None:
         self._compression = compression
+        self.stream = stream
         self.model = Doubler()
         self.record = Record()
         chosen: Any = identity or TlsIdentity(source)
@@ -160,7 +166,7 @@ class LiveServer:
     def stop(self) -> None:
         self.model.gate.set()
         self._loop.run(self._server.stop(None))
-        self._admission.close()
+        self._predictions.close()
         self._evidence.shutdown()
         self._loop.stop()
 
@@ -171,11 +177,12 @@ class LiveServer:
         self.stop()
 
     async def _start(self) -> int:
-        self._admission = Admission(running=4, waiting=64)
+        self._predictions = Predictions(Limits(running=4))
         service = InferenceService(
             self.registry,
             ChallengeWindow(self._answer, self._evidence),
-            self._admission,
+            self._predictions,
+            Table([model.root.hex() for model in self.registry], 1).slot(FIRST_WORKER),
             limits=Limits(),
             require_root=True,
         )
@@ -201,10 +208,12 @@ class _Recording(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._server = server
 
     def service(self, details: Any) -> Any:
+        if details.method == names.MODEL_STREAM_INFER and self._server.stream is not None:
+            return grpc.stream_stream_rpc_method_handler(self._server.stream)
         found = (handler.service(details) for handler in self._inner)
         handler = next((one for one in found if one is not None), None)
-        if handler is None:
-            return None
+        if handler is None or handler.response_streaming:
+            return handler
 
         async def recorded(data: bytes, context: Any) -> bytes:
             self._server.record.calls.append((details.method, len(data)))

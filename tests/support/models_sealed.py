@@ -109,16 +109,21 @@ def seal_model(
     keys: Sequence[Recipient | RawKey] | None = None,
     name: str = "net",
     version: str = "1.0",
+    batch_independent: bool = False,
 ) -> SealedModel:
     """Seal with the test's raw key unless told otherwise. A model in memory is saved first."""
     if isinstance(model, ModelProto):
         path = out.with_name(f"{out.name}.source.onnx")
         path.write_bytes(model.SerializeToString())
-        sealed = seal_model(path, out, keys=keys, name=name, version=version)
+        sealed = seal_model(
+            path, out, keys=keys, name=name, version=version, batch_independent=batch_independent
+        )
         path.unlink()
         return sealed
     keys = [RawKey(KEY)] if keys is None else keys
-    return seal(model, out, keys=keys, name=name, version=version)
+    return seal(
+        model, out, keys=keys, name=name, version=version, batch_independent=batch_independent
+    )
 
 
 def header_for(plain_bytes: int) -> layout.Header:

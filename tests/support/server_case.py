@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, cast
 
@@ -22,10 +22,12 @@ from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.runtime import Session
 from sealserve.inference.server.server import Server
+from sealserve.inference.server.table import FIRST_WORKER, Table
 from sealserve.inference.wire import names
 from sealserve.inference.wire.infer import InferResponse, decode_response
 from sealserve.inference.wire.open_inference_pb2 import ModelInferRequest
 from support.client_server import Doubler, LoopThread
+from support.refusals import is_listed
 
 # Protocol name, ONNX name, and how its elements look in raw contents.
 FIXED_TYPES: dict[str, tuple[int, str]] = {
@@ -46,6 +48,13 @@ FIXED_TYPES: dict[str, tuple[int, str]] = {
 PINNED = [("grpc.ssl_target_name_override", names.SERVER_NAME)]
 NO_LIMITS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 CALL_SECONDS = 10.0
+# With these a client may show words of its own.
+OF_CLIENTS = {
+    grpc.StatusCode.OK,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNAVAILABLE,
+}
 
 
 def until(holds: Callable[[], bool]) -> None:
@@ -156,7 +165,7 @@ class Served:
         port: int = 0,
     ) -> None:
         self.config = ServerConfig(
-            models=tuple(ServedModel(model.name, model.root.hex()) for model in models),
+            models=tuple(ServedModel(model.name, (model.root.hex(),)) for model in models),
             keys=KeySource(identity="none is read: the models are open"),
             listen_host="127.0.0.1",
             listen_port=port,
@@ -164,7 +173,14 @@ class Served:
             limits=limits or Limits(),
         )
         self.identity = TlsIdentity(source)
-        self.server = Server(self.config, source, self.identity, Opened(Registry(models), 0, 0))
+        self.table = Table([model.root.hex() for model in models], 1)
+        for model in models:
+            self.table.describe(model.root.hex(), model.name, model.version)
+        opened = Opened(Registry(models), 0, 0)
+        self.server = Server(
+            self.config, source, self.identity, opened, self.table.slot(FIRST_WORKER)
+        )
+        self._told: set[tuple[str, str]] = set()
         self.loop = LoopThread()
         self.port = self.loop.run(self.server.start())
         self.channel = self.connect()
@@ -172,7 +188,7 @@ class Served:
     @property
     def admitted(self) -> int:
         """Predictions that run or wait."""
-        return self.server._admission._admitted
+        return self.server._predictions.admitted
 
     @property
     def target(self) -> str:
@@ -189,21 +205,38 @@ class Served:
         data = message if isinstance(message, bytes) else message.SerializeToString()
         values = [root if isinstance(root, str) else root.hex() for root in roots]
         metadata = [(names.MODEL_ROOT_KEY, value) for value in values]
-        return self.channel.unary_unary(path).future(data, timeout=CALL_SECONDS, metadata=metadata)
+        call = self.channel.unary_unary(path).future(data, timeout=CALL_SECONDS, metadata=metadata)
+        call.add_done_callback(self._ended)
+        return call
 
     def call(self, path: str, message: Message | bytes, *roots: bytes | str) -> bytes:
         """The answer; grpc.RpcError if there is none."""
         answer: bytes = self.start(path, message, *roots).result()
         return answer
 
+    def stream(self, messages: Iterable[Message | bytes], *roots: bytes, **more: Any) -> Any:
+        """Begin a stream that names these roots; an iterator of its answers, as bytes."""
+        data = (m if isinstance(m, bytes) else m.SerializeToString() for m in messages)
+        metadata = [(names.MODEL_ROOT_KEY, root.hex()) for root in roots]
+        metadata += more.get("metadata", [])
+        call = self.channel.stream_stream(names.MODEL_STREAM_INFER)
+        return call(data, timeout=more.get("timeout", CALL_SECONDS), metadata=metadata)
+
     def infer(self, message: Message | bytes, *roots: bytes | str) -> InferResponse:
         """A prediction."""
         return decode_response(self.call(names.MODEL_INFER, message, *roots))
 
+    def _ended(self, call: Any) -> None:
+        """In a thread of gRPC's."""
+        if call.code() not in OF_CLIENTS:
+            self._told.add((call.code().name, call.details()))
+
     def stop(self) -> None:
+        """The end; AssertionError if a caller was told what docs/refusals.md does not have."""
         self.channel.close()
         self.loop.run(self.server.stop())
         self.loop.stop()
+        assert {each for each in self._told if not is_listed(*each)} == set()
 
     def __enter__(self) -> Served:
         return self

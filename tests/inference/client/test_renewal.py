@@ -16,7 +16,15 @@ import grpc
 import pytest
 
 from sealserve.attestation.simulated import SimulatedRoot
-from sealserve.inference.client import Client, asynchronous, connect, connect_async, synchronous
+from sealserve.inference.client import (
+    Client,
+    connect,
+    connect_async,
+    pool,
+    pool_async,
+    session,
+    session_async,
+)
 from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS, elapsed
 from sealserve.inference.server.challenge import Answer
 from sealserve.inference.server.identity import TlsIdentity
@@ -43,6 +51,11 @@ from support.client_server import (
 ROWS = {"x": [[1.0, 2.0, 3.0]]}
 Code = grpc.StatusCode
 AFRESH = [names.GET_EVIDENCE, names.MODEL_METADATA, names.MODEL_INFER]
+
+
+def session_in_use(client: Any) -> Any:
+    """What a client of one server calls over."""
+    return client._pool.roster.seats[0].session
 
 
 def predicting(simulated_root: SimulatedRoot, rewrite: Rewrite) -> LiveServer:
@@ -110,8 +123,8 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(pause: float) -> None:
         seconds.append(pause)
 
-    monkeypatch.setattr(synchronous, "sleep", seconds.append)
-    monkeypatch.setattr(asynchronous, "sleep", sleep)
+    monkeypatch.setattr(pool, "sleep", seconds.append)
+    monkeypatch.setattr(pool_async, "sleep", sleep)
     return seconds
 
 
@@ -213,7 +226,7 @@ def test_a_server_that_asks_for_patience_and_is_replaced_meanwhile(
                 relay.route = second.port
                 relay.hang_up()
 
-            monkeypatch.setattr(synchronous, "sleep", replace)
+            monkeypatch.setattr(pool, "sleep", replace)
             with connect(relay.target, case.trust(simulated_root)) as client:
                 assert rows(client) == [1]
         assert second.record.count(names.GET_EVIDENCE) == 1
@@ -229,7 +242,7 @@ def test_evidence_of_more_than_an_hour_is_renewed_before_data_leaves(
     ):
         rows(client)
         assert server.record.count(names.GET_EVIDENCE) == 1
-        monkeypatch.setattr(synchronous, "elapsed", lambda: elapsed() + MAX_EVIDENCE_AGE_SECONDS)
+        monkeypatch.setattr(session, "elapsed", lambda: elapsed() + MAX_EVIDENCE_AGE_SECONDS)
         server.record.calls.clear()
         rows(client)
     asked = [method for method, _ in server.record.calls]
@@ -244,7 +257,7 @@ def test_the_asyncio_client_renews_it_too(
     async def ask(server: LiveServer) -> None:
         async with await connect_async(server.target, case.trust(simulated_root)) as client:
             await client.predict(MODEL, ROWS)
-            monkeypatch.setattr(asynchronous, "elapsed", lambda: elapsed() + later)
+            monkeypatch.setattr(session_async, "elapsed", lambda: elapsed() + later)
             server.record.calls.clear()
             await client.predict(MODEL, ROWS)
 
@@ -265,7 +278,7 @@ def test_old_channels_are_closed(simulated_root: SimulatedRoot) -> None:
         held = []
         for _ in range(3):
             rows(client)
-            held.append(client._session)  # so that only closing can end its connection
+            held.append(session_in_use(client))  # so that only closing can end its connection
             client.recheck()
         eventually(lambda: relay.open == 0)
         rows(client)
@@ -279,7 +292,7 @@ def test_a_renewal_does_not_end_the_calls_of_others(simulated_root: SimulatedRoo
         connect(relay.target, case.trust(simulated_root)) as client,
         ThreadPoolExecutor(1) as pool,
     ):
-        held = client._session  # so that only closing can end its connection
+        held = session_in_use(client)  # so that only closing can end its connection
         server.model.gate.clear()
         asked = pool.submit(rows, client)
         assert server.model.started.wait(10)
@@ -296,7 +309,7 @@ def test_the_asyncio_client_closes_old_channels_when_nobody_uses_them(
 ) -> None:
     async def ask(server: LiveServer, relay: Relay) -> None:
         async with await connect_async(relay.target, case.trust(simulated_root)) as client:
-            held = client._session  # so that only closing can end its connection
+            held = session_in_use(client)  # so that only closing can end its connection
             server.model.gate.clear()
             asked = asyncio.create_task(client.predict(MODEL, ROWS))
             assert await asyncio.to_thread(server.model.started.wait, 10)
@@ -500,7 +513,7 @@ def test_a_client_is_of_the_process_that_made_it(simulated_root: SimulatedRoot) 
             said = in_a_child(use)
             assert said.startswith("RuntimeError(")
             assert "connect again in this process" in said
-        with client._lock:  # as another thread may, in the moment of the fork
+        with client._pool._roster._lock:  # as another thread may, in the moment of the fork
             assert in_a_child(client.close) == ""  # a with block in the child ends quietly
         assert rows(client) == [1]  # and the parent's client still works
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -194,12 +196,18 @@ def test_no_report_is_made_when_everybody_went_away() -> None:
     with_window(platform, story)
 
 
-def test_a_silent_platform_is_told_to_everybody_and_forgotten() -> None:
-    platform = Platform(UnavailableError("the platform does not answer"))
+def test_a_silent_platform_is_told_to_everybody_and_forgotten(server_log: io.StringIO) -> None:
+    """Not in the platform's words, which name devices, services and what they answered."""
+    platform = Platform(UnavailableError("/dev/31337 does not answer"))
 
     async def story(window: ChallengeWindow) -> None:
         told = await asyncio.gather(*asks(window, range(3), peers=3), return_exceptions=True)
-        assert [type(one) for one in told] == [UnavailableError] * 3
+        assert {(type(one), str(one)) for one in told} == {
+            (UnavailableError, "no evidence could be made")
+        }
+        (line,) = server_log.getvalue().splitlines()
+        assert json.loads(line)["event"] == "evidence_failed"
+        assert "31337" not in line
         platform.failure = None
         await window.ask(nonce(7), "later")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,12 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto
 
-from sealserve.inference.server.config import KeySource, ServedModel, ServerConfig
+from sealserve.inference.server.config import (
+    KeySource,
+    ModelOptions,
+    ServedModel,
+    ServerConfig,
+)
 from sealserve.inference.server.hardening import Hardened
 from sealserve.inference.server.memory import Memory, choose
 from sealserve.inference.server.opening import open_all, weights_bytes
@@ -31,8 +37,8 @@ WAYS: dict[str, Callable[[], Memory]] = {
 way = pytest.mark.parametrize("memory", WAYS.values(), ids=WAYS)
 
 
-def config(*models: SealedModel, root: str = "") -> ServerConfig:
-    served = tuple(ServedModel(str(each.path), root or each.root.hex()) for each in models)
+def config(*models: SealedModel, roots: tuple[str, ...] = ()) -> ServerConfig:
+    served = tuple(ServedModel(str(each.path), roots or (each.root.hex(),)) for each in models)
     return ServerConfig(models=served, keys=KeySource(identity="none is read"))
 
 
@@ -110,7 +116,32 @@ def test_nothing_stays_of_a_model_that_was_altered(
 
 def test_another_root_is_not_opened(sealed: SealedModel) -> None:
     with WAYS["anonymous-memory"]() as place, pytest.raises(IntegrityError, match="11" * 32):
-        open_all(config(sealed, root="11" * 32), RawKey(KEY), place)
+        open_all(config(sealed, roots=("11" * 32,)), RawKey(KEY), place)
+
+
+def test_any_root_of_several_is_opened_and_the_model_has_that_one(sealed: SealedModel) -> None:
+    several = config(sealed, roots=("11" * 32, sealed.root.hex(), "22" * 32))
+    with WAYS["anonymous-memory"]() as place:
+        (model,) = open_all(several, RawKey(KEY), place).registry
+    assert model.root == sealed.root
+    assert answer(model) == plain_answer(classifier())
+
+
+def test_a_file_of_no_root_among_several_is_not_opened(sealed: SealedModel) -> None:
+    several = config(sealed, roots=("11" * 32, "22" * 32))
+    with WAYS["anonymous-memory"]() as place, pytest.raises(IntegrityError, match="22" * 32):
+        open_all(several, RawKey(KEY), place)
+
+
+def test_a_file_that_claims_a_root_it_does_not_have_is_not_opened(sealed: SealedModel) -> None:
+    """Its claim says which root is meant; what is compared is everything below that root."""
+    path = Path(sealed.path)
+    data = bytearray(path.read_bytes())
+    data[-30_000] ^= 1
+    path.write_bytes(data)
+    several = config(sealed, roots=("11" * 32, sealed.root.hex()))
+    with WAYS["anonymous-memory"]() as place, pytest.raises(IntegrityError):
+        open_all(several, RawKey(KEY), place)
 
 
 def test_an_input_the_protocol_cannot_carry_is_refused(tmp_path: Path) -> None:
@@ -123,6 +154,25 @@ def test_an_input_the_protocol_cannot_carry_is_refused(tmp_path: Path) -> None:
     sealed = seal_model(tmp_path / "sequence.onnx", tmp_path / "sequence.sealed")
     with WAYS["anonymous-memory"]() as place, pytest.raises(FormatError, match="seq"):
         open_all(config(sealed), RawKey(KEY), place)
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_requests_share_runs_where_the_owner_declares_it(declared: bool, tmp_path: Path) -> None:
+    options = {"net": ModelOptions(batch_rows=16)}
+    sealed = seal_model(classifier(), tmp_path / "net", batch_independent=declared)
+    with WAYS["anonymous-memory"]() as place:
+        wanted = dataclasses.replace(config(sealed), options=options)
+        (model,) = open_all(wanted, RawKey(KEY), place).registry
+    assert model.shares_runs is declared
+    assert model.options.batch_rows == 16
+    assert model.run_seconds < 60
+
+
+def test_options_of_a_model_that_no_file_is_of_are_refused(sealed: SealedModel) -> None:
+    options = {"nett": ModelOptions()}
+    wrong = dataclasses.replace(config(sealed), options=options)
+    with WAYS["anonymous-memory"]() as place, pytest.raises(ConfigError, match="a model nett"):
+        open_all(wrong, RawKey(KEY), place)
 
 
 def test_room_is_asked_for_all_models_together(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def test_the_server_is_live_and_ready(served: Served) -> None:
 def test_the_server_says_who_it_is(served: Served) -> None:
     answer = served.call(names.SERVER_METADATA, pb.ServerMetadataRequest())
     told = pb.ServerMetadataResponse.FromString(answer)
-    assert (told.name, told.version, list(told.extensions)) == ("sealserve", __version__, [])
+    assert (told.name, told.version) == ("sealserve", __version__)
+    assert list(told.extensions) == ["model_configuration", "model_repository", "statistics"]
 
 
 @pytest.mark.parametrize(
@@ -149,6 +150,17 @@ def typed_request(kind: str) -> pb.ModelInferRequest:
 def test_typed_contents_are_taken_too(served: Served, kind: str) -> None:
     (y,) = served.infer(typed_request(kind)).outputs
     assert y.data.reshape(-1).tolist() == TYPED[kind][1]
+
+
+@pytest.mark.parametrize("kind", ["FP16", "FP32", "FP64", "BF16"])
+def test_no_number_is_lost_on_the_way(served: Served, kind: str) -> None:
+    """NaN, infinities and zeros of both signs as they are; nothing is compared or rounded."""
+    code = FIXED_TYPES[kind][1].replace("u", "f") if kind != "BF16" else "<u2"
+    values = np.array([np.nan, -np.inf, -0.0, np.inf], np.float32)
+    data = (values.view("<u4") >> 16).astype(code) if kind == "BF16" else values.astype(code)
+    request = infer_request(kind, ("x", kind, (2, 2), data.tobytes()))
+    answer = pb.ModelInferResponse.FromString(served.call(names.MODEL_INFER, request))
+    assert list(answer.raw_output_contents) == [data.tobytes()]
 
 
 def test_text_comes_back(served: Served) -> None:
@@ -301,6 +313,8 @@ MISTAKES = {
     "shared memory": wrong("shared_memory_region", parameter("shared_memory_region")),
     "a sequence": wrong("sequence_id", parameter("sequence_id")),
     "a model file": wrong("'file:1/model.onnx'", parameter("file:1/model.onnx")),
+    "a time to wait in words": wrong("'timeout' is microseconds", parameter("timeout")),
+    "2 GiB announced": wrong("needs 2147483648", set_to("shape", [1 << 28, 2])),
     "not protobuf": Mistake(INVALID, "", b"\xff" * 40),
     "cut in the middle": Mistake(INVALID, "message ends", good().SerializeToString()[:-1]),
     "a group": Mistake(INVALID, "wire type 3", b"\x0b\x0c"),
@@ -348,6 +362,20 @@ def test_a_mistake_is_named_and_nothing_of_a_tensor_comes_back(
     assert served.infer(good()).outputs  # and the server goes on
 
 
+@pytest.mark.parametrize("mistake", MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_in_a_stream_is_told_in_the_same_words_and_the_stream_goes_on(
+    served: Served, mistake: Mistake
+) -> None:
+    call = served.start(names.MODEL_INFER, mistake.message)
+    refused, answered = map(
+        pb.ModelStreamInferResponse.FromString, served.stream([mistake.message, good()])
+    )
+    assert refused.error_message == call.details()
+    assert not refused.infer_response.outputs
+    assert answered.error_message == ""
+    assert answered.infer_response.raw_output_contents == [MARKED]
+
+
 def test_a_message_above_the_limit_is_refused_by_its_length(served: Served) -> None:
     request = infer_request("FP32", ("x", "FP32", (1 << 17, 2), bytes(1 << 20)))
     call = served.start(names.MODEL_INFER, request)
@@ -367,6 +395,9 @@ SMALL_CALLS = [
     names.SERVER_METADATA,
     names.MODEL_READY,
     names.MODEL_METADATA,
+    names.MODEL_CONFIG,
+    names.MODEL_STATISTICS,
+    names.REPOSITORY_INDEX,
     names.GET_EVIDENCE,
 ]
 
@@ -387,8 +418,8 @@ def test_every_other_call_refuses_a_long_message(served: Served, path: str) -> N
 @pytest.mark.parametrize(
     "path",
     [
-        f"/{names.INFERENCE_SERVICE}/RepositoryModelLoad",
         f"/{names.INFERENCE_SERVICE}/SystemSharedMemoryRegister",
+        f"/{names.INFERENCE_SERVICE}/TraceSetting",
         "/inference.Other/ModelInfer",
         "/sealserve.v1.Attestation/",
     ],
@@ -403,6 +434,8 @@ def test_there_are_no_other_calls(served: Served, path: str) -> None:
 ABOUT_A_MODEL = {
     "ModelReady": (names.MODEL_READY, pb.ModelReadyRequest(name="FP32")),
     "ModelMetadata": (names.MODEL_METADATA, pb.ModelMetadataRequest(name="FP32")),
+    "ModelConfig": (names.MODEL_CONFIG, pb.ModelConfigRequest(name="FP32")),
+    "ModelStatistics": (names.MODEL_STATISTICS, pb.ModelStatisticsRequest(name="FP32")),
     "ModelInfer": (names.MODEL_INFER, good()),
 }
 
@@ -460,7 +493,9 @@ def test_evidence_names_the_nonce_the_configuration_and_every_root(served: Serve
     assert nonce in claims.nonces
     assert claims.config == served.config.sha256()
     assert claims.spki == served.identity.spki_sha256
-    assert set(claims.roots) == {bytes.fromhex(model.root) for model in served.config.models}
+    assert set(claims.roots) == {
+        bytes.fromhex(root) for model in served.config.models for root in model.roots
+    }
     assert answer.next_certificate == served.identity.certificates.next
 
 
@@ -669,6 +704,27 @@ def test_health_knows_the_server_and_its_two_services(served: Served) -> None:
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_health_says_when_a_server_is_being_stopped(machine: Machine) -> None:
+    model = doubler()
+    gate = model.session.gate  # type: ignore[attr-defined]
+    services = ("", names.INFERENCE_SERVICE, names.ATTESTATION_SERVICE)
+    with Served(machine, model) as server:
+        stub = health_pb2_grpc.HealthStub(server.channel)
+        watched = [stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in services]
+        states = [[next(watch).status] for watch in watched]
+        gate.clear()
+        call = server.start(names.MODEL_INFER, doubling())  # keeps the server for a while
+        until(lambda: server.admitted == 1)
+        stopping = server.loop.begin(server.server.stop())
+        for watch, seen in zip(watched, states, strict=True):
+            seen.append(next(watch).status)
+        gate.set()
+        assert call.result()
+        assert stopping.result()
+    serving, not_serving = 1, 2
+    assert states == [[serving, not_serving]] * 3
+
+
 def test_reflection_tells_the_services_and_their_calls(served: Served) -> None:
     database = ProtoReflectionDescriptorDatabase(served.channel)
     assert set(database.get_services()) == {
@@ -686,4 +742,10 @@ def test_reflection_tells_the_services_and_their_calls(served: Served) -> None:
         "ServerMetadata",
         "ModelMetadata",
         "ModelInfer",
+        "ModelStreamInfer",
+        "ModelConfig",
+        "ModelStatistics",
+        "RepositoryIndex",
+        "RepositoryModelLoad",
+        "RepositoryModelUnload",
     ]

@@ -251,6 +251,13 @@ MODEL __m512i _mm512_clmulepi64_epi128(__m512i a, __m512i b, int which)
     return a;
 }
 
+MODEL __m256i _mm256_shuffle_epi32(__m256i a, int order)
+{
+    for (int i = 0; i < 2; i++)
+        a.l[i] = _mm_shuffle_epi32(a.l[i], order);
+    return a;
+}
+
 MODEL __m256i _mm256_setzero_si256(void)
 {
     return (__m256i){{_mm_setzero_si128(), _mm_setzero_si128()}};

@@ -1,0 +1,78 @@
+"""Runs that take no longer than handing them to a thread would: they run on the event loop.
+
+A thread costs some 100 us on the way there and back, several times what a model of a few numbers
+takes. But whoever holds the event loop holds up every caller, so only short messages for models
+that were quick in trials may, a run that nevertheless goes on is interrupted and begun again in a
+thread, and a model that was slow once stays away from the loop for a while.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Final
+
+from sealserve.inference.server.batching import Outputs
+from sealserve.inference.server.registry import ServedSession
+from sealserve.inference.server.runtime import Interruption
+from sealserve.inference.wire.infer import InferRequest
+from sealserve.native.errors import SealserveError
+
+MAX_RUN_SECONDS: Final = 200e-6  # of one row, when the model was loaded
+MAX_MESSAGE_BYTES: Final = 16 * 1024
+SLOW_SECONDS: Final = 0.02  # more than other processes on a busy machine make of it
+_AWAY_SECONDS: Final = 1.0
+_TICK_SECONDS: Final = 0.05  # a run that sees two ticks is interrupted
+
+
+class BriefRuns:
+    """Used from one event loop; a thread watches over it from its first run on."""
+
+    def __init__(self) -> None:
+        self._interruption = Interruption()
+        self._steps = 0  # odd while something runs
+        self._away: dict[bytes, float] = {}  # until when, by root
+        self._ended = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def may(self, model: ServedSession, message_bytes: int) -> bool:
+        """Whether a message for this model is to be run here."""
+        return (
+            model.run_seconds <= MAX_RUN_SECONDS
+            and message_bytes <= MAX_MESSAGE_BYTES
+            and self._away.get(model.root, 0.0) <= time.monotonic()
+        )
+
+    def run(self, model: ServedSession, request: InferRequest) -> Outputs | None:
+        """Its outputs, or None if it took too long: a thread has to do it."""
+        if self._watcher is None:
+            self._watcher = threading.Thread(
+                target=self._watch, name="sealserve-watch", daemon=True
+            )
+            self._watcher.start()
+        began = time.monotonic()
+        self._steps += 1
+        try:
+            outputs = model.session.run(request, self._interruption)
+        except SealserveError:
+            if not self._interruption.is_set:
+                raise
+            outputs = None
+        finally:
+            self._steps += 1
+            ended = time.monotonic()
+            if ended - began > SLOW_SECONDS:
+                self._away[model.root] = ended + _AWAY_SECONDS
+            if self._interruption.is_set:
+                self._interruption.clear()
+        return outputs
+
+    def close(self) -> None:
+        self._ended.set()
+
+    def _watch(self) -> None:
+        seen = 0
+        while not self._ended.wait(_TICK_SECONDS):
+            if self._steps == seen and seen % 2:
+                self._interruption.set()
+            seen = self._steps

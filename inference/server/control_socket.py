@@ -1,0 +1,124 @@
+"""The operator's Unix socket: a path that only its owner reaches, and that is gone afterwards.
+
+A path where something stands already is refused, except for a socket of ours that nobody listens on
+any more: what a server leaves that was killed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+from urllib.parse import quote
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from sealserve.native.errors import ConfigError, UnavailableError
+
+MAX_PATH_BYTES: Final = 107  # unix(7): sun_path has 108 with its end
+OPTION: Final = "--model-control"
+_ONLY_THE_OWNER: Final = 0o177
+_MAX_MESSAGE_BYTES: Final = 64 * 1024  # names, and an index of 32 models
+_MAX_CALLS: Final = 16
+_DRAIN_SECONDS: Final = 1.0
+
+
+def require_free(path: str) -> None:
+    """ConfigError for a path that cannot be a socket's, UnavailableError for one in use."""
+    if not 0 < len(os.fsencode(path)) <= MAX_PATH_BYTES:
+        raise ConfigError(
+            f"a path of {len(os.fsencode(path))} bytes; 1 to {MAX_PATH_BYTES} are possible",
+            key=OPTION,
+            hint="the kernel's limit for sockets: choose a shorter one",
+        )
+    try:
+        state = Path(path).lstat()
+    except FileNotFoundError:
+        _require_folder(path)
+        return
+    except OSError as error:
+        raise _unusable(path, str(error.strerror)) from error
+    if not stat.S_ISSOCK(state.st_mode):
+        raise _unusable(path, "there is something that is no socket")
+    if state.st_uid != os.geteuid():
+        raise _unusable(path, "the socket there is another user's")
+    if _answers(path):
+        raise UnavailableError(
+            f"somebody listens on {path} already",
+            hint=f"is another server running? give each a {OPTION} of its own",
+        )
+
+
+class ControlSocket:
+    """A gRPC server on the path, to be entered on an event loop. handlers: of its services."""
+
+    def __init__(self, path: str, handlers: tuple[grpc.GenericRpcHandler, ...]) -> None:
+        self._path = path
+        self._health = health.aio.HealthServicer()
+        self._grpc = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                ("grpc.max_concurrent_streams", _MAX_CALLS),
+            ],
+            maximum_concurrent_rpcs=_MAX_CALLS,
+        )
+        self._grpc.add_generic_rpc_handlers(handlers)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+
+    async def __aenter__(self) -> ControlSocket:
+        """Listen. Raises as `require_free`."""
+        require_free(self._path)
+        before = os.umask(_ONLY_THE_OWNER)
+        try:
+            # gRPC takes the address for a URI and undoes what is escaped in it.
+            self._grpc.add_insecure_port(f"unix:{quote(self._path)}")
+            await self._grpc.start()
+        except RuntimeError as error:
+            raise _unusable(self._path, "it cannot be bound") from error
+        finally:
+            os.umask(before)
+        self._inode = Path(self._path).lstat().st_ino
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._health.enter_graceful_shutdown()
+        await self._grpc.stop(_DRAIN_SECONDS)
+        self._remove()
+
+    def _remove(self) -> None:
+        """Take the path away, if it is still ours; gRPC may have done so."""
+        path = Path(self._path)
+        try:
+            if path.lstat().st_ino == self._inode:
+                path.unlink()
+        except FileNotFoundError:
+            pass
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        return probe.connect_ex(path) != errno.ECONNREFUSED
+
+
+def _require_folder(path: str) -> None:
+    folder = Path(path).parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _unusable(path, f"there is no folder {str(folder)!r} that we may write to")
+
+
+def _unusable(path: str, why: str) -> ConfigError:
+    return ConfigError(
+        why, file=path, key=OPTION, hint="give a path in a folder of the server's own user"
+    )
