@@ -27,12 +27,13 @@ class Again:
 
 
 class Attempts:
-    """The attempts at one question. Only UNAVAILABLE leads to another one.
+    """The attempts at one question. Only UNAVAILABLE, and a model that moved, lead to another one.
 
     With a pushback (gRFC A6) the verified server itself spoke. Without, nobody may be there under
     the keys that were proven, as after every handshake that failed. Either way another replica is
     asked at once, if there is one. Where there is none, a server that spoke is asked once more
-    after the time it named, and whoever else is there now is verified, once.
+    after the time it named, and whoever else is there now is verified, once. A server that loaded
+    another accepted version has answered nothing, and is verified like one that is gone.
     """
 
     def __init__(self, what: str, deadline: Deadline, meaning: Meaning = our_error) -> None:
@@ -42,13 +43,15 @@ class Attempts:
         self._may_wait = True
         self._may_verify = True
 
-    def after(self, error: grpc.RpcError, *, others: bool) -> Again:
+    def after(self, error: grpc.RpcError, *, others: bool, moved: bool) -> Again:
         """What to do before the next attempt; raises what the failure means if there is none.
 
-        others: whether there is an attested replica that was not asked yet.
+        others: whether there is an attested replica that was not asked yet. moved: whether the
+        server has another accepted root now than it proved.
         """
-        if error.code() is grpc.StatusCode.UNAVAILABLE and self._deadline.allows(0.0):
-            seconds = pushback_seconds(error)
+        unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
+        if (unavailable or moved) and self._deadline.allows(0.0):
+            seconds = None if moved else pushback_seconds(error)
             if others:
                 return Again(0.0, gone=seconds is None, elsewhere=True)
             if seconds is None and self._may_verify:

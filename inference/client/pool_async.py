@@ -12,9 +12,9 @@ import grpc
 
 from sealserve.inference.client.attempts import Attempts, Meaning
 from sealserve.inference.client.clock import Deadline
-from sealserve.inference.client.known_models import roots_for, serving
+from sealserve.inference.client.known_models import Wanted, having, roots_for
 from sealserve.inference.client.outcomes import Outcomes
-from sealserve.inference.client.pool import LATER_SECONDS, TENDING_SECONDS, Serves
+from sealserve.inference.client.pool import LATER_SECONDS, TENDING_SECONDS
 from sealserve.inference.client.roster import Replica, Roster, Seat
 from sealserve.inference.client.session_async import AsyncSession, open_session
 from sealserve.inference.client.status import another_root, nobody_answered, our_error
@@ -91,27 +91,28 @@ class AsyncPool:
                         raise
             return await ask(session, last)
 
-        return await self.ask(on_root, what, deadline, serving(trust, model), meaning)
+        return await self.ask(on_root, what, deadline, having(trust, model), meaning)
 
     async def ask(
         self,
         ask: Callable[[AsyncSession], Awaitable[_Result]],
         what: str,
         deadline: Deadline,
-        serves: Serves,
+        wanted: Wanted,
         meaning: Meaning = our_error,
     ) -> _Result:
         """Ask, and ask again where that may help: `Attempts` says when."""
         attempts = Attempts(what, deadline, meaning)
         avoid: set[_Seat] = set()
         while True:
-            async with self.leased(serves, avoid, deadline) as (seat, session):
+            async with self.leased(wanted, avoid, deadline) as (seat, session):
                 try:
                     return await ask(session)
                 except grpc.RpcError as error:
                     avoid.add(seat)
-                    others = self._roster.has_other(serves, avoid)
-                    again = attempts.after(error, others=others)
+                    others = self._roster.has_other(wanted, avoid)
+                    moved = wanted.moved(error, session.verified)
+                    again = attempts.after(error, others=others, moved=moved)
             if again.gone:
                 await self.leave(seat, session)
             if not again.elsewhere:
@@ -132,13 +133,13 @@ class AsyncPool:
 
     @asynccontextmanager
     async def leased(
-        self, serves: Serves, avoid: Collection[_Seat], deadline: Deadline
+        self, wanted: Wanted, avoid: Collection[_Seat], deadline: Deadline
     ) -> AsyncIterator[tuple[_Seat, AsyncSession]]:
         """A replica and its session, which nobody closes meanwhile."""
-        found = self.roster.take(serves, avoid)
+        found = self.roster.take(wanted, avoid)
         while found is None:
             await self._revive(deadline)
-            found = self.roster.take(serves)
+            found = self.roster.take(wanted)
         self.tend()
         try:
             yield found

@@ -6,10 +6,12 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 
 from sealserve.inference.client import channel
+from sealserve.inference.client.apart import apart
 from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS, Deadline, elapsed, now
 from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.client.prediction import (
@@ -132,7 +134,7 @@ async def open_session(address: Address, terms: Terms, deadline: Deadline) -> As
 async def _attest(address: Address, terms: Terms, deadline: Deadline) -> AsyncSession:
     """The whole verification; grpc.RpcError if the challenge was not answered."""
     verification = Verification(terms.trust)
-    certificate = await asyncio.to_thread(fetch_certificate, *address, deadline)
+    certificate = await apart(partial(fetch_certificate, *address, deadline))
     await asyncio.to_thread(verification.read_certificate, certificate, now())
     async with _pinned(address, channel.EVIDENCE_BYTES, certificate) as opened:
         asked_at = elapsed()

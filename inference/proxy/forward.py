@@ -10,7 +10,7 @@ from typing import Any, Final
 import grpc
 
 from sealserve.inference.client.clock import Deadline
-from sealserve.inference.client.known_models import anybody, serving
+from sealserve.inference.client.known_models import ANYBODY, having
 from sealserve.inference.client.pool_async import AsyncPool
 from sealserve.inference.client.prediction import require_roots_among
 from sealserve.inference.client.session_async import AsyncSession
@@ -71,7 +71,7 @@ class Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]
 
         if model:
             return await self._pool.on_root(model, ask, method, deadline, CallFailedError)
-        return await self._pool.ask(ask, method, deadline, anybody, CallFailedError)
+        return await self._pool.ask(ask, method, deadline, ANYBODY, CallFailedError)
 
     async def _stream(self, _requests: Any, context: Any) -> None:
         try:
@@ -86,8 +86,8 @@ class Forwarding(grpc.GenericRpcHandler):  # type: ignore[misc]
         first = await context.read()
         if first is grpc.aio.EOF:
             return None
-        serves = serving(self._pool.terms.trust, model_of(first))
-        async with self._pool.leased(serves, (), Deadline(_seconds(context))) as (seat, session):
+        wanted = having(self._pool.terms.trust, model_of(first))
+        async with self._pool.leased(wanted, (), Deadline(_seconds(context))) as (seat, session):
             stream = session.stream(names.MODEL_STREAM_INFER, context.time_remaining())
             sending = asyncio.create_task(_send(first, context, stream, session))
             del first

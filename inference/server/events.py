@@ -21,6 +21,8 @@ class Event(enum.StrEnum):
     MODEL_OPENED = "model_opened"
     BATCHING_OFF = "batching_off"
     READY = "ready"
+    SETTLED = "settled"
+    NOT_SETTLED = "not_settled"
     WORKER_ENDED = "worker_ended"
     WORKER_REPLACED = "worker_replaced"
     GENERATION_ENDED = "generation_ended"
@@ -35,6 +37,7 @@ class Event(enum.StrEnum):
     STATUS_LISTENING = "status_listening"
     CONTROL_LISTENING = "control_listening"
     DESK_FAILED = "desk_failed"
+    DESK_ENDED = "desk_ended"
     DRAINING = "draining"
     STOPPED = "stopped"
 
@@ -48,6 +51,8 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.MODEL_OPENED: frozenset({"model", "version", "root", "release_seconds", "open_seconds"}),
     Event.BATCHING_OFF: frozenset({"model", "version", "why"}),
     Event.READY: frozenset({"host", "port", "models"}),
+    Event.SETTLED: frozenset({"seconds"}),
+    Event.NOT_SETTLED: frozenset({"model", "error"}),
     Event.WORKER_ENDED: frozenset({"worker", "status"}),
     Event.WORKER_REPLACED: frozenset({"worker"}),
     Event.GENERATION_ENDED: frozenset({"error"}),
@@ -62,6 +67,7 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.STATUS_LISTENING: frozenset({"host", "port"}),
     Event.CONTROL_LISTENING: frozenset({"path"}),
     Event.DESK_FAILED: frozenset({"error"}),
+    Event.DESK_ENDED: frozenset({"again"}),
     Event.DRAINING: frozenset({"seconds"}),
     Event.STOPPED: frozenset(),
 }

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from sealserve.inference.client.clock import Deadline
-from sealserve.inference.client.known_models import anybody
+from sealserve.inference.client.known_models import ANYBODY
 from sealserve.inference.client.pool import Pool
 from sealserve.inference.client.session import Session
 from sealserve.inference.client.targets import Target
@@ -371,7 +371,7 @@ class InferenceServerClient:
             if model:
                 data = self._pool.on_root(model, ask, path, deadline, told)
             else:
-                data = self._pool.ask(ask, path, deadline, anybody, told)
+                data = self._pool.ask(ask, path, deadline, ANYBODY, told)
             answer.ParseFromString(data)
         except SealserveError as error:
             raise ours(error) from error

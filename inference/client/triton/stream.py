@@ -11,7 +11,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from sealserve.inference.client.clock import Deadline
-from sealserve.inference.client.known_models import anybody
+from sealserve.inference.client.known_models import ANYBODY
 from sealserve.inference.client.pool import Pool
 from sealserve.inference.client.prediction import require_roots_among
 from sealserve.inference.client.status import nobody_answered
@@ -41,7 +41,7 @@ class Stream:
         self._callback = callback
         self._requests: Queue[bytes | None] = Queue(_QUEUE)
         self._cancelled = False
-        self._lease = pool.leased(anybody, (), opening)
+        self._lease = pool.leased(ANYBODY, (), opening)
         self._pool = pool
         self._seat, self._session = self._lease.__enter__()
         self._call = self._session.stream(names.MODEL_STREAM_INFER, self._sent(), seconds)

@@ -31,15 +31,17 @@ GOOD: dict[str, Any] = {
 }
 # Written by hand: whoever knows the command line can write the same.
 CANONICAL = (
-    '{"keys":{"attestation_service":"","identity":"","vault":"trustd:vault.example:8443",'
+    '{"early":false,'
+    '"keys":{"attestation_service":"","identity":"","vault":"trustd:vault.example:8443",'
     '"vault_ca":"","vault_ca_sha256":"51d0' + "00" * 30 + '","vault_credential":""},'
     '"limits":{"calls":128,"connection_seconds":3600.0,'
     '"connections":1024,"drain_seconds":10.0,"message_bytes":16777216,"request_seconds":60.0,'
     '"rotation_hours":12.0,"running":2,"threads":1,"waiting":64},'
-    '"listen_host":"0.0.0.0","listen_port":8001,'
+    '"listen_host":"0.0.0.0","listen_port":8001,"model_control":"",'
     '"models":[{"path":"/models/net.sealed","roots":["'
     + ROOT
-    + '"]}],"options":{},"require_root":false,"workers":1}'
+    + '"]}],"options":{},"require_root":false,'
+    '"status_host":"","status_port":0,"workers":1}'
 )
 
 
@@ -67,6 +69,10 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "listen port": {"listen_port": 8002},
     "require root": {"require_root": True},
     "workers": {"workers": 2},
+    "early": {"early": True},
+    "status host": {"status_host": "127.0.0.1"},
+    "status port": {"status_port": 8002},
+    "model control": {"model_control": "/run/control"},
     "options of a model": {"options": {"net": ModelOptions()}},
     "identity": {"keys": KeySource(identity="owner.key")},
     **{
@@ -124,6 +130,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "several workers with threads": (
         {"workers": 2, "limits": Limits(threads=2)},
         "2 workers and 2 threads",
+    ),
+    "early with several workers": ({"workers": 2, "early": True}, "means nothing for 2 workers"),
+    "early with batching required": (
+        {"early": True, "options": {"net": ModelOptions(batching="required")}},
+        "requires batching",
     ),
     "a root twice": ({"models": (ServedModel("a", (ROOT,)), ServedModel("b", (ROOT,)))}, "twice"),
     "no source of keys": ({"keys": KeySource()}, "exactly one"),
