@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sealserve.inference.client import Client, connect
-from sealserve.native.errors import PolicyViolation, UnavailableError
+from sealserve.native.errors import UnavailableError
 from sealserve.policy import Trust
 from support.models_onnx import batch
 from support.server_case import until
@@ -23,14 +23,12 @@ TRIES = 3
 class Load:
     """What came of it. failed: what a client gave up of.
 
-    interrupted: a client each time it was told UNAVAILABLE, and asked the same again. rechecked:
-    each time it was told of another root than the one it had verified, and verified anew.
+    interrupted: a client each time it was told UNAVAILABLE, and asked the same again.
     """
 
     answered: np.ndarray  # how many calls of each client
     answers: list[bytes] = field(default_factory=list)
     interrupted: list[int] = field(default_factory=list)
-    rechecked: list[int] = field(default_factory=list)
     failed: list[Exception] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -53,9 +51,6 @@ class Load:
                 self.answers.append(client.predict(model, batch())["y"].tobytes())
             except UnavailableError:
                 self.interrupted.append(number)
-            except PolicyViolation:
-                self.rechecked.append(number)
-                client.recheck()
             else:
                 self.answered[number] += 1
                 return
