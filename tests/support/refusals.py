@@ -15,6 +15,7 @@ STATUS = {
     "UnknownModelError": "NOT_FOUND",
     "RootMismatchError": "FAILED_PRECONDITION",
     "BusyError": "RESOURCE_EXHAUSTED",
+    "CallerError": "UNAUTHENTICATED",
     "UnavailableError": "UNAVAILABLE",
 }
 # Those that are raised while a server starts, or to the operator on a socket of his own.
