@@ -94,6 +94,18 @@ EPILOG = (
     help="Processes that answer; they share the weights, and each has the limits to itself.",
 )
 @click.option(
+    "--status-listen",
+    default="",
+    metavar="HOST:PORT",
+    help="Where /livez, /readyz and /metrics are; a port alone is one of the loopback.",
+)
+@click.option(
+    "--model-control",
+    default="",
+    metavar="PATH",
+    help="Unix socket on which models of this command line are listed, loaded and unloaded.",
+)
+@click.option(
     "--config",
     "config_file",
     default="",
@@ -118,6 +130,8 @@ def command(
     listen: str,
     require_root: bool,
     workers: int,
+    status_listen: str,
+    model_control: str,
     config_file: str,
     config_sha256: str,
 ) -> None:
@@ -131,6 +145,7 @@ def command(
     from sealserve.inference.server.config import file_bytes
     from sealserve.inference.server.guard import guard
     from sealserve.inference.server.hardening import harden
+    from sealserve.inference.server.silence import install
 
     given = dict(os.environ)
     guard(os.environ)
@@ -140,6 +155,7 @@ def command(
     # NumPy's algebra, which nothing here uses, would start threads when it is loaded. Without them
     # this process has one, and may fork.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    install()
     from sealserve.inference.server import app
     from sealserve.inference.server.config import KeySource, ServerConfig, pair
     from sealserve.inference.wire.address import parse_address
@@ -155,6 +171,7 @@ def command(
         }
     )
     host, port = parse_address(listen, default_port=DEFAULT_PORT)
+    status_host, status_port = _status_address(status_listen)
     settings = _settings(config_file, config_sha256)
     config = ServerConfig(
         models=pair(files, roots),
@@ -170,6 +187,9 @@ def command(
         listen_port=port,
         require_root=require_root,
         workers=workers,
+        status_host=status_host,
+        status_port=status_port,
+        model_control=model_control,
         limits=settings.limits,
         options=settings.options,
     )
@@ -177,6 +197,18 @@ def command(
         say("warning: the key comes from a file and no attestation guards it: simulated use only")
     machine = MachineIdentity.of(given)
     app.run(config, namespace, _find_source, lambda ready: click.echo(ready.line()), machine)
+
+
+def _status_address(text: str) -> tuple[str, int]:
+    """IP address and port of the operator's pages; "" and 0 for none."""
+    from sealserve.inference.server.status_address import is_loopback, parse_status_address
+
+    if not text:
+        return "", 0
+    host, port = parse_status_address(text)
+    if not is_loopback(host):
+        say(f"warning: the status pages are for everybody who reaches {host}")
+    return host, port
 
 
 def _find_source() -> EvidenceSource:

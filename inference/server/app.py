@@ -15,6 +15,7 @@ from sealserve.inference.server.attendant import FindSource
 from sealserve.inference.server.commands import Commanded
 from sealserve.inference.server.config import ServerConfig
 from sealserve.inference.server.hardening import Namespace
+from sealserve.inference.server.reception import reception_for
 from sealserve.inference.server.supervisor import Means, Serving, Supervisor
 from sealserve.inference.server.table import TURNS, Table
 from sealserve.inference.wire.address import format_address
@@ -65,4 +66,5 @@ def run(
 
     roots = [root for model in config.models for root in model.roots]
     table = Table(roots, workers=TURNS * config.workers)
-    Supervisor(config, Means(namespace, find_source, machine, tell, table), commanded).run()
+    means = Means(namespace, find_source, machine, tell, table, reception_for(config))
+    Supervisor(config, means, commanded).run()

@@ -18,8 +18,8 @@ from google.protobuf.message import DecodeError, Message
 from sealserve.inference.server.admission import BusyError
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.registry import (
+    NotDoneError,
     NotOfferedError,
-    NotOpenedError,
     RootMismatchError,
     UnknownModelError,
 )
@@ -50,7 +50,7 @@ CANCELLED: Final = grpc.StatusCode.CANCELLED.value[0]
 _STATUS: Final = (
     (UnknownModelError, grpc.StatusCode.NOT_FOUND),
     (RootMismatchError, grpc.StatusCode.FAILED_PRECONDITION),
-    (NotOpenedError, grpc.StatusCode.FAILED_PRECONDITION),
+    (NotDoneError, grpc.StatusCode.FAILED_PRECONDITION),
     (NotOfferedError, grpc.StatusCode.UNIMPLEMENTED),
     (InputError, grpc.StatusCode.INVALID_ARGUMENT),
     (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),

@@ -35,6 +35,12 @@ class Catalog:
         for number, (name, version, root) in zip(sorted(files), models, strict=True):
             self._seen[number] = name, version, root
 
+    def names_left_out(self, files: Files) -> frozenset[str]:
+        """Names that none of these files has, as far as is known."""
+        names = {number: name for number, (name, _, _) in self._seen.items()}
+        kept = {name for number, name in names.items() if number in files}
+        return frozenset(names.values()) - kept
+
     def known(self) -> tuple[KnownModel, ...]:
         """Every model of the command line."""
         return tuple(

@@ -107,6 +107,9 @@ class ServerConfig:
     listen_port: int = 8001
     require_root: bool = False
     workers: int = 1  # processes that answer; each has the limits to itself
+    status_host: str = ""  # where the operator's pages are; "": nowhere
+    status_port: int = 0
+    model_control: str = ""  # path of the operator's Unix socket; "": none
     limits: Limits = field(default_factory=Limits)
     options: Mapping[str, ModelOptions] = field(default_factory=dict)  # by the model's name
 

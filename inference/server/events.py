@@ -35,6 +35,7 @@ class Event(enum.StrEnum):
     STATUS_LISTENING = "status_listening"
     CONTROL_LISTENING = "control_listening"
     DESK_FAILED = "desk_failed"
+    DESK_ENDED = "desk_ended"
     DRAINING = "draining"
     STOPPED = "stopped"
 
@@ -62,6 +63,7 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.STATUS_LISTENING: frozenset({"host", "port"}),
     Event.CONTROL_LISTENING: frozenset({"path"}),
     Event.DESK_FAILED: frozenset({"error"}),
+    Event.DESK_ENDED: frozenset({"again"}),
     Event.DRAINING: frozenset({"seconds"}),
     Event.STOPPED: frozenset(),
 }

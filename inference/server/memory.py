@@ -46,6 +46,10 @@ class WeightsPlace(Protocol):
     @property
     def buffers(self) -> dict[str, int]: ...
 
+    @property
+    def holds_files(self) -> bool:
+        """Whether there is still one that can be opened."""
+
     def wants(self, name: str) -> bool:
         """Weights alone: a server needs no other file of a model."""
 
@@ -81,6 +85,10 @@ class MountedPlace:
     @property
     def buffers(self) -> dict[str, int]:
         return {}
+
+    @property
+    def holds_files(self) -> bool:
+        return bool(self._files)
 
     def wants(self, name: str) -> bool:
         return _NAME.fullmatch(name) is not None
@@ -127,6 +135,10 @@ class AnonymousPlace:
     @property
     def buffers(self) -> dict[str, int]:
         return dict(self._files)
+
+    @property
+    def holds_files(self) -> bool:
+        return bool(self._files)
 
     def wants(self, name: str) -> bool:
         return _NAME.fullmatch(name) is not None

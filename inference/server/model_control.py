@@ -14,7 +14,7 @@ import grpc
 
 from sealserve.inference.server.calls import Handler, parse, with_status
 from sealserve.inference.server.commands import KnownModel, Refusal, RefusedCommandError
-from sealserve.inference.server.registry import NotOpenedError, UnknownModelError
+from sealserve.inference.server.registry import NotDoneError, UnknownModelError
 from sealserve.inference.server.repository import (
     UNAVAILABLE,
     Entry,
@@ -31,7 +31,8 @@ _DEPENDENTS: Final = "unload_dependents"  # of an ensemble, which none of ours i
 # What is no matter of waiting; the other refusals are, and stay UNAVAILABLE.
 _REFUSALS: Final = {
     Refusal.UNKNOWN_MODEL: UnknownModelError,
-    Refusal.NOT_OPENED: NotOpenedError,
+    Refusal.LAST_MODEL: NotDoneError,
+    Refusal.NOT_OPENED: NotDoneError,
 }
 Totals = Callable[[], Iterable[tuple[str, str, Counters]]]
 

@@ -70,8 +70,8 @@ class InferenceService:
         self._slot = slot
         self._limits = limits
         self._require_root = require_root
-        # All that are admitted and not run yet may come out of streams, and no more than that.
-        self._streams = Streams(seconds=limits.request_seconds, places=limits.waiting, slot=slot)
+        # What streams read has room to wait in, so that a stream is slowed down and not refused.
+        self._streams = Streams(seconds=limits.request_seconds, requests=limits.waiting, slot=slot)
         self._connections = Connections(
             connections=limits.connections,
             seconds=_CONNECTION_JITTER * limits.connection_seconds + limits.request_seconds,

@@ -4,6 +4,7 @@
       attendant     short-lived: evidence, the TLS identity, the models' keys (attendant.py)
       generation    opens the models, and serves them or keeps them for its workers (generation.py)
         worker      answers (worker.py)
+      front desk    the operator's pages and socket, if he asked for them (front_desk.py)
 
 A reload is another generation beside the present one, from the files as they are then. Only when
 all its workers listen is the old one told to stop; if it fails, nothing has changed. A generation
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from sealserve.inference.server import attendant, channel, failures
+from sealserve.inference.server import attendant, channel, failures, silence
 from sealserve.inference.server.attendant import (
     FindSource,
     certificates_in,
@@ -38,9 +39,11 @@ from sealserve.inference.server.loop import Loop
 from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.port import HeldPort
 from sealserve.inference.server.process import Child, Closable, fork
+from sealserve.inference.server.reception import Reception
 from sealserve.inference.server.restarts import Restarts
 from sealserve.inference.server.table import (
     ATTENDANT,
+    FRONT_DESK,
     RENEWER,
     SUPERVISOR,
     TURNS,
@@ -79,6 +82,7 @@ class Means:
 
     find_source: the way to evidence, for each process that needs one. machine: as whom a vault of
     Azure's is asked. announce: called once, when all workers listen. table: what all count in.
+    reception: of the operator, if he asked for one.
     """
 
     namespace: Namespace
@@ -86,6 +90,7 @@ class Means:
     machine: MachineIdentity
     announce: Callable[[Serving], None]
     table: Table
+    reception: Reception | None = None
 
 
 @dataclass(eq=False)
@@ -124,6 +129,10 @@ class Supervisor:
         self._config = config
         self._means = means
         self._commanded = list(commanded)
+        if means.reception is not None:
+            self._commanded.append(means.reception.commanded)
+        self._desk: _Process | None = None
+        self._desk_restarts = Restarts(DEATHS, DEATHS_SECONDS)
         self._catalog = Catalog(len(config.models))
         self._restarts = Restarts(DEATHS, DEATHS_SECONDS)
         self._identity: HandedIdentity | None = None
@@ -174,7 +183,7 @@ class Supervisor:
         """
         ours, theirs = channel.pair()
         child = fork(
-            lambda: _counting(slot, work, theirs), closing=(ours, *closing, *self._not_theirs())
+            lambda: _in_child(slot, work, theirs), closing=(ours, *closing, *self._not_theirs())
         )
         theirs.close()
         process = _Process(child, ours, done)
@@ -205,6 +214,7 @@ class Supervisor:
         process.channel.close()
         self._processes.discard(process)
         process.done()
+        self._dismiss_desk()
 
     # ---- a generation, from its start to its end
 
@@ -228,7 +238,7 @@ class Supervisor:
             ),
             self._told_by_attendant,
             self._attendant_ended,
-            closing=(over,),
+            closing=(over, *self._received()),
         )
         theirs.close()
         generation.process = self._fork(
@@ -236,6 +246,7 @@ class Supervisor:
             lambda up: self._generate(generation, up, over),
             lambda message, _: self._told_by_generation(generation, message),
             lambda: self._generation_ended(generation),
+            closing=self._received(),
         )
         over.close()
         if self._identity is not None:
@@ -246,7 +257,9 @@ class Supervisor:
 
         config, means = self._config, self._means
         models = tuple(config.models[number] for number in sorted(generation.files))
-        served = dataclasses.replace(config, models=models)
+        left_out = self._catalog.names_left_out(generation.files)
+        options = {name: how for name, how in config.options.items() if name not in left_out}
+        served = dataclasses.replace(config, models=models, options=options)
         return generate(
             config,
             served,
@@ -289,7 +302,7 @@ class Supervisor:
         if self._announced:
             log(Event.RELOADED, models=len(generation.files))
         else:
-            self._announce(generation, workers)
+            self._open_desk(lambda: self._announce(generation, workers))
         self._answer(generation, None)
         if self._reload_again:
             self._reload()
@@ -347,6 +360,7 @@ class Supervisor:
 
     def _not_opened(self, generation: _Generation) -> None:
         if self._stopping:
+            self._answer(generation, Refusal.STOPPING)
             return
         if not self._announced:
             self._fail(generation.failure)
@@ -366,6 +380,52 @@ class Supervisor:
         elif self._next is None:
             self._pausing = True
             self._loop.after(pause, lambda: self._begin(self._catalog.served))
+
+    # ---- the operator's process
+
+    def _received(self) -> tuple[Closable, ...]:
+        """What only the operator's process may hold."""
+        return () if self._means.reception is None else (self._means.reception,)
+
+    def _open_desk(self, listening: Callable[[], None]) -> None:
+        """listening: called when the operator is received, or at once if he did not ask for it."""
+        reception = self._means.reception
+        if reception is None:
+            listening()
+            return
+
+        def serve(up: Channel) -> int:
+            return _serve_desk(reception, self._means.table, up)
+
+        def told(message: Message, _: Channel) -> None:
+            if message.kind is Kind.LISTENING:
+                listening()
+            elif message.kind is Kind.FAILED and not self._announced:
+                self._fail(failures.raised(message.values))
+
+        self._desk = self._fork(self._means.table.slot(FRONT_DESK), serve, told, self._desk_ended)
+
+    def _desk_ended(self) -> None:
+        """Calls are answered without it; so it is opened again, and no reason to end."""
+        self._desk = None
+        if self._stopping:
+            return
+        if not self._announced:
+            self._fail(UnavailableError("the operator's process ended by itself"))
+            return
+        pause = self._desk_restarts.died(time.monotonic())
+        log(Event.DESK_ENDED, again=pause is not None)
+        if pause is not None:
+            self._loop.after(pause, self._open_desk_again)
+
+    def _open_desk_again(self) -> None:
+        if not self._stopping:
+            self._open_desk(lambda: None)
+
+    def _dismiss_desk(self) -> None:
+        """Last of all: until then it says that the server drains."""
+        if self._stopping and self._desk is not None and self._processes == {self._desk}:
+            self._desk.child.send(signal.SIGTERM)
 
     # ---- what it is asked for
 
@@ -426,6 +486,7 @@ class Supervisor:
             lambda up: attendant.renew(self._means.find_source, identity, up),
             lambda message, _: self._rotated(message, time.monotonic() - started),
             self._rotate_later,
+            closing=self._received(),
         )
 
     def _rotated(self, message: Message, seconds: float) -> None:
@@ -434,7 +495,7 @@ class Supervisor:
             log(Event.ROTATION_FAILED, error=error)
         elif message.kind is Kind.CERTIFICATES and self._identity is not None:
             self._identity.certificates = certificates_in(message)
-            for process in self._processes:
+            for process in self._processes - {self._desk}:
                 process.channel.send(Kind.CERTIFICATES, **message.values)
             log(Event.CERTIFICATES_ROTATED, seconds=round(seconds, 4))
 
@@ -457,8 +518,9 @@ class Supervisor:
         self._slot.state(State.DRAINING)
         if self._announced:
             log(Event.DRAINING, seconds=self._config.limits.drain_seconds)
-        for process in self._processes:
+        for process in self._processes - {self._desk}:
             process.child.send(signal.SIGTERM)
+        self._dismiss_desk()
         self._loop.after(self._patience, self._kill_all)
 
     def _kill_all(self) -> None:
@@ -466,8 +528,18 @@ class Supervisor:
             process.child.send(signal.SIGKILL)
 
 
-def _counting(slot: Slot, work: Callable[[Channel], int], up: Channel) -> int:
-    """In a child: its events are counted in this slot and not in its parent's."""
+def _in_child(slot: Slot, work: Callable[[Channel], int], up: Channel) -> int:
+    """Its events are counted in this slot and not in its parent's, and nothing but them is said."""
     slot.begin()
     log.count = slot.logged
+    silence.only_the_log()
     return work(up)
+
+
+def _serve_desk(reception: Reception, table: Table, up: Channel) -> int:
+    try:
+        reception.serve(table, lambda: up.send(Kind.LISTENING, workers=[]))
+    except Exception as error:  # told by whoever has a person to tell
+        up.fail(error)
+        return failures.exit_code(error)
+    return 0

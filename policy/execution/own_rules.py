@@ -70,7 +70,7 @@ def _text(data: bytes, file: str) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise ConfigError("is not UTF-8 text", file=file) from None
+        raise ConfigError("is not UTF-8 text", file=file, hint="save it as UTF-8") from None
 
 
 def simulate(
@@ -86,6 +86,7 @@ def simulate(
         raise ConfigError(
             f"{len(requests.steps)} steps; at most {MAX_STEPS} are asked of {engine.name}",
             key="steps",
+            hint="ask in several files, each from the guest's start on",
         )
     for index, step in enumerate(requests.steps):
         _require_no_fragment(index, step)

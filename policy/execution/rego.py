@@ -44,6 +44,8 @@ _RESERVED = frozenset(
 )
 _FRAMEWORK = "data.framework."
 
+_NO_POLICY = "`sealserve policy generate` writes one"
+_JSON = "values are written as JSON has them, text in double quotes"
 OWN_RULES = (
     "only policies that are data and bind the framework's rules can be judged here, as confcom "
     "and hcsshim's tool write them; rules of one's own have to be run by the guest's own engine"
@@ -92,11 +94,17 @@ class Module:
 def parse(data: bytes, *, file: str = "") -> Module:
     """Read one module. Raises ConfigError with file and line for everything that is not data."""
     if len(data) > MAX_MODULE_BYTES:
-        raise ConfigError(f"{len(data)} bytes; at most {MAX_MODULE_BYTES} are read", file=file)
+        raise ConfigError(
+            f"{len(data)} bytes; at most {MAX_MODULE_BYTES} are read",
+            file=file,
+            hint="is this a policy at all? one of 60 containers has 300 KB",
+        )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError("is not UTF-8 text", file=file) from error
+        raise ConfigError(
+            f"is not UTF-8 text at byte {error.start}", file=file, hint=_NO_POLICY
+        ) from error
     return _Reader(text, file).module()
 
 
@@ -131,7 +139,10 @@ class _Reader:
                 continue
             name, rule = self._rule()
             if name in rules:
-                self._refuse(f"{name} is set a second time; first in line {rules[name].line}")
+                self._refuse(
+                    f"{name} is set a second time; first in line {rules[name].line}",
+                    hint="a guest refuses both: leave one of them",
+                )
             rules[name] = rule
         return Module(package, rules, self._file)
 
@@ -140,7 +151,7 @@ class _Reader:
             raise ConfigError(
                 f"is not an execution policy: seen {self._next.shown}, wanted 'package'",
                 file=self._file,
-                hint="`sealserve policy generate` writes one",
+                hint=_NO_POLICY,
             )
         self._take()
         return self._named("the package's name").text
@@ -171,11 +182,15 @@ class _Reader:
 
     def _begin_statement(self) -> None:
         if not self._broken:
-            self._refuse(f"seen {self._next.shown}, wanted a line end")
+            self._refuse(
+                f"seen {self._next.shown}, wanted a line end", hint="each rule has its own line"
+            )
 
     def _value(self, depth: int) -> object:
         if depth > MAX_DEPTH:
-            self._refuse(f"nested deeper than {MAX_DEPTH} levels")
+            self._refuse(
+                f"nested deeper than {MAX_DEPTH} levels", hint="no part of a policy nests so deep"
+            )
         token = self._take()
         if token.text == "[" and token.kind == "mark":
             return self._list(depth)
@@ -185,7 +200,7 @@ class _Reader:
             return self._scalar(token)
         if token.kind == "name":
             return self._word(token)
-        return self._refuse(f"seen {token.shown}, wanted a value", line=token.line)
+        return self._refuse(f"seen {token.shown}, wanted a value", line=token.line, hint=_JSON)
 
     def _list(self, depth: int) -> list[object]:
         return [self._value(depth + 1) for _ in self._items("]")]
@@ -198,7 +213,11 @@ class _Reader:
                 self._program(f"seen {token.shown}, wanted the name of a member", line=token.line)
             name = str(self._scalar(token))
             if name in members:
-                self._refuse(f"member {name[:_MAX_SHOWN]!r} appears twice", line=token.line)
+                self._refuse(
+                    f"member {name[:_MAX_SHOWN]!r} appears twice",
+                    line=token.line,
+                    hint="leave one of them: readers differ in which counts",
+                )
             self._expect(":")
             members[name] = self._value(depth + 1)
         return members
@@ -215,15 +234,15 @@ class _Reader:
         if token.kind == "raw":
             return token.text[1:-1]
         if len(token.text) > MAX_NUMBER_CHARS and token.kind == "number":
-            self._refuse(f"a number of {len(token.text)} digits", line=token.line)
+            self._refuse(f"a number of {len(token.text)} digits", line=token.line, hint=_JSON)
         try:
             value: object = json.loads(token.text)
             if isinstance(value, str):
                 value.encode()  # UnicodeEncodeError: half a surrogate pair
         except ValueError:
-            self._refuse(f"seen {token.shown}, which is no value", line=token.line)
+            self._refuse(f"seen {token.shown}, which is no value", line=token.line, hint=_JSON)
         if value in (float("inf"), float("-inf")):
-            self._refuse(f"{token.shown} is not a number we read", line=token.line)
+            self._refuse(f"{token.shown} is not a number we read", line=token.line, hint=_JSON)
         return value
 
     def _word(self, token: _Token) -> object:
@@ -241,14 +260,22 @@ class _Reader:
         self._expect("(")
         name = self._take()
         if name.kind not in ("string", "raw"):
-            self._refuse(f"seen {name.shown}, wanted a parameter's name", line=name.line)
+            self._refuse(
+                f"seen {name.shown}, wanted a parameter's name",
+                line=name.line,
+                hint='write parameter("NAME")',
+            )
         self._expect(")")
         return Parameter(str(self._scalar(name)))
 
     def _named(self, what: str) -> _Token:
         token = self._take()
         if token.kind != "name":
-            self._refuse(f"seen {token.shown}, wanted {what}", line=token.line)
+            self._refuse(
+                f"seen {token.shown}, wanted {what}",
+                line=token.line,
+                hint="a name is letters and _",
+            )
         return token
 
     def _expect(self, mark: str) -> None:
@@ -284,5 +311,5 @@ class _Reader:
     def _program(self, message: str, *, line: int) -> NoReturn:
         raise OwnRulesError(message, file=self._file, line=line, hint=OWN_RULES)
 
-    def _refuse(self, message: str, *, line: int = 0, hint: str = "") -> NoReturn:
+    def _refuse(self, message: str, *, line: int = 0, hint: str) -> NoReturn:
         raise ConfigError(message, file=self._file, line=line or self._next.line, hint=hint)

@@ -223,7 +223,7 @@ BAD: dict[str, tuple[object, str]] = {
     "a fragment without text": ([{"point": "load_fragment"}], "key steps[0].fragment"),
     "a version that is text": (
         [{"point": "load_fragment", "fragment": "", "issuer": "", "feed": "", "header_svn": "1"}],
-        "key steps[0].header_svn: expected a number",
+        "key steps[0].header_svn: seen '1'; expected a number",
     ),
     "another guest": ({"steps": [], "framework_version": "0.3.0"}, "this is a guest of '0.5.0'"),
     "Windows": ({"steps": [], "os": "windows"}, "this is a guest of 'linux'"),
@@ -237,7 +237,7 @@ BAD: dict[str, tuple[object, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_requests(simulator: Simulator, name: str) -> None:
     requests, words = BAD[name]
-    simulator.refused(requests, words)
+    simulator.refused(requests, words, "hint: ")
 
 
 def test_help(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:

@@ -154,9 +154,9 @@ def prediction_stream() -> Target:
     slot = Table([], 1).slot(FIRST_WORKER)
 
     async def serve(messages: list[bytes]) -> list[bytes]:
-        streams, call = Streams(seconds=60, places=2, slot=slot), Call(messages)
+        streams, call = Streams(seconds=60, requests=3, slot=slot), Call(messages)
         await streams.serve(call, gives_back)
-        assert (streams._places, streams._open) == (2, set())
+        assert (streams._taken, streams._open) == (0, set())
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return call.written
 
