@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -24,6 +25,8 @@ from sealserve.inference.server.service import InferenceService
 from sealserve.inference.server.table import Slot, State
 from sealserve.inference.wire.address import format_address
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
+
+_LOOKAHEAD_BYTES: Final = 2**20
 
 
 class Server:
@@ -134,6 +137,9 @@ def _options(limits: Limits, *, shared: bool) -> list[tuple[str, int]]:
         # Else gRPC would take more and more of what nobody has read, the faster a sender is; a
         # message that is being read is taken at full length either way.
         ("grpc.http2.bdp_probe", 0),
+        # Beyond the one message that is being read: gRPC's own 64 KiB make a picture of 600 KB wait
+        # for leave nine times. It comes once for each call, so `calls` times this at worst.
+        ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
         ("grpc.max_metadata_size", 16 * 1024),  # ours is one root; the rest is HTTP's own
         ("grpc.max_allowed_incoming_connections", limits.connections),
         # Of one connection. Beyond `calls` a call is refused with words, and beyond this its stream

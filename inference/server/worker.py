@@ -11,6 +11,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import uvloop
+
 from sealserve.inference.server import silence
 from sealserve.inference.server.attendant import FindSource, certificates_in
 from sealserve.inference.server.channel import Channel, Kind
@@ -52,7 +54,7 @@ def serve(duty: Duty, up: Channel, number: int = 0) -> int:
     slot.begin()
     log.count = slot.logged
     server = Server(duty.config, source, duty.identity, duty.opened, slot, held_port=duty.port)
-    asyncio.run(_until_told(server, duty.identity, up))
+    uvloop.run(_until_told(server, duty.identity, up))
     return 0
 
 
