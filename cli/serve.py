@@ -107,6 +107,11 @@ EPILOG = (
     help="Unix socket on which models of this command line are listed, loaded and unloaded.",
 )
 @click.option(
+    "--early",
+    is_flag=True,
+    help="Answer before weights are prepacked, slower at first; last bits change once they are.",
+)
+@click.option(
     "--config",
     "config_file",
     default="",
@@ -145,6 +150,7 @@ def command(
     listen: str,
     require_root: bool,
     workers: int,
+    early: bool,
     status_listen: str,
     model_control: str,
     config_file: str,
@@ -206,6 +212,7 @@ def command(
         listen_port=port,
         require_root=require_root,
         workers=workers,
+        early=early,
         status_host=status_host,
         status_port=status_port,
         model_control=model_control,

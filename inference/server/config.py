@@ -133,6 +133,7 @@ class ServerConfig:
     listen_port: int = 8001
     require_root: bool = False
     workers: int = 1  # processes that answer; each has the limits to itself
+    early: bool = False  # answer before weights are prepacked
     status_host: str = ""  # where the operator's pages are; "": nowhere
     status_port: int = 0
     model_control: str = ""  # path of the operator's Unix socket; "": none
@@ -146,6 +147,7 @@ class ServerConfig:
         _check_limits(self.limits)
         _check_workers(self.workers, self.limits, self.options)
         _check_options(self.options, self.limits)
+        _check_early(self)
 
     def options_of(self, name: str) -> ModelOptions:
         """How the model of that name runs."""
@@ -287,3 +289,22 @@ def _check_options(options: Mapping[str, ModelOptions], limits: Limits) -> None:
                     key=limit,
                     hint=f"raise {limit} in [limits] too, or lower it here",
                 )
+
+
+def _check_early(config: ServerConfig) -> None:
+    """A session that is exchanged later cannot be shared, and was never tested for batching."""
+    if not config.early:
+        return
+    if config.workers > 1:
+        raise ConfigError(
+            f"means nothing for {config.workers} workers",
+            key="--early",
+            hint="forked workers share what is prepacked before: leave one of the two out",
+        )
+    for name, options in config.options.items():
+        if options.batching == "required":
+            raise ConfigError(
+                f"model {printable(name)} requires batching, which --early does without",
+                key="--early",
+                hint='leave one of the two out, or say batching = "auto"',
+            )

@@ -22,6 +22,8 @@ class Event(enum.StrEnum):
     CALLERS = "callers"
     BATCHING_OFF = "batching_off"
     READY = "ready"
+    SETTLED = "settled"
+    NOT_SETTLED = "not_settled"
     WORKER_ENDED = "worker_ended"
     WORKER_REPLACED = "worker_replaced"
     GENERATION_ENDED = "generation_ended"
@@ -51,6 +53,8 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.CALLERS: frozenset({"who", "number"}),
     Event.BATCHING_OFF: frozenset({"model", "version", "why"}),
     Event.READY: frozenset({"host", "port", "models"}),
+    Event.SETTLED: frozenset({"seconds"}),
+    Event.NOT_SETTLED: frozenset({"model", "error"}),
     Event.WORKER_ENDED: frozenset({"worker", "status"}),
     Event.WORKER_REPLACED: frozenset({"worker"}),
     Event.GENERATION_ENDED: frozenset({"error"}),

@@ -5,6 +5,9 @@ With one worker it becomes that worker; with several it keeps the models and for
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
+
 from sealserve.inference.server import failures, worker
 from sealserve.inference.server.attendant import FindSource, HandedKeys, identity_in
 from sealserve.inference.server.channel import Channel, Kind
@@ -37,10 +40,10 @@ def generate(
     """
     try:
         keep_from_swap()
-        opened = _open(served, namespace, up, over)
+        opened, leave = _open(served, namespace, up, over)
         for model in opened.registry:
             share.table.describe(model.root.hex(), model.name, model.version)
-        duty = Duty(config, opened, _identity(up), find_source, port, share)
+        duty = Duty(config, opened, _identity(up), find_source, port, share, leave)
         if config.workers == 1:
             return worker.serve(duty, up)
         return Crew(duty, up).run()
@@ -49,13 +52,18 @@ def generate(
         return failures.exit_code(error)
 
 
-def _open(config: ServerConfig, namespace: Namespace, up: Channel, over: Channel) -> Opened:
+def _open(
+    config: ServerConfig, namespace: Namespace, up: Channel, over: Channel
+) -> tuple[Opened, Callable[[], None] | None]:
+    """The models, and how to leave the place of their weights, where that has to wait."""
     weights = weights_bytes(config)
     hardened = namespace.mount(weights)
     keys = HandedKeys(over)
-    with choose(hardened, weights, swap=swap_is_on()) as memory:
+    with ExitStack() as stack:
+        memory = stack.enter_context(choose(hardened, weights, swap=swap_is_on()))
         log(Event.HARDENED, weights=memory.way, why_no_mount=hardened.why_no_mount)
         opened = open_all(config, keys, memory)
+        leave = stack.pop_all().close if config.early else None
     keys.close()
     up.send(
         Kind.OPENED,
@@ -64,7 +72,7 @@ def _open(config: ServerConfig, namespace: Namespace, up: Channel, over: Channel
         release_seconds=opened.release_seconds,
         open_seconds=opened.open_seconds,
     )
-    return opened
+    return opened, leave
 
 
 def _identity(up: Channel) -> HandedIdentity:

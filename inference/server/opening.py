@@ -58,7 +58,10 @@ def _open(
         options = config.options_of(sealed.name)
         # A copy that cannot be wiped: the runtime takes no other buffer (SECURITY.md).
         session = Session(
-            bytes(opened.graph), place, threads=options.threads or config.limits.threads
+            bytes(opened.graph),
+            place,
+            threads=options.threads or config.limits.threads,
+            early=config.early,
         )
     log(
         Event.MODEL_OPENED,
@@ -68,10 +71,9 @@ def _open(
         release_seconds=round(opener.seconds, 4),
         open_seconds=round(time.monotonic() - started - opener.seconds, 4),
     )
-    return prepared(
-        ServedSession(sealed.name, sealed.version, root, session, options),
-        declared=sealed.batch_independent,
-    )
+    served = ServedSession(sealed.name, sealed.version, root, session, options)
+    # What is exchanged soon is not worth warming up, and no test would hold for what follows.
+    return served if config.early else prepared(served, declared=sealed.batch_independent)
 
 
 def _root(model: ServedModel) -> bytes:

@@ -10,7 +10,7 @@ import ctypes
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -50,6 +50,7 @@ _DATA_TYPES: Final = {
 }
 _ONNX_BFLOAT16: Final = 16  # onnx.proto, TensorProto.DataType
 _WATCH_SECONDS: Final = 0.001
+_NO_PREPACKING: Final = "session.disable_prepacking"
 _FOLDER_OPTION: Final = "session.model_external_initializers_file_folder_path"
 
 
@@ -74,33 +75,37 @@ class Interruption:
 class Session:
     """A model that can run; `run` may be called from several threads."""
 
-    def __init__(self, graph: bytes, place: WeightsPlace, *, threads: int) -> None:
+    def __init__(
+        self, graph: bytes, place: WeightsPlace, *, threads: int, early: bool = False
+    ) -> None:
         """Load the graph over the weights in `place`, and leave nothing there to be opened.
 
+        early: do not prepack the weights, which takes nearly all of the time, and leave them there
+        until `settle` is called.
         Raises FormatError for a model the runtime cannot load or the protocol cannot carry.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        with _weights_for(options, place):
-            try:
-                # No second try with another provider: there is none, and it prints the error.
-                self._session = ort.InferenceSession(
-                    graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
-                )
-            except _RUNTIME_ERRORS as error:
-                raise FormatError(
-                    f"ONNX Runtime {ort.__version__} cannot load this model "
-                    f"({type(error).__name__})",
-                    hint="the owner can try the same version on the model before sealing it",
-                ) from error
-        self._session._model_bytes = b""  # kept for that second try alone
+        options = _options(threads)
+        self._later: Callable[[], Any] | None = None
+        if early:
+            options.add_session_config_entry(_NO_PREPACKING, "1")
+            self._later = lambda: _settled(graph, place, threads)
+        with _early_weights(options, place) if early else _weights_for(options, place):
+            self._session = _loaded(graph, options)
         self.inputs = tuple(_input_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_output_specs(self._session.get_outputs()))
         self._by_name = {spec.name: spec for spec in (*self.inputs, *self.outputs)}
         self._output_names = [spec.name for spec in self.outputs]
         self._has_bfloat16 = any(spec.datatype == "BF16" for spec in self._by_name.values())
+
+    def settle(self) -> None:
+        """Change over to prepacked weights, if that was put off; a run is wholly in one or other.
+
+        Last bits of answers may differ between the two. Blocks while weights are prepacked, and
+        runs go on meanwhile. Whatever happens, nothing is left to be opened.
+        """
+        if self._later is not None:
+            later, self._later = self._later, None
+            self._session = later()
 
     def run(
         self, request: InferRequest, interruption: Interruption | None = None
@@ -167,17 +172,66 @@ _RUNTIME_ERRORS: Final = (
 )
 
 
+def _options(threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return options
+
+
+def _loaded(graph: bytes, options: Any) -> Any:
+    try:
+        # No second try with another provider: there is none, and it prints the error.
+        session = ort.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
+    except _RUNTIME_ERRORS as error:
+        raise FormatError(
+            f"ONNX Runtime {ort.__version__} cannot load this model ({type(error).__name__})",
+            hint="the owner can try the same version on the model before sealing it",
+        ) from error
+    session._model_bytes = b""  # kept for that second try alone
+    return session
+
+
+def _settled(graph: bytes, place: WeightsPlace, threads: int) -> Any:
+    """A session over weights that another one has mapped: never emptied, only unlinked."""
+    options = _options(threads)
+    try:
+        with _shown(options, place):
+            return _loaded(graph, options)
+    finally:
+        place.clear()
+
+
+@contextmanager
+def _early_weights(options: Any, place: WeightsPlace) -> Iterator[None]:
+    """Show the runtime where the weights are, and leave them there."""
+    try:
+        with _shown(options, place):
+            yield
+    except BaseException:
+        place.wipe()
+        raise
+
+
+@contextmanager
+def _shown(options: Any, place: WeightsPlace) -> Iterator[None]:
+    if place.directory:
+        options.add_session_config_entry(_FOLDER_OPTION, place.directory)
+        yield
+    else:
+        with _mapped_buffers(options, place):
+            yield
+
+
 @contextmanager
 def _weights_for(options: Any, place: WeightsPlace) -> Iterator[None]:
     """Show the runtime where the weights are while it loads, and empty the place afterwards."""
     try:
-        if place.directory:
-            options.add_session_config_entry(_FOLDER_OPTION, place.directory)
-            with _forgetting_what_is_mapped(place):
-                yield
-        else:
-            with _mapped_buffers(options, place):
-                yield
+        with _shown(options, place), _forgetting_what_is_mapped(place):
+            yield
     except BaseException:
         place.wipe()
         raise
@@ -191,6 +245,9 @@ def _forgetting_what_is_mapped(place: WeightsPlace) -> Iterator[None]:
     Without this the whole of the weights stands in memory twice at the end of loading. The runtime
     maps all of them at first and prepacks then, so the watching is over soon.
     """
+    if not place.directory:
+        yield
+        return
     loaded = threading.Event()
 
     def watch() -> None:

@@ -533,7 +533,11 @@ def _in_child(slot: Slot, work: Callable[[Channel], int], up: Channel) -> int:
     slot.begin()
     log.count = slot.logged
     silence.only_the_log()
-    return work(up)
+    try:
+        return work(up)
+    except Exception as error:  # such as a package that is missing, told to who knows its extra
+        up.fail(error)
+        return failures.exit_code(error)
 
 
 def _serve_desk(reception: Reception, table: Table, up: Channel) -> int:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import uvloop
 
-from sealserve.inference.server import silence
 from sealserve.inference.server.attendant import FindSource, certificates_in
 from sealserve.inference.server.channel import Channel, Kind
 from sealserve.inference.server.config import ServerConfig
-from sealserve.inference.server.events import log
+from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.identity import HandedIdentity
 from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.opening import Opened
@@ -29,7 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What every worker of a generation serves. port: the one that is held for all of them."""
+    """What every worker of a generation serves. port: the one that is held for all of them.
+
+    leave: how to leave the place of weights that have yet to be prepacked; None when all are.
+    """
 
     config: ServerConfig
     opened: Opened
@@ -37,6 +42,7 @@ class Duty:
     find_source: FindSource
     port: int
     share: Share
+    leave: Callable[[], None] | None = None
 
 
 def serve(duty: Duty, up: Channel, number: int = 0) -> int:
@@ -44,8 +50,6 @@ def serve(duty: Duty, up: Channel, number: int = 0) -> int:
 
     Says there when it listens; new certificates come from there.
     """
-    silence.install()
-    silence.only_the_log()
     from sealserve.inference.server.server import Server  # gRPC comes with it
 
     keep_from_swap()
@@ -54,11 +58,11 @@ def serve(duty: Duty, up: Channel, number: int = 0) -> int:
     slot.begin()
     log.count = slot.logged
     server = Server(duty.config, source, duty.identity, duty.opened, slot, held_port=duty.port)
-    uvloop.run(_until_told(server, duty.identity, up))
+    uvloop.run(_until_told(server, duty, up))
     return 0
 
 
-async def _until_told(server: Server, identity: HandedIdentity, up: Channel) -> None:
+async def _until_told(server: Server, duty: Duty, up: Channel) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -68,11 +72,25 @@ async def _until_told(server: Server, identity: HandedIdentity, up: Channel) -> 
             loop.remove_reader(up.fileno())
             stop.set()
         elif message.kind is Kind.CERTIFICATES:
-            identity.certificates = certificates_in(message)
+            duty.identity.certificates = certificates_in(message)
 
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(up.fileno(), heard)
     await server.start()
     up.send(Kind.LISTENING, workers=[os.getpid()])
+    if duty.leave is not None:
+        threading.Thread(target=_settle, args=(duty, duty.leave), daemon=True).start()
     await stop.wait()
     await server.stop()
+
+
+def _settle(duty: Duty, leave: Callable[[], None]) -> None:
+    """Prepack what was put off, model by model, while calls are answered without."""
+    started = time.monotonic()
+    for model in duty.opened.registry:
+        try:
+            model.session.settle()
+        except Exception as error:  # what answers now goes on to
+            log(Event.NOT_SETTLED, model=model.name, error=type(error).__name__)
+    leave()
+    log(Event.SETTLED, seconds=round(time.monotonic() - started, 4))

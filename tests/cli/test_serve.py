@@ -27,7 +27,7 @@ from support.attestation_simulated import machine_of
 from support.models_onnx import small
 from support.models_sealed import seal_model
 from support.ports import free_port
-from support.server_case import PINNED, counter, infer_request, one_node
+from support.server_case import PINNED, counter, infer_request, one_node, until
 from support.server_process import (
     SEALSERVE,
     SECONDS,
@@ -343,6 +343,14 @@ def test_it_listens_once_and_the_trace_shows_it(desk: Desk) -> None:
         os.kill(child_of(server.process.pid), signal.SIGTERM)
         assert server.process.wait(SECONDS) == 0
     assert [call.name for call in calls_in(trace)] == ["listen"]
+
+
+def test_it_can_answer_before_weights_are_prepacked(desk: Desk) -> None:
+    with desk.serving(*GOOD, *ANYWHERE, "--early") as server:
+        with channel_to(server.target) as channel:
+            assert ready(channel, "net")
+        until(lambda: "settled" in [event["event"] for event in server.events])
+        assert server.stop() == (0, "")
 
 
 def test_it_says_aloud_that_nothing_guards_a_key_from_a_file(desk: Desk) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from sealserve.inference.client import Client, connect
 from sealserve.native.errors import PolicyViolation, UnavailableError
 from sealserve.policy import Trust
@@ -25,16 +27,17 @@ class Load:
     each time it was told of another root than the one it had verified, and verified anew.
     """
 
+    answered: np.ndarray  # how many calls of each client
     answers: list[bytes] = field(default_factory=list)
     interrupted: list[int] = field(default_factory=list)
     rechecked: list[int] = field(default_factory=list)
     failed: list[Exception] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
-    def goes_on(self, calls: int = 20) -> None:
-        """Wait until so many more calls are answered, or one is not."""
-        wanted = len(self.answers) + calls
-        until(lambda: len(self.answers) >= wanted or bool(self.failed))
+    def goes_on(self, calls: int = 8) -> None:
+        """Wait until each client has so many more answers, or one gave up."""
+        before = self.answered.copy()
+        until(lambda: (self.answered - before).min() >= calls or bool(self.failed))
 
     def ask(self, number: int, target: str, trust: Trust, model: str) -> None:
         try:
@@ -54,6 +57,7 @@ class Load:
                 self.rechecked.append(number)
                 client.recheck()
             else:
+                self.answered[number] += 1
                 return
         raise AssertionError(f"no answer {TRIES} times in a row")
 
@@ -61,7 +65,7 @@ class Load:
 @contextmanager
 def load(target: str, trust: Trust, model: str, clients: int = CLIENTS) -> Iterator[Load]:
     """So many clients at work until the block ends; then every call has had its end."""
-    result = Load()
+    result = Load(answered=np.zeros(clients, int))
     threads = [
         threading.Thread(target=result.ask, args=(number, target, trust, model))
         for number in range(clients)

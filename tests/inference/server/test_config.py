@@ -33,7 +33,7 @@ GOOD: dict[str, Any] = {
 }
 # Written by hand: whoever knows the command line can write the same.
 CANONICAL = (
-    '{"callers":{"client_ca":"","tokens":[]},'
+    '{"callers":{"client_ca":"","tokens":[]},"early":false,'
     '"keys":{"attestation_service":"","identity":"","vault":"trustd:vault.example:8443",'
     '"vault_ca":"","vault_ca_sha256":"51d0' + "00" * 30 + '","vault_credential":""},'
     '"limits":{"calls":128,"connection_seconds":3600.0,'
@@ -42,7 +42,8 @@ CANONICAL = (
     '"listen_host":"0.0.0.0","listen_port":8001,"model_control":"",'
     '"models":[{"path":"/models/net.sealed","roots":["'
     + ROOT
-    + '"]}],"options":{},"require_root":false,"status_host":"","status_port":0,"workers":1}'
+    + '"]}],"options":{},"require_root":false,'
+    '"status_host":"","status_port":0,"workers":1}'
 )
 
 
@@ -68,15 +69,16 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "one model more": {"models": (*GOOD["models"], ServedModel("b", (ROOT[::-1],)))},
     "listen host": {"listen_host": "127.0.0.1"},
     "listen port": {"listen_port": 8002},
-    "status host": {"status_host": "127.0.0.1"},
-    "status port": {"status_port": 8002},
-    "model control": {"model_control": "/run/control"},
     "require root": {"require_root": True},
     "workers": {"workers": 2},
     "tokens": {"callers": Callers(tokens=(Caller("clinic", "00" * 32),))},
     "another token": {"callers": Callers(tokens=(Caller("clinic", "11" * 32),))},
     "a token that ends": {"callers": Callers(tokens=(Caller("clinic", "00" * 32, "2027-03-31"),))},
     "an authority of clients": {"callers": Callers(client_ca="PEM")},
+    "early": {"early": True},
+    "status host": {"status_host": "127.0.0.1"},
+    "status port": {"status_port": 8002},
+    "model control": {"model_control": "/run/control"},
     "options of a model": {"options": {"net": ModelOptions()}},
     "identity": {"keys": KeySource(identity="owner.key")},
     **{
@@ -134,6 +136,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "several workers with threads": (
         {"workers": 2, "limits": Limits(threads=2)},
         "2 workers and 2 threads",
+    ),
+    "early with several workers": ({"workers": 2, "early": True}, "means nothing for 2 workers"),
+    "early with batching required": (
+        {"early": True, "options": {"net": ModelOptions(batching="required")}},
+        "requires batching",
     ),
     "a root twice": ({"models": (ServedModel("a", (ROOT,)), ServedModel("b", (ROOT,)))}, "twice"),
     "no source of keys": ({"keys": KeySource()}, "exactly one"),

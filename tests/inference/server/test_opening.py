@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import ModelProto, TensorProto
 
+from sealserve.inference.server import runtime
 from sealserve.inference.server.config import (
     KeySource,
     ModelOptions,
@@ -46,6 +47,10 @@ def answer(model: ServedSession) -> bytes:
     x = batch()["x"]
     (y,) = model.session.run(InferRequest("net", "", (Tensor("x", "FP32", x.shape, x),)))
     return y.data.tobytes()
+
+
+def plain_numbers() -> np.ndarray:
+    return np.frombuffer(plain_answer(classifier()), "<f4")
 
 
 def plain_answer(model: ModelProto) -> bytes:
@@ -117,6 +122,61 @@ def test_nothing_stays_of_a_model_that_was_altered(
 def test_another_root_is_not_opened(sealed: SealedModel) -> None:
     with WAYS["anonymous-memory"]() as place, pytest.raises(IntegrityError, match="11" * 32):
         open_all(config(sealed, roots=("11" * 32,)), RawKey(KEY), place)
+
+
+@way
+def test_an_early_model_answers_before_and_after_it_is_settled(
+    memory: Callable[[], Memory], sealed: SealedModel
+) -> None:
+    """Before, its weights are not prepacked and still in their place; then neither."""
+    early = dataclasses.replace(config(sealed), early=True)
+    with memory() as place:
+        (model,) = open_all(early, RawKey(KEY), place).registry
+        first, session = answer(model), model.session._session
+        plain = plain_numbers()
+        assert np.allclose(np.frombuffer(first, "<f4"), plain, rtol=0, atol=1e-5 * plain.max())
+        model.session.settle()
+        assert left(place) == []
+    assert model.session._session is not session
+    assert answer(model) == plain_answer(classifier())
+    settled = model.session._session
+    model.session.settle()
+    assert model.session._session is settled  # there is nothing to be done twice
+
+
+@way
+def test_a_model_that_cannot_be_settled_goes_on_as_it_was(
+    memory: Callable[[], Memory], sealed: SealedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that an early session has mapped are never emptied under it."""
+    early = dataclasses.replace(config(sealed), early=True)
+
+    def fail(*_: object) -> None:
+        raise FormatError("no memory")
+
+    with memory() as place:
+        (model,) = open_all(early, RawKey(KEY), place).registry
+        first = answer(model)
+        monkeypatch.setattr(runtime, "_loaded", fail)
+        with pytest.raises(FormatError):
+            model.session.settle()
+        assert left(place) == []
+    assert answer(model) == first
+
+
+@way
+def test_nothing_stays_of_an_early_model_that_the_runtime_refuses(
+    memory: Callable[[], Memory], tmp_path: Path
+) -> None:
+    broken = classifier()
+    broken.graph.node[0].op_type = "NoSuchOperator"
+    (tmp_path / "broken.onnx").write_bytes(broken.SerializeToString())
+    sealed = seal_model(tmp_path / "broken.onnx", tmp_path / "broken.sealed")
+    early = dataclasses.replace(config(sealed), early=True)
+    with memory() as place:
+        with pytest.raises(FormatError, match="cannot load this model"):
+            open_all(early, RawKey(KEY), place)
+        assert left(place) == []
 
 
 def test_any_root_of_several_is_opened_and_the_model_has_that_one(sealed: SealedModel) -> None:
