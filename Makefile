@@ -4,6 +4,7 @@
 # make long    soak, big models, slow peers, long hunts
 # make interop verifiers of other projects, built here, on the evidence of our tests (minutes)
 # make bench   ours beside the best peer and the machine's limit
+# make bench-serving  a server beside other servers, cold, overloaded, and with replicas; half an hour
 # make clean   everything these made
 #
 # Each does its own set-up into .venv and is quick when nothing changed.
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test check lint types sanitize fuzz fuzz-long long interop bench clean setup
+.PHONY: demo test check lint types sanitize fuzz fuzz-long long interop bench bench-serving peers clean setup
 
 export PATH := $(PATH):/usr/sbin:/sbin
 export ORT_DISABLE_TELEMETRY := 1
@@ -24,6 +25,8 @@ PEER := .venv-tritonclient
 TINFOIL := .venv-tinfoil
 KSERVE := .venv-kserve
 BENCHMARKS := aead verity load seal verify connect release layers
+SERVING := serving cold_start overload replicas
+PEERS := mlserver kserve pytriton
 SOURCES := setup.py $(wildcard native/*.pyx native/*.pxd native/src/*.c native/src/*.h)
 NATIVE_TESTS := $(wildcard native/*.py tests/native/*.py tests/native/*.c tests/support/native_*.py)
 STAMPS := build/stamps
@@ -63,11 +66,19 @@ long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)
 interop: setup
 	$(PY) tests/interop/run.py build/interop
 	$(PY) tests/interop/layers.py build/interop
+	$(PY) tests/interop/decisions.py build/interop
 
 bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
 	@mkdir -p build/bench
 	@for name in $(BENCHMARKS); do $(PY) benchmarks/$$name.py --json > build/bench/$$name.json; done
 	PYTHONPATH=benchmarks $(PY) -m support.draw build/bench docs/bench
+
+bench-serving: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/debian-serving peers
+	@mkdir -p build/bench
+	@for name in $(SERVING); do $(PY) benchmarks/$$name.py --json > build/bench/$$name.json; done
+
+# Other servers, each with packages of its own. What cannot be installed is told by the benchmark.
+peers: $(PEERS:%=$(STAMPS)/peer-%)
 
 clean:
 	rm -rf $(VENV) $(PEER) $(TINFOIL) $(KSERVE) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -119,6 +130,17 @@ $(STAMPS)/kserve: | $(VENV)/bin/python
 	$(KSERVE)/bin/python -m pip install -q --disable-pip-version-check 'kserve>=0.15'
 	touch $@
 
+# Triton in PyTriton's wheel is linked with Debian's Python, whose patch level the library's must have.
+$(STAMPS)/peer-pytriton: PYTHON = /usr/bin/python3
+$(STAMPS)/peer-mlserver: PACKAGE = mlserver>=1.7
+$(STAMPS)/peer-kserve: PACKAGE = kserve>=0.21
+$(STAMPS)/peer-pytriton: PACKAGE = nvidia-pytriton>=0.7
+
+$(STAMPS)/peer-%: | $(VENV)/bin/python
+	test -x build/peers/$*/bin/python || $(PYTHON) -m venv build/peers/$*
+	build/peers/$*/bin/python -m pip install -q --disable-pip-version-check '$(PACKAGE)' 'onnxruntime>=1.29' \
+	  && touch $@ || rm -rf build/peers/$*
+
 # A verifier of another project, with some forty packages of its own.
 $(STAMPS)/tinfoil: | $(VENV)/bin/python
 	test -x $(TINFOIL)/bin/python || $(PYTHON) -m venv $(TINFOIL)
@@ -141,7 +163,8 @@ $(STAMPS)/aarch64: | $(STAMPS)/debian-long
 IPSEC := $(if $(filter x86_64,$(shell uname -m)),/usr/lib/x86_64-linux-gnu/libIPSec_MB.so.1:libipsec-mb1)
 NEEDS_build := gcc:gcc git:git
 NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps e2fsck:e2fsprogs
-NEEDS_bench := fsverity:fsverity $(IPSEC)
+NEEDS_bench := fsverity:fsverity h2load:nghttp2-client $(IPSEC)
+NEEDS_serving := haproxy:haproxy
 NEEDS_long := valgrind:valgrind buildah:buildah podman:podman runc:runc debootstrap:debootstrap qemu-aarch64:qemu-user \
   aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu /usr/aarch64-linux-gnu/lib/libc.so.6:libc6-dev-arm64-cross
 

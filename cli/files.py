@@ -18,7 +18,9 @@ def read(path: Path, limit: int) -> bytes:
     """The whole file. Raises ConfigError if it cannot be read or has more than `limit` bytes."""
     data = read_start(path, limit)
     if len(data) > limit:
-        raise ConfigError(f"is longer than {limit} bytes", file=str(path))
+        raise ConfigError(
+            f"is longer than {limit} bytes", file=str(path), hint="is it the right file?"
+        )
     return data
 
 
@@ -31,7 +33,9 @@ def read_start(path: Path, limit: int) -> bytes:
         with path.open("rb") as file:
             return file.read(limit + 1)
     except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
+        raise ConfigError(
+            f"cannot be read: {error.strerror}", file=str(path), hint="is it there, and readable?"
+        ) from error
 
 
 def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:

@@ -38,6 +38,8 @@ VERBS = {
     "check": "Verify a server and say what was checked.",
     "evidence": "Judge evidence kept in files; keep a server's evidence in files.",
     "predict": "Verify a server, then send it data.",
+    "proxy": "Verify servers, and let any program of this machine ask them.",
+    "bench": "Verify a server, then measure how fast it answers.",
 }
 INTERRUPTED = 130
 UNFORESEEN = 70
@@ -167,7 +169,7 @@ def _flushed(stream: TextIO | None) -> None:
 EXTRAS = {
     "azure": "azure",
     "fsspec": "owner",
-    "grpc_health": "server",
+    "grpc_health": "proxy",
     "grpc_reflection": "server",
     "httpx": "server",
     "jwt": "server",

@@ -21,5 +21,10 @@ group_option = click.option(
 
 def read(path: Path, group: str) -> tuple[PolicyFile, Policy]:
     """The policy of a file in any form, and what it says. Raises ConfigError as both readers."""
-    found = policy_file.read_one(files.read(path, MAX_FILE_BYTES), file=str(path), group=group)
+    found = find(path, group)
     return found, Policy.parse(found.text, file=found.where)
+
+
+def find(path: Path, group: str) -> PolicyFile:
+    """The policy of a file in any form, its text not read yet. Raises ConfigError as `read_one`."""
+    return policy_file.read_one(files.read(path, MAX_FILE_BYTES), file=str(path), group=group)

@@ -25,7 +25,7 @@ from sealserve.attestation.devices.detect import ABSENT, NOT_SET
 from sealserve.attestation.devices.host_service import HostService
 from sealserve.inference.server.guard import refusals
 from sealserve.inference.server.memory import SHARED_MEMORY, swap_is_on
-from sealserve.inference.server.port import require_free_port
+from sealserve.inference.server.port import HeldPort
 from sealserve.native import crypto
 from sealserve.native.errors import ConfigError, UnavailableError
 
@@ -300,7 +300,7 @@ def environment(environ: Mapping[str, str]) -> Check:
 def port(host: str, number: int) -> Check:
     """May a server listen there?"""
     try:
-        require_free_port(host, number)
+        HeldPort(host, number).close()
     except UnavailableError as error:
         return Check("port", "missing", error.message, error.hint)
     return Check("port", "ok", f"{number} on {host} is free")

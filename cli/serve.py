@@ -18,6 +18,7 @@ from sealserve.cli.output import say
 from sealserve.native.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sealserve.attestation.evidence import EvidenceSource
     from sealserve.inference.server.config import Callers
     from sealserve.inference.server.config_file import Settings
 
@@ -87,6 +88,25 @@ EPILOG = (
     help="Refuse calls that do not name the root their caller verified.",
 )
 @click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that answer; they share the weights, and each has the limits to itself.",
+)
+@click.option(
+    "--status-listen",
+    default="",
+    metavar="HOST:PORT",
+    help="Where /livez, /readyz and /metrics are; a port alone is one of the loopback.",
+)
+@click.option(
+    "--model-control",
+    default="",
+    metavar="PATH",
+    help="Unix socket on which models of this command line are listed, loaded and unloaded.",
+)
+@click.option(
     "--config",
     "config_file",
     default="",
@@ -124,6 +144,9 @@ def command(
     identity: str,
     listen: str,
     require_root: bool,
+    workers: int,
+    status_listen: str,
+    model_control: str,
     config_file: str,
     config_sha256: str,
     callers_file: str,
@@ -139,12 +162,17 @@ def command(
     from sealserve.inference.server.config import file_bytes
     from sealserve.inference.server.guard import guard
     from sealserve.inference.server.hardening import harden
+    from sealserve.inference.server.silence import install
 
     given = dict(os.environ)
     guard(os.environ)
-    hardened = harden(sum(file_bytes(file, "FILE") for file in files))
-    # From here on threads may start.
-    from sealserve.attestation import devices
+    for file in files:
+        file_bytes(file, "FILE")
+    namespace = harden()
+    # NumPy's algebra, which nothing here uses, would start threads when it is loaded. Without them
+    # this process has one, and may fork.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    install()
     from sealserve.inference.server import app
     from sealserve.inference.server.config import KeySource, ServerConfig, pair
     from sealserve.inference.wire.address import parse_address
@@ -161,6 +189,7 @@ def command(
         }
     )
     host, port = parse_address(listen, default_port=DEFAULT_PORT)
+    status_host, status_port = _status_address(status_listen)
     settings = _settings(config_file, config_sha256)
     config = ServerConfig(
         models=pair(files, roots),
@@ -175,17 +204,39 @@ def command(
         listen_host=host,
         listen_port=port,
         require_root=require_root,
+        workers=workers,
+        status_host=status_host,
+        status_port=status_port,
+        model_control=model_control,
         limits=settings.limits,
         options=settings.options,
         callers=_callers(callers_file, callers_sha256),
     )
-    source = devices.detect(os.environ, _collateral_missing)
     if identity:
         say("warning: the key comes from a file and no attestation guards it: simulated use only")
     if not callers_file:
         say("warning: anyone who can connect may call; --callers FILE says who")
     machine = MachineIdentity.of(given)
-    app.run(config, hardened, source, lambda ready: click.echo(ready.line()), machine)
+    app.run(config, namespace, _find_source, lambda ready: click.echo(ready.line()), machine)
+
+
+def _status_address(text: str) -> tuple[str, int]:
+    """IP address and port of the operator's pages; "" and 0 for none."""
+    from sealserve.inference.server.status_address import is_loopback, parse_status_address
+
+    if not text:
+        return "", 0
+    host, port = parse_status_address(text)
+    if not is_loopback(host):
+        say(f"warning: the status pages are for everybody who reaches {host}")
+    return host, port
+
+
+def _find_source() -> EvidenceSource:
+    """The way to evidence, in each process that has a use for it."""
+    from sealserve.attestation import devices
+
+    return devices.detect(os.environ, _collateral_missing)
 
 
 def _collateral_missing(why: str) -> None:

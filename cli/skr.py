@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 
 import click
 
@@ -70,6 +71,27 @@ _port = click.IntRange(1, 65535)
     metavar="DIR",
     help="Where the key provider finds NAME-info.json and public keys to wrap to.",
 )
+@click.option(
+    "-infile",
+    "--infile",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Wrap this file to a key, and end; with -keypath and -outfile.",
+)
+@click.option(
+    "-keypath",
+    "--keypath",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="The key to wrap to: FOLDER/NAME, where NAME-info.json and its public key lie.",
+)
+@click.option(
+    "-outfile",
+    "--outfile",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the wrapped file is written, in base64, as the key provider unwraps it.",
+)
 def command(
     vaults: tuple[str, ...],
     ca_sha256: tuple[str, ...],
@@ -79,6 +101,9 @@ def command(
     port: int | None,
     provider_port: int | None,
     keys_folder: str,
+    infile: Path | None,
+    keypath: Path | None,
+    outfile: Path | None,
 ) -> None:
     """Attestation and key release for the other containers of a group, by Microsoft's protocol.
 
@@ -88,6 +113,9 @@ def command(
     none of them. Prints one line when it answers. SIGTERM ends it once the requests under way
     have finished.
     """
+    if infile or keypath or outfile:
+        _wrap(infile, keypath, outfile)
+        return
     from sealserve.inference.server.guard import guard
     from sealserve.native import dumps
 
@@ -114,3 +142,19 @@ def command(
     options = Options(vaults, ca_sha256, services, keys, environment.identity)
     find = partial(devices.detect, os.environ)
     server.run(listen, options, environment, find, click.echo)
+
+
+def _wrap(infile: Path | None, keypath: Path | None, outfile: Path | None) -> None:
+    """Microsoft's way to wrap a file: it asks nobody, and answers nobody."""
+    from sealserve.cli import files
+    from sealserve.keys.sidecar import wrapping
+
+    if infile is None or keypath is None or outfile is None:
+        given = {"-infile": infile, "-keypath": keypath, "-outfile": outfile}
+        raise ConfigError(
+            f"{', '.join(name for name, value in given.items() if value is None)} missing",
+            key="-infile",
+            hint="-infile FILE -keypath FOLDER/NAME -outfile FILE",
+        )
+    plaintext = files.read(infile, wrapping.MAX_FILE_BYTES)
+    files.write(outfile, wrapping.wrap_file(plaintext, keypath), inputs=(infile,))

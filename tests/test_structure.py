@@ -22,6 +22,7 @@ ALLOWED = {
     "keys": {"native", "attestation", "policy", "models"},
     "inference": {"native", "models", "attestation", "policy", "keys"},
     "inference.client": {"native", "attestation", "policy", "inference.wire"},
+    "inference.proxy": {"native", "inference.client", "inference.wire", "keys.closed_log"},
     "inference.wire": {"native"},
     "cli": {*FOLDERS},
     "sealserve": {"inference.client", "models", "policy", "keys", "native"},

@@ -3,60 +3,99 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from support.started import running
+
 from sealserve.policy import Trust
 
-MODEL = Path(__file__).resolve().parents[2] / "examples" / "breast_cancer" / "model.onnx"
+EXAMPLE = {"m": Path(__file__).resolve().parents[2] / "examples/breast_cancer/model.onnx"}
 SEALSERVE = str(Path(sys.executable).with_name("sealserve"))
 _READY = re.compile(r" on (\S+):(\d+);")
 
 
 @dataclass(frozen=True)
 class Attested:
-    """host, port: where it answers. trust: what accepts it and nothing else."""
+    """host, port: where it answers. trust: what accepts it and nothing else. process: the first of
+    its processes, which leads a group.
+    """
 
     host: str
     port: int
     trust: Trust
+    process: int
+
+    def kill(self) -> None:
+        """Every process of it, at once, as a machine goes that loses power."""
+        os.killpg(self.process, signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What an owner prepares for any number of servers. command: starts one."""
+
+    command: Sequence[str]
+    trust: Trust
+
+    @contextmanager
+    def serving(self, prefix: Sequence[object] = ()) -> Iterator[Attested]:
+        """One more, while it serves. prefix: of its command."""
+        with running([*prefix, *self.command], _READY) as (process, found):
+            yield Attested(found[1], int(found[2]), self.trust, process.pid)
 
 
 @contextmanager
-def attested(folder: Path) -> Iterator[Attested]:
-    """While it serves; everything it needs stands in this folder."""
-    key, sealed, policy = folder / "owner.key", folder / "model.sealed", folder / "policy.rego"
+def attested(
+    folder: Path, models: Mapping[str, Path] = EXAMPLE, *options: str
+) -> Iterator[Attested]:
+    """One server, while it serves; the arguments are those of `owned`."""
+    with owned(folder, models, *options).serving() as server:
+        yield server
+
+
+def owned(folder: Path, models: Mapping[str, Path] = EXAMPLE, *options: str) -> Owned:
+    """Sealed models, a policy and a trust file; all of it stands in this folder.
+
+    models: ONNX files by the name that each is served under. options: further ones of `serve`.
+    """
+    key, policy, trust = folder / "owner.key", folder / "policy.rego", folder / "trust.toml"
     _told("key", "new", key)
-    named = ("--name", "m", "--version", "1")
-    root = _told("seal", MODEL, "-o", sealed, "--key", f"hpke:{key}.pub", *named)["root"]
-    serve = ["serve", sealed, "--root", root, "--identity", key, "--listen", "127.0.0.1:0"]
+    roots = {name: _sealed(folder, name, model, key) for name, model in models.items()}
+    serve = ["serve", *(str(_file(folder, name)) for name in roots), "--identity", str(key)]
+    serve += [word for root in roots.values() for word in ("--root", root)]
+    serve += ["--listen", "127.0.0.1:0", *options]
     _told("policy", "generate", "--process", "-o", policy, "--", SEALSERVE, *serve)
     platform = ("--root-dir", folder / "tee")
     about = _told("tee", "info", *platform)
-    trust = folder / "trust.toml"
     _told(
         *("trust", "new", "-o", trust, "--name", "benchmark", "--platform", "simulated"),
         *("--simulated-root-sha256", about["simulated_root_sha256"], "--policy", policy),
-        *("--measurement", about["measurement"], "--model", f"m={root}"),
+        *("--measurement", about["measurement"]),
+        *(word for name, root in roots.items() for word in ("--model", f"{name}={root}")),
     )
-    command = [SEALSERVE, "tee", "run", "--policy", policy, *platform, "--", SEALSERVE, *serve]
-    with subprocess.Popen(
-        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as running:
-        try:
-            assert running.stdout is not None
-            found = _READY.search(running.stdout.readline())
-            if found is None:
-                raise RuntimeError("the server did not become ready")
-            yield Attested(found[1], int(found[2]), Trust.load(trust))
-        finally:
-            running.terminate()
+    run = [SEALSERVE, "tee", "run", "--policy", policy, *platform, "--", SEALSERVE, *serve]
+    return Owned([*map(str, run)], Trust.load(trust))
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.sealed"
+
+
+def _sealed(folder: Path, name: str, model: Path, key: Path) -> str:
+    """Seal one model there; its root."""
+    named = ("--name", name, "--version", "1")
+    sealed = ("-o", _file(folder, name), "--key", f"hpke:{key}.pub")
+    root: str = _told("seal", model, *sealed, *named, "--batch-independent")["root"]
+    return root
 
 
 def _told(*arguments: object) -> dict[str, Any]:

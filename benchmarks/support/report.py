@@ -20,6 +20,8 @@ from sealserve.native.crypto import kernels
 _HEADING = f"  {'GB/s':<42}{'over':>9}{'median':>8}{'low':>8}{'high':>8}{'best':>8}{'ours/it':>8}"
 # Where one run is one event and no bytes: microseconds, of the median round and so on as above.
 _EVENTS = f"  {'us':<51}{'median':>8}{'low':>8}{'high':>8}{'best':>8}{'ours/it':>8}"
+# Where a run is many requests, some of them in flight at the same time: how many a second.
+_REQUESTS = f"  {'requests/s':<51}{'median':>8}{'low':>8}{'high':>8}{'best':>8}{'ours/it':>8}"
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Report:
         speeds = take_turns(ways, options.repeats, turn_seconds=options.turn_seconds, clock=clock)
         first = speeds[ours[0].name]
         self.say(f"\n{question}")
-        self.say(_HEADING if options.size else _EVENTS)
+        self.say(_heading(ours[0]))
         for speed in speeds.values():
             self.say(_line(speed, first))
         names = {way.name for way in ours}
@@ -65,7 +67,9 @@ class Report:
         if peer is None:
             self.ratios.append({"what": what, "missing": "no peer"})
             return
-        against = f"{peer.way.name}, {_size(peer.way.size)}"
+        in_flight = peer.way.in_flight
+        about = f"{in_flight} in flight" if in_flight else _size(peer.way.size)
+        against = f"{peer.way.name}, {about}"
         self._judge(what, ratio(ours, peer), at_least=at_least, against=against)
 
     def at_most(self, what: str, ours: Speed, floor: Speed, goal: float | None = None) -> None:
@@ -115,10 +119,13 @@ class Report:
         )
         self.say(f"  {what}: {value:.1f} {unit}, {_verdict(reached)}: at most {at_most:g} {unit}")
 
-    def load(self, question: str, threads: int, each: Sequence[float], seconds: float) -> None:
+    def load(
+        self, question: str, threads: int, each: Sequence[float], seconds: float, peer: str = ""
+    ) -> float:
         """Events that many threads waited for at once: how long each, how many a second in all.
 
-        each: seconds of every event; the slowest in a hundred is told beside the median.
+        each: seconds of every event; the slowest in a hundred is told beside the median, and
+        returned. peer: whose they are, if not ours.
         """
         events, late = sorted(each), each[0] if len(each) < 2 else quantiles(each, n=100)[98]
         self.say(f"\n{question}: {len(events)} events")
@@ -126,10 +133,10 @@ class Report:
             f"  {len(events) / seconds:.1f} a second; each {median(events) * 1e3:.0f} ms,"
             f" 99 % within {late * 1e3:.0f} ms"
         )
-        self.ours.append(
+        (self.peers if peer else self.ours).append(
             {
                 "question": question,
-                "name": "under load",
+                "name": peer or "under load",
                 "threads": threads,
                 "us": median(events) * 1e6,
                 "best_us": events[0] * 1e6,
@@ -139,6 +146,7 @@ class Report:
                 "clock_ghz": clock().ghz,
             }
         )
+        return late
 
     def say(self, line: str) -> None:
         print(line, file=sys.stderr if self.options.json else sys.stdout, flush=True)
@@ -218,9 +226,18 @@ def event(name: str, run: Callable[[], object]) -> Way:
     return Way(name, 1, run)
 
 
+def _heading(way: Way) -> str:
+    if way.in_flight:
+        return _REQUESTS
+    return _EVENTS if way.size == 1 else _HEADING
+
+
 def _line(speed: Speed, first: Speed) -> str:
     low, high = speed.spread
     times = ratio(first, speed).value
+    if speed.way.in_flight:
+        rates = (rate * 1e9 for rate in (speed.rate, low, high, speed.best))
+        return f"  {speed.way.name:<51}{''.join(f'{rate:8.0f}' for rate in rates)}{times:8.2f}"
     if speed.way.size == 1:
         least, median, most, best = map(_microseconds, (high, speed.rate, low, speed.best))
         return f"  {speed.way.name:<51}{median:8.0f}{least:8.0f}{most:8.0f}{best:8.0f}{times:8.2f}"
@@ -236,6 +253,16 @@ def _microseconds(rate: float) -> float:
 
 
 def _record(question: str, speed: Speed) -> dict[str, Any]:
+    if speed.way.in_flight:
+        return {
+            "question": question,
+            "name": speed.way.name,
+            "in_flight": speed.way.in_flight,
+            "per_second": speed.rate * 1e9,
+            "best_per_second": speed.best * 1e9,
+            "spread_per_second": [rate * 1e9 for rate in speed.spread],
+            "clock_ghz": speed.clock,
+        }
     if speed.way.size == 1:
         return {
             "question": question,

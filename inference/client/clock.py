@@ -24,6 +24,10 @@ def elapsed() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+class TooLateError(UnavailableError):
+    """Not done in time (gRPC: DEADLINE_EXCEEDED)."""
+
+
 class Deadline:
     """How long one call of ours may still take. ValueError unless the time is above zero."""
 
@@ -53,6 +57,6 @@ class Deadline:
         """Whether more than that is left."""
         return self.remaining > seconds
 
-    def passed(self) -> UnavailableError:
+    def passed(self) -> TooLateError:
         """The error for whoever is not done."""
-        return UnavailableError(f"not done within {self._timeout_seconds:g} seconds")
+        return TooLateError(f"not done within {self._timeout_seconds:g} seconds")

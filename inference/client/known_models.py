@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass
 
+import grpc
+
+from sealserve.inference.client.status import another_root
 from sealserve.inference.client.verification import Verified, listed
+from sealserve.inference.wire.names import MODEL_ROOT_KEY
 from sealserve.native.errors import Finding, PolicyViolation
 from sealserve.policy import Trust
 
@@ -27,15 +32,33 @@ def roots_for(trust: Trust, verified: Verified, model: str) -> tuple[bytes, ...]
     )
 
 
-def serving(trust: Trust, model: str) -> Callable[[Verified], bool]:
-    """Whether a server has this model under an accepted root."""
-    accepted = frozenset(trust.models.get(model, ()))
-    return lambda verified: not accepted.isdisjoint(verified.roots)
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which servers a question is for: those with one of these roots. None: every one."""
+
+    roots: frozenset[bytes] | None = None
+
+    def served_by(self, verified: Verified) -> bool:
+        """Whether a server will do."""
+        return self.roots is None or not self.roots.isdisjoint(verified.roots)
+
+    def moved(self, error: grpc.RpcError, verified: Verified) -> bool:
+        """Whether a server refused because it has another of these roots now than it proved.
+
+        It loaded another version that is accepted too, and has to prove that before it is asked.
+        """
+        if self.roots is None or not another_root(error):
+            return False
+        named = [str(v) for k, v in error.trailing_metadata() or () if k == MODEL_ROOT_KEY]
+        return any(named == [root.hex()] for root in self.roots - verified.roots)
 
 
-def anybody(_verified: Verified) -> bool:
-    """For calls that are about no model: every attested server will do."""
-    return True
+ANYBODY = Wanted()  # for calls that are about no model
+
+
+def having(trust: Trust, model: str) -> Wanted:
+    """Those that have this model under an accepted root."""
+    return Wanted(frozenset(trust.models.get(model, ())))
 
 
 def accepted(trust: Trust, servers: Iterable[Verified]) -> dict[str, tuple[str, ...]]:

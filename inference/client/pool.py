@@ -15,17 +15,16 @@ from typing import TypeVar
 
 import grpc
 
-from sealserve.inference.client.attempts import Attempts
+from sealserve.inference.client.attempts import Attempts, Meaning
 from sealserve.inference.client.clock import Deadline
-from sealserve.inference.client.known_models import roots_for, serving
+from sealserve.inference.client.known_models import Wanted, having, roots_for
 from sealserve.inference.client.outcomes import Outcomes
 from sealserve.inference.client.roster import Replica, Roster, Seat
 from sealserve.inference.client.session import Session, open_session
-from sealserve.inference.client.status import another_root
+from sealserve.inference.client.status import another_root, our_error
 from sealserve.inference.client.targets import Target, addresses
 from sealserve.inference.client.terms import Terms
 from sealserve.inference.client.uses import Process
-from sealserve.inference.client.verification import Verified
 from sealserve.native.errors import SealserveError
 
 # Once one replica is verified, the others may take so much longer before calls begin without them.
@@ -34,7 +33,6 @@ LATER_SECONDS = 1.0
 TENDING_SECONDS = 10.0
 _Result = TypeVar("_Result")
 _Seat = Seat[Session, threading.Lock]
-Serves = Callable[[Verified], bool]
 
 
 class Pool:
@@ -73,10 +71,15 @@ class Pool:
             session.close()
         for seat in self._verify(self.roster.seats, deadline, None):
             if seat.session is not None:
-                self._leave(seat, seat.session)
+                self.leave(seat, seat.session)
 
     def on_root(
-        self, model: str, ask: Callable[[Session, bytes], _Result], what: str, deadline: Deadline
+        self,
+        model: str,
+        ask: Callable[[Session, bytes], _Result],
+        what: str,
+        deadline: Deadline,
+        meaning: Meaning = our_error,
     ) -> _Result:
         """Ask for each root that would do; the server says which of them this name means."""
         trust = self.terms.trust
@@ -91,27 +94,33 @@ class Pool:
                         raise
             return ask(session, last)
 
-        return self.ask(on_root, what, deadline, serving(trust, model))
+        return self.ask(on_root, what, deadline, having(trust, model), meaning)
 
     def ask(
-        self, ask: Callable[[Session], _Result], what: str, deadline: Deadline, serves: Serves
+        self,
+        ask: Callable[[Session], _Result],
+        what: str,
+        deadline: Deadline,
+        wanted: Wanted,
+        meaning: Meaning = our_error,
     ) -> _Result:
         """Ask, and ask again where that may help: `Attempts` says when.
 
-        serves: whether a replica would do.
+        wanted: who would do. meaning: how the last failure is told.
         """
-        attempts = Attempts(what, deadline)
+        attempts = Attempts(what, deadline, meaning)
         avoid: set[_Seat] = set()
         while True:
-            with self.leased(serves, avoid, deadline) as (seat, session):
+            with self.leased(wanted, avoid, deadline) as (seat, session):
                 try:
                     return ask(session)
                 except grpc.RpcError as error:
                     avoid.add(seat)
-                    others = self._roster.has_other(serves, avoid)
-                    again = attempts.after(error, others=others)
+                    others = self._roster.has_other(wanted, avoid)
+                    moved = wanted.moved(error, session.verified)
+                    again = attempts.after(error, others=others, moved=moved)
             if again.gone:
-                self._leave(seat, session)
+                self.leave(seat, session)
             if not again.elsewhere:
                 avoid.clear()
                 sleep(again.wait_seconds)
@@ -128,19 +137,25 @@ class Pool:
 
     @contextmanager
     def leased(
-        self, serves: Serves, avoid: Collection[_Seat], deadline: Deadline
+        self, wanted: Wanted, avoid: Collection[_Seat], deadline: Deadline
     ) -> Iterator[tuple[_Seat, Session]]:
         """A replica and its session, which nobody closes meanwhile."""
-        found = self.roster.take(serves, avoid)
+        found = self.roster.take(wanted, avoid)
         while found is None:
             self._revive(deadline)
-            found = self.roster.take(serves)
+            found = self.roster.take(wanted)
         self.tend()
         try:
             yield found
         finally:
             if found[1].uses.end():
                 found[1].close()
+
+    def leave(self, seat: _Seat, session: Session) -> None:
+        """Nobody answers there under what was proven; no more calls before it is verified anew."""
+        retired = self.roster.left(seat, session)
+        if retired is not None:
+            retired.close()
 
     def _revive(self, deadline: Deadline) -> None:
         """Verify whoever is left out in the caller's own time; one of them is enough."""
@@ -212,8 +227,3 @@ class Pool:
             retired.close()
         if self._closed:  # meanwhile, without this session
             self.close()
-
-    def _leave(self, seat: _Seat, session: Session) -> None:
-        retired = self.roster.left(seat, session)
-        if retired is not None:
-            retired.close()

@@ -10,17 +10,18 @@ from typing import TypeVar
 
 import grpc
 
-from sealserve.inference.client.attempts import Attempts
+from sealserve.inference.client.attempts import Attempts, Meaning
 from sealserve.inference.client.clock import Deadline
-from sealserve.inference.client.known_models import roots_for, serving
+from sealserve.inference.client.known_models import Wanted, having, roots_for
 from sealserve.inference.client.outcomes import Outcomes
-from sealserve.inference.client.pool import LATER_SECONDS, TENDING_SECONDS, Serves
+from sealserve.inference.client.pool import LATER_SECONDS, TENDING_SECONDS
 from sealserve.inference.client.roster import Replica, Roster, Seat
 from sealserve.inference.client.session_async import AsyncSession, open_session
-from sealserve.inference.client.status import another_root
+from sealserve.inference.client.status import another_root, nobody_answered, our_error
 from sealserve.inference.client.targets import Address, Target, addresses
 from sealserve.inference.client.terms import Terms
 from sealserve.inference.client.uses import Process
+from sealserve.inference.wire import names
 from sealserve.native.errors import SealserveError
 
 _Result = TypeVar("_Result")
@@ -67,7 +68,7 @@ class AsyncPool:
             await session.close()
         for seat in await self._verify(self.roster.seats, deadline, None):
             if seat.session is not None:
-                await self._leave(seat, seat.session)
+                await self.leave(seat, seat.session)
 
     async def on_root(
         self,
@@ -75,6 +76,7 @@ class AsyncPool:
         ask: Callable[[AsyncSession, bytes], Awaitable[_Result]],
         what: str,
         deadline: Deadline,
+        meaning: Meaning = our_error,
     ) -> _Result:
         """Ask for each root that would do; the server says which of them this name means."""
         trust = self.terms.trust
@@ -89,28 +91,30 @@ class AsyncPool:
                         raise
             return await ask(session, last)
 
-        return await self.ask(on_root, what, deadline, serving(trust, model))
+        return await self.ask(on_root, what, deadline, having(trust, model), meaning)
 
     async def ask(
         self,
         ask: Callable[[AsyncSession], Awaitable[_Result]],
         what: str,
         deadline: Deadline,
-        serves: Serves,
+        wanted: Wanted,
+        meaning: Meaning = our_error,
     ) -> _Result:
         """Ask, and ask again where that may help: `Attempts` says when."""
-        attempts = Attempts(what, deadline)
+        attempts = Attempts(what, deadline, meaning)
         avoid: set[_Seat] = set()
         while True:
-            async with self.leased(serves, avoid, deadline) as (seat, session):
+            async with self.leased(wanted, avoid, deadline) as (seat, session):
                 try:
                     return await ask(session)
                 except grpc.RpcError as error:
                     avoid.add(seat)
-                    others = self._roster.has_other(serves, avoid)
-                    again = attempts.after(error, others=others)
+                    others = self._roster.has_other(wanted, avoid)
+                    moved = wanted.moved(error, session.verified)
+                    again = attempts.after(error, others=others, moved=moved)
             if again.gone:
-                await self._leave(seat, session)
+                await self.leave(seat, session)
             if not again.elsewhere:
                 avoid.clear()
                 await sleep(again.wait_seconds)
@@ -129,13 +133,13 @@ class AsyncPool:
 
     @asynccontextmanager
     async def leased(
-        self, serves: Serves, avoid: Collection[_Seat], deadline: Deadline
+        self, wanted: Wanted, avoid: Collection[_Seat], deadline: Deadline
     ) -> AsyncIterator[tuple[_Seat, AsyncSession]]:
         """A replica and its session, which nobody closes meanwhile."""
-        found = self.roster.take(serves, avoid)
+        found = self.roster.take(wanted, avoid)
         while found is None:
             await self._revive(deadline)
-            found = self.roster.take(serves)
+            found = self.roster.take(wanted)
         self.tend()
         try:
             yield found
@@ -147,6 +151,33 @@ class AsyncPool:
         """Verify who is left out while callers go on with the others."""
         for seat in self.roster.due():
             self._task(self._tended(seat))
+
+    async def probe(self, seconds: float) -> None:
+        """Ask each attested replica whether it lives; one that does not say is left out.
+
+        Who is left out is verified again, when its time has come.
+        """
+        seated = [(seat, seat.fresh) for seat in self.roster.seats]
+        async with asyncio.TaskGroup() as group:
+            for seat, session in seated:
+                if session is not None:
+                    group.create_task(self._probed(seat, session, seconds))
+        self.tend()
+
+    async def leave(self, seat: _Seat, session: AsyncSession) -> None:
+        """Nobody answers there under what was proven; no more calls before it is verified anew."""
+        retired = self.roster.left(seat, session)
+        if retired is not None:
+            await retired.close()
+
+    async def _probed(self, seat: _Seat, session: AsyncSession, seconds: float) -> None:
+        try:
+            await session.call(names.SERVER_LIVE, b"", b"", Deadline(seconds))
+        except grpc.RpcError as error:
+            if nobody_answered(error) or error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                await self.leave(seat, session)
+        except SealserveError:  # the channel was closed meanwhile
+            pass
 
     async def _revive(self, deadline: Deadline) -> None:
         """Verify whoever is left out in the caller's own time; one of them is enough."""
@@ -216,11 +247,6 @@ class AsyncPool:
             await retired.close()
         if self._closed:  # meanwhile, without this session
             await self.close()
-
-    async def _leave(self, seat: _Seat, session: AsyncSession) -> None:
-        retired = self.roster.left(seat, session)
-        if retired is not None:
-            await retired.close()
 
     def _task(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)

@@ -6,7 +6,7 @@ to this question. It is not the caller's InputError, and asking again would not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import grpc
@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 
 from sealserve.inference.client.inputs import Cast, array_of, tensors
 from sealserve.inference.client.status import our_error
+from sealserve.inference.client.verification import listed
 from sealserve.inference.wire import names
 from sealserve.inference.wire.datatypes import data_type
 from sealserve.inference.wire.infer import (
@@ -151,18 +152,37 @@ def root_metadata(root: bytes) -> tuple[tuple[str, str], ...]:
     return ((names.MODEL_ROOT_KEY, root.hex()),) if root else ()
 
 
-def require_root(trailing: Sequence[tuple[str, str | bytes]] | None, root: bytes) -> None:
+def require_root(
+    trailing: Sequence[tuple[str, str | bytes]] | None, root: bytes, path: str
+) -> None:
     """PolicyViolation unless the answer repeats the root that was asked for, and no other.
 
-    root: empty for a call that was about no model.
+    root: empty for a call that was about no model. path: of the call.
     """
-    if not root:
-        return
-    named = [str(value)[:128] for key, value in trailing or () if key == names.MODEL_ROOT_KEY]
-    if named != [root.hex()]:
+    named = _roots_in(trailing)
+    # Of a model it does not have a server says that it is not ready, and names no root.
+    absent = path == names.MODEL_READY and not named
+    if root and named != [root.hex()] and not absent:
         seen = ", ".join(named) or "no root"
         raise PolicyViolation(
             "the answer is not of the model that was verified",
             findings=[Finding("answer_root", seen, root.hex())],
             hint="the server changed its model: attest again",
         )
+
+
+def require_roots_among(
+    trailing: Sequence[tuple[str, str | bytes]] | None, roots: Collection[bytes]
+) -> None:
+    """PolicyViolation if a stream was answered by a model of another root than these."""
+    others = set(_roots_in(trailing)) - {root.hex() for root in roots}
+    if others:
+        raise PolicyViolation(
+            "an answer is not of a model that was verified",
+            findings=[Finding("answer_root", ", ".join(sorted(others)), listed(frozenset(roots)))],
+            hint="the server changed its model: attest again",
+        )
+
+
+def _roots_in(trailing: Sequence[tuple[str, str | bytes]] | None) -> list[str]:
+    return [str(value)[:128] for key, value in trailing or () if key == names.MODEL_ROOT_KEY]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from sealserve.inference.client.clock import elapsed
+from sealserve.inference.client.known_models import Wanted
 from sealserve.inference.client.targets import Address
 from sealserve.inference.client.uses import Uses
 from sealserve.inference.client.verification import Verified
@@ -94,12 +95,12 @@ class Roster(Generic[_Session, _Lock]):
 
     def take(
         self,
-        serves: Callable[[Verified], bool],
+        wanted: Wanted,
         avoid: Collection[Seat[_Session, _Lock]] = (),
     ) -> tuple[Seat[_Session, _Lock], _Session] | None:
         """The replica with the fewest of our calls, in turn among equals; `uses` has begun.
 
-        serves: whether a replica has the model that is meant; another one only if none has it.
+        wanted: those that have the model that is meant; another one only if none has it.
         """
         with self._lock:
             self._turn += 1
@@ -108,15 +109,13 @@ class Roster(Generic[_Session, _Lock]):
                 for seat in self._rotated()
                 if seat not in avoid and (session := seat.fresh) is not None
             ]
-            usable.sort(key=lambda one: (not serves(one[1].verified), one[1].uses.count))
+            usable.sort(key=lambda one: (not wanted.served_by(one[1].verified), one[1].uses.count))
             return next((one for one in usable if one[1].uses.begin()), None)
 
-    def has_other(
-        self, serves: Callable[[Verified], bool], avoid: Collection[Seat[_Session, _Lock]]
-    ) -> bool:
+    def has_other(self, wanted: Wanted, avoid: Collection[Seat[_Session, _Lock]]) -> bool:
         """Whether one is attested that would do and is not to be avoided."""
         others = (seat.fresh for seat in self.seats if seat not in avoid)
-        return any(session is not None and serves(session.verified) for session in others)
+        return any(session is not None and wanted.served_by(session.verified) for session in others)
 
     def out(self) -> list[Seat[_Session, _Lock]]:
         """All that are not attested, or were too long ago."""

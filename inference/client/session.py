@@ -64,8 +64,22 @@ class Session:
             timeout=deadline.left(),
             metadata=(*root_metadata(root), *self.terms.authorization),
         )
-        require_root(call.trailing_metadata(), root)
+        require_root(call.trailing_metadata(), root, path)
         return bytes(answer)
+
+    def stream(self, path: str, requests: Iterator[bytes], seconds: float | None) -> grpc.Call:
+        """A stream that may ask every model which is accepted and served here.
+
+        Whoever reads it to its end asks `require_roots_among` about `roots` then.
+        """
+        roots = (pair for root in self.roots for pair in root_metadata(root))
+        metadata = (*roots, *self.terms.authorization)
+        return self.channel.stream_stream(path)(requests, timeout=seconds, metadata=metadata)
+
+    @property
+    def roots(self) -> frozenset[bytes]:
+        """Of the models that are accepted and served here."""
+        return self.verified.accepted_roots(self.terms.trust)
 
     def about(self, model: str, version: str, root: bytes, deadline: Deadline) -> ModelMetadata:
         """What this server tells of a model, asked for once."""

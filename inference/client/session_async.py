@@ -6,10 +6,12 @@ import asyncio
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 
 from sealserve.inference.client import channel
+from sealserve.inference.client.apart import apart
 from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS, Deadline, elapsed, now
 from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.client.prediction import (
@@ -71,8 +73,22 @@ class AsyncSession:
                 raise
             # gRPC cancels the calls of a channel that is closed; nobody cancelled this task.
             raise UnavailableError("the client was closed during this call") from None
-        require_root(list(await call.trailing_metadata() or ()), root)
+        require_root(list(await call.trailing_metadata() or ()), root, path)
         return bytes(answer)
+
+    def stream(self, path: str, seconds: float | None) -> grpc.aio.StreamStreamCall:
+        """A stream that may ask every model which is accepted and served here.
+
+        Whoever reads it to its end asks `require_roots_among` about `roots` then.
+        """
+        roots = (pair for root in self.roots for pair in root_metadata(root))
+        metadata = (*roots, *self.terms.authorization)
+        return self.channel.stream_stream(path)(timeout=seconds, metadata=metadata)
+
+    @property
+    def roots(self) -> frozenset[bytes]:
+        """Of the models that are accepted and served here."""
+        return self.verified.accepted_roots(self.terms.trust)
 
     async def about(
         self, model: str, version: str, root: bytes, deadline: Deadline
@@ -118,7 +134,7 @@ async def open_session(address: Address, terms: Terms, deadline: Deadline) -> As
 async def _attest(address: Address, terms: Terms, deadline: Deadline) -> AsyncSession:
     """The whole verification; grpc.RpcError if the challenge was not answered."""
     verification = Verification(terms.trust)
-    certificate = await asyncio.to_thread(fetch_certificate, *address, deadline)
+    certificate = await apart(partial(fetch_certificate, *address, deadline))
     await asyncio.to_thread(verification.read_certificate, certificate, now())
     async with _pinned(address, channel.EVIDENCE_BYTES, certificate) as opened:
         asked_at = elapsed()

@@ -6,6 +6,7 @@ import math
 
 import grpc
 
+from sealserve.inference.client.clock import TooLateError
 from sealserve.inference.wire.names import RETRY_PUSHBACK_KEY
 from sealserve.native.errors import (
     ConfigError,
@@ -25,6 +26,23 @@ _NOT_NOW = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
 )
+
+# errors.py says which is which: for programs that know statuses and none of our errors.
+_CODES = (
+    (IntegrityError, grpc.StatusCode.DATA_LOSS),
+    (EvidenceError, grpc.StatusCode.UNAUTHENTICATED),
+    (PolicyViolation, grpc.StatusCode.PERMISSION_DENIED),
+    (InputError, grpc.StatusCode.INVALID_ARGUMENT),
+    (ConfigError, grpc.StatusCode.INVALID_ARGUMENT),
+    (TooLateError, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
+)
+
+
+def code_of(error: SealserveError) -> grpc.StatusCode:
+    """The status that one of our errors is for a program that knows no others."""
+    codes = (code for kind, code in _CODES if isinstance(error, kind))
+    return next(codes, grpc.StatusCode.INTERNAL)
 
 
 def our_error(error: grpc.RpcError, what: str) -> SealserveError:

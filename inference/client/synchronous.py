@@ -9,7 +9,7 @@ import grpc
 
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.inputs import Cast
-from sealserve.inference.client.known_models import accepted, anybody
+from sealserve.inference.client.known_models import ANYBODY, accepted
 from sealserve.inference.client.pool import Pool
 from sealserve.inference.client.prediction import Question
 from sealserve.inference.client.roster import Replica
@@ -101,7 +101,7 @@ class Client:
                 step = steps.send(session.told(step, deadline))
             return step
 
-        return self._pool.ask(ask, "what the server has", deadline, anybody)
+        return self._pool.ask(ask, "what the server has", deadline, ANYBODY)
 
     def metadata(
         self, model: str, *, version: str = "", timeout_seconds: float = 10.0

@@ -62,6 +62,10 @@ class Verified:
         }
         return {name: roots for name, roots in served.items() if roots}
 
+    def accepted_roots(self, trust: Trust) -> frozenset[bytes]:
+        """Of those models."""
+        return frozenset(root for roots in self.accepted(trust).values() for root in roots)
+
 
 @dataclass(frozen=True, slots=True)
 class Introduced:

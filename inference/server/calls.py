@@ -20,8 +20,8 @@ from sealserve.inference.server.callers import CallerError
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.peers import PLACE
 from sealserve.inference.server.registry import (
+    NotDoneError,
     NotOfferedError,
-    NotOpenedError,
     RootMismatchError,
     UnknownModelError,
 )
@@ -53,7 +53,7 @@ _STATUS: Final = (
     (CallerError, grpc.StatusCode.UNAUTHENTICATED),
     (UnknownModelError, grpc.StatusCode.NOT_FOUND),
     (RootMismatchError, grpc.StatusCode.FAILED_PRECONDITION),
-    (NotOpenedError, grpc.StatusCode.FAILED_PRECONDITION),
+    (NotDoneError, grpc.StatusCode.FAILED_PRECONDITION),
     (NotOfferedError, grpc.StatusCode.UNIMPLEMENTED),
     (InputError, grpc.StatusCode.INVALID_ARGUMENT),
     (BusyError, grpc.StatusCode.RESOURCE_EXHAUSTED),

@@ -39,6 +39,7 @@ class Refusal(enum.StrEnum):
     """Why a command did not do what it was meant to."""
 
     UNKNOWN_MODEL = "unknown_model"
+    LAST_MODEL = "last_model"
     BUSY = "busy"
     NOT_OPENED = "not_opened"
     STOPPING = "stopping"
@@ -46,6 +47,7 @@ class Refusal(enum.StrEnum):
 
 _WORDS: Final = {
     Refusal.UNKNOWN_MODEL: "no file on the command line is a model of that name",
+    Refusal.LAST_MODEL: "no model would be left to serve",
     Refusal.BUSY: "the models are being opened anew already",
     Refusal.NOT_OPENED: "the models could not be opened anew; those served before still are",
     Refusal.STOPPING: "the server is being stopped",

@@ -56,9 +56,10 @@ class KeySource:
 class Limits:
     """What one server spends on its callers.
 
-    Memory: at worst each of `calls` holds a message that came and one that goes, which is
-    2 x calls x message_bytes, 4 GiB by default. On top of it come what `running` predictions need,
-    their tensors and ONNX Runtime's own, and what gRPC keeps of each connection.
+    Memory: at worst each of `calls` holds a message that came and one that goes, and streams hold
+    `waiting` more, which is 2 x (calls + waiting) x message_bytes, 6 GiB by default. On top of it
+    come what `running` predictions need, their tensors and ONNX Runtime's own, and what gRPC keeps
+    of each connection.
     """
 
     message_bytes: int = 16 * 2**20  # one request or answer
@@ -132,6 +133,9 @@ class ServerConfig:
     listen_port: int = 8001
     require_root: bool = False
     workers: int = 1  # processes that answer; each has the limits to itself
+    status_host: str = ""  # where the operator's pages are; "": nowhere
+    status_port: int = 0
+    model_control: str = ""  # path of the operator's Unix socket; "": none
     limits: Limits = field(default_factory=Limits)
     options: Mapping[str, ModelOptions] = field(default_factory=dict)  # by the model's name
     callers: Callers = field(default_factory=Callers)

@@ -1,15 +1,8 @@
-"""The operator's Unix socket: a path that only its owner reaches, and that is gone afterwards.
-
-A path where something stands already is refused, except for a socket of ours that nobody listens on
-any more: what a server leaves that was killed.
-"""
+"""The operator's Unix socket: a path that only its owner reaches, and that is gone afterwards."""
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
-import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -18,40 +11,12 @@ from urllib.parse import quote
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from sealserve.native.errors import ConfigError, UnavailableError
+from sealserve.inference.server.control_path import require_free, unusable
 
-MAX_PATH_BYTES: Final = 107  # unix(7): sun_path has 108 with its end
-OPTION: Final = "--model-control"
 _ONLY_THE_OWNER: Final = 0o177
 _MAX_MESSAGE_BYTES: Final = 64 * 1024  # names, and an index of 32 models
 _MAX_CALLS: Final = 16
 _DRAIN_SECONDS: Final = 1.0
-
-
-def require_free(path: str) -> None:
-    """ConfigError for a path that cannot be a socket's, UnavailableError for one in use."""
-    if not 0 < len(os.fsencode(path)) <= MAX_PATH_BYTES:
-        raise ConfigError(
-            f"a path of {len(os.fsencode(path))} bytes; 1 to {MAX_PATH_BYTES} are possible",
-            key=OPTION,
-            hint="the kernel's limit for sockets: choose a shorter one",
-        )
-    try:
-        state = Path(path).lstat()
-    except FileNotFoundError:
-        _require_folder(path)
-        return
-    except OSError as error:
-        raise _unusable(path, str(error.strerror)) from error
-    if not stat.S_ISSOCK(state.st_mode):
-        raise _unusable(path, "there is something that is no socket")
-    if state.st_uid != os.geteuid():
-        raise _unusable(path, "the socket there is another user's")
-    if _answers(path):
-        raise UnavailableError(
-            f"somebody listens on {path} already",
-            hint=f"is another server running? give each a {OPTION} of its own",
-        )
 
 
 class ControlSocket:
@@ -79,7 +44,7 @@ class ControlSocket:
             self._grpc.add_insecure_port(f"unix:{quote(self._path)}")
             await self._grpc.start()
         except RuntimeError as error:
-            raise _unusable(self._path, "it cannot be bound") from error
+            raise unusable(self._path, "it cannot be bound") from error
         finally:
             os.umask(before)
         self._inode = Path(self._path).lstat().st_ino
@@ -104,21 +69,3 @@ class ControlSocket:
                 path.unlink()
         except FileNotFoundError:
             pass
-
-
-def _answers(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        return probe.connect_ex(path) != errno.ECONNREFUSED
-
-
-def _require_folder(path: str) -> None:
-    folder = Path(path).parent
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise _unusable(path, f"there is no folder {str(folder)!r} that we may write to")
-
-
-def _unusable(path: str, why: str) -> ConfigError:
-    return ConfigError(
-        why, file=path, key=OPTION, hint="give a path in a folder of the server's own user"
-    )

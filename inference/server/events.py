@@ -22,14 +22,21 @@ class Event(enum.StrEnum):
     CALLERS = "callers"
     BATCHING_OFF = "batching_off"
     READY = "ready"
+    WORKER_ENDED = "worker_ended"
+    WORKER_REPLACED = "worker_replaced"
+    GENERATION_ENDED = "generation_ended"
+    RELOADED = "reloaded"
+    RELOAD_REFUSED = "reload_refused"
     CERTIFICATES_ROTATED = "certificates_rotated"
     ROTATION_FAILED = "rotation_failed"
     EVIDENCE_FAILED = "evidence_failed"
     REQUEST_FAILED = "request_failed"
     UNFORESEEN = "unforeseen"
+    DESCRIPTORS_FEW = "descriptors_few"
     STATUS_LISTENING = "status_listening"
     CONTROL_LISTENING = "control_listening"
     DESK_FAILED = "desk_failed"
+    DESK_ENDED = "desk_ended"
     DRAINING = "draining"
     STOPPED = "stopped"
 
@@ -44,14 +51,21 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.CALLERS: frozenset({"who", "number"}),
     Event.BATCHING_OFF: frozenset({"model", "version", "why"}),
     Event.READY: frozenset({"host", "port", "models"}),
+    Event.WORKER_ENDED: frozenset({"worker", "status"}),
+    Event.WORKER_REPLACED: frozenset({"worker"}),
+    Event.GENERATION_ENDED: frozenset({"error"}),
+    Event.RELOADED: frozenset({"models"}),
+    Event.RELOAD_REFUSED: frozenset({"error"}),
     Event.CERTIFICATES_ROTATED: frozenset({"seconds"}),
     Event.ROTATION_FAILED: frozenset({"error"}),
     Event.EVIDENCE_FAILED: frozenset({"error"}),
     Event.REQUEST_FAILED: frozenset({"method", "error"}),
     Event.UNFORESEEN: frozenset({"where", "error"}),
+    Event.DESCRIPTORS_FEW: frozenset({"allowed", "wanted"}),
     Event.STATUS_LISTENING: frozenset({"host", "port"}),
     Event.CONTROL_LISTENING: frozenset({"path"}),
     Event.DESK_FAILED: frozenset({"error"}),
+    Event.DESK_ENDED: frozenset({"again"}),
     Event.DRAINING: frozenset({"seconds"}),
     Event.STOPPED: frozenset(),
 }

@@ -7,9 +7,9 @@ what it is told to ask for. Whether it is slow, busy or gone, calls are answered
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -37,31 +37,40 @@ class Desk:
     handlers: tuple[grpc.GenericRpcHandler, ...] = ()
 
 
-def run(table: Table, desk: Desk) -> None:
-    """Serve until SIGTERM or SIGINT, as a process. ConfigError, UnavailableError for the path."""
+def run(table: Table, desk: Desk, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, as a process. ready: called once, when all of it listens.
+
+    Raises ConfigError and UnavailableError for the path.
+    """
     slot = table.slot(FRONT_DESK)
     slot.begin()
     log.count = slot.logged
-    asyncio.run(_serve(table, desk))
+    asyncio.run(_serve(table, desk, ready))
 
 
-async def _serve(table: Table, desk: Desk) -> None:
+async def _serve(table: Table, desk: Desk, ready: Callable[[], None]) -> None:
     async with AsyncExitStack() as open_now:
         if desk.control:
             await open_now.enter_async_context(ControlSocket(desk.control, desk.handlers))
             log(Event.CONTROL_LISTENING, path=desk.control)
         if desk.listener:
-            await _pages(table, desk.listener)
+            await _pages(table, desk.listener, ready)
         else:
+            ready()
             await _signalled()
 
 
-async def _pages(table: Table, listener: socket.socket) -> None:
+async def _pages(table: Table, listener: socket.socket, ready: Callable[[], None]) -> None:
     host, port = listener.getsockname()[:2]
+
+    def announce() -> None:
+        log(Event.STATUS_LISTENING, host=host, port=port)
+        ready()
+
     serving.limit_descriptors()
     server = serving.Server(
         serving.config_of(status.build(table), drain_seconds=_DRAIN_SECONDS),
-        announce=lambda: log(Event.STATUS_LISTENING, host=host, port=port),
+        announce=announce,
         failed=lambda error: log(Event.DESK_FAILED, error=error),
     )
     await server.serve([listener])
@@ -72,8 +81,3 @@ async def _signalled() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    return ipaddress.ip_address(host).is_loopback

@@ -3,10 +3,13 @@
 The order matters (man pages in brackets):
 
   1. RLIMIT_CORE 0: no core file, whatever happens later [core(5)].
-  2. A mount namespace of our own, and in it a tmpfs that dies with us. Only while there is one
-     thread: `unshare` moves just the calling one [unshare(2)]. Without CAP_SYS_ADMIN a user
-     namespace is tried, whose id maps have to be written while /proc/self is still ours.
+  2. A mount namespace of our own. Only while there is one thread: `unshare` moves just the calling
+     one [unshare(2)]. Without CAP_SYS_ADMIN a user namespace is tried, whose id maps have to be
+     written while /proc/self is still ours.
   3. PR_SET_DUMPABLE 0: no ptrace, no /proc/PID/mem for others of our user [prctl(2)].
+
+A forked child has all three from its parent. One that opens models goes a step further: a tmpfs in
+a namespace of its own, that no other process of ours sees either and that dies with it.
 
 Imports nothing that starts a thread, so that `serve` can call it before numpy or ONNX Runtime do.
 A child that calls exec has to harden itself again: exec resets step 3.
@@ -15,6 +18,7 @@ A child that calls exec has to harden itself again: exec resets step 3.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,26 +66,48 @@ class Hardened:
     why_no_mount: str = ""
 
 
-def harden(weights_bytes: int) -> Hardened:
-    """Harden this process; `weights_bytes` bounds what its private mount may hold."""
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Where a hardened process and its children are. why_not: why it is not theirs alone."""
+
+    why_not: str = ""
+
+    def mount(self, weights_bytes: int) -> Hardened:
+        """A tmpfs of at most so many bytes that this process alone sees, if that can be had."""
+        if self.why_not:
+            return Hardened(None, self.why_not)
+        try:
+            _require_one_thread()
+            _call("unshare", _CLONE_NEWNS)
+            return Hardened(PrivateMount(MOUNT_POINT, _mount_tmpfs(weights_bytes + _SPARE_BYTES)))
+        except OSError as error:
+            return Hardened(None, f"{error.filename}: {error.strerror}")
+
+
+def harden() -> Namespace:
+    """Harden this process, and with it those that it forks."""
     dumps.no_core_files()
-    result = _private_mount(weights_bytes)
+    namespace = _own_namespace()
     dumps.set_undumpable()
-    return result
+    return namespace
 
 
-def _private_mount(weights_bytes: int) -> Hardened:
-    if len(list(Path("/proc/self/task").iterdir())) != 1:
-        return Hardened(None, "the process already had several threads")
+def _own_namespace() -> Namespace:
     try:
-        _own_namespace()
+        _require_one_thread()
+        _unshare()
         _call("mount", b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
-        return Hardened(PrivateMount(MOUNT_POINT, _mount_tmpfs(weights_bytes + _SPARE_BYTES)))
     except OSError as error:
-        return Hardened(None, f"{error.filename}: {error.strerror}")
+        return Namespace(f"{error.filename}: {error.strerror}")
+    return Namespace()
 
 
-def _own_namespace() -> None:
+def _require_one_thread() -> None:
+    if len(list(Path("/proc/self/task").iterdir())) != 1:
+        raise OSError(errno.EINVAL, "the process already had several threads", "unshare")
+
+
+def _unshare() -> None:
     try:
         _call("unshare", _CLONE_NEWNS)
     except PermissionError:

@@ -2,6 +2,8 @@
 
 Current and next carry the same key and each its own `tls` evidence. Clients pin both, so that a
 rotation, where next becomes current, breaks no client that attested within the last period.
+
+Who makes certificates has a `TlsIdentity`; who shows them has what was handed to it.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -19,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sealserve.attestation import ratls
 from sealserve.attestation.binding import TlsClaims
 from sealserve.attestation.evidence import EvidenceSource
+from sealserve.native.secret import SecretBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +33,70 @@ class Certificates:
     next: bytes
 
 
-class TlsIdentity:
-    """One P-256 key and its certificates; `rotate` may be called from any thread."""
+class Identity(Protocol):
+    """What a server shows of itself. key_pem, certificate_pem: as gRPC wants them."""
+
+    @property
+    def spki_sha256(self) -> bytes: ...
+
+    @property
+    def certificates(self) -> Certificates: ...
+
+    @property
+    def key_pem(self) -> bytes: ...
+
+    @property
+    def certificate_pem(self) -> bytes: ...
+
+
+class HandedIdentity:
+    """A key and certificates that another process made, and later others for the same key.
+
+    secret: the key as PEM; it stays the caller's to wipe.
+    """
 
     def __init__(
-        self, source: EvidenceSource, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self, secret: SecretBuffer, certificates: Certificates, spki_sha256: bytes
+    ) -> None:
+        self.secret = secret
+        self.certificates = certificates
+        self.spki_sha256 = spki_sha256
+
+    @property
+    def key_pem(self) -> bytes:
+        return bytes(self.secret)
+
+    @property
+    def certificate_pem(self) -> bytes:
+        return pem(self.certificates.current)
+
+
+class TlsIdentity:
+    """One P-256 key and its certificates; `rotate` may be called from any thread.
+
+    kept: an identity to go on with; without one it is new.
+    """
+
+    def __init__(
+        self,
+        source: EvidenceSource,
+        *,
+        kept: HandedIdentity | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._source = source
         self._clock = clock
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = _key_of(kept.secret) if kept else ec.generate_private_key(ec.SECP256R1())
         public = self._key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
         self.spki_sha256 = hashlib.sha256(public).digest()
         self._lock = threading.Lock()
-        self._certificates = Certificates(self._new_certificate(), self._new_certificate())
+        self._certificates = (
+            kept.certificates
+            if kept
+            else Certificates(self._new_certificate(), self._new_certificate())
+        )
 
     @property
     def certificates(self) -> Certificates:
@@ -75,3 +128,9 @@ class TlsIdentity:
 
 def pem(der: bytes) -> bytes:
     return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
+
+
+def _key_of(key_pem: SecretBuffer) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(memoryview(key_pem), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # we made it
+    return key

@@ -46,6 +46,10 @@ class WeightsPlace(Protocol):
     @property
     def buffers(self) -> dict[str, int]: ...
 
+    @property
+    def holds_files(self) -> bool:
+        """Whether there is still one that can be opened."""
+
     def wants(self, name: str) -> bool:
         """Weights alone: a server needs no other file of a model."""
 
@@ -81,6 +85,10 @@ class MountedPlace:
     @property
     def buffers(self) -> dict[str, int]:
         return {}
+
+    @property
+    def holds_files(self) -> bool:
+        return bool(self._files)
 
     def wants(self, name: str) -> bool:
         return _NAME.fullmatch(name) is not None
@@ -127,6 +135,10 @@ class AnonymousPlace:
     @property
     def buffers(self) -> dict[str, int]:
         return dict(self._files)
+
+    @property
+    def holds_files(self) -> bool:
+        return bool(self._files)
 
     def wants(self, name: str) -> bool:
         return _NAME.fullmatch(name) is not None
@@ -197,19 +209,32 @@ def swap_is_on(swaps: str = "/proc/swaps") -> bool:
     return len(Path(swaps).read_text().splitlines()) > 1
 
 
+def keep_from_swap() -> None:
+    """Lock this process's memory if swap is on; ConfigError if that cannot be done.
+
+    For whoever holds a secret: a forked child has its parent's memory and none of its locks.
+    """
+    if swap_is_on():
+        _lock_memory()
+
+
 def _despite_swap(mount: PrivateMount | None) -> Memory:
     if mount is None or not mount.never_swapped:
         raise ConfigError(
             "swap is on and there is no tmpfs that is never swapped; weights could reach a disk",
             hint="switch swap off, or run as root with CAP_SYS_ADMIN on Linux 6.4 or later",
         )
+    _lock_memory()
+    return Memory("private-tmpfs", Path(mount.directory), mount.detach)
+
+
+def _lock_memory() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
         raise ConfigError(
             f"swap is on and memory cannot be locked: {os.strerror(ctypes.get_errno())}",
             hint="switch swap off, or give the server CAP_IPC_LOCK",
         )
-    return Memory("private-tmpfs", Path(mount.directory), mount.detach)
 
 
 def _is_tmpfs(path: Path, mounts: str = "/proc/self/mounts") -> bool:

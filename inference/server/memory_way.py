@@ -16,7 +16,7 @@ from sealserve.native.errors import ConfigError
 
 def main() -> None:
     """Harden, choose, tell."""
-    hardened = harden(0)
+    hardened = harden().mount(0)
     try:
         with choose(hardened, 0, swap=swap_is_on()) as memory:
             told = {"way": memory.way, "why_no_mount": hardened.why_no_mount}

@@ -68,7 +68,7 @@ class TableCollector(Collector):
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        rows = self._rows()
+        rows = {NOBODY: self._table.row(), **self._table.models()}
         yield _build()
         yield self._workers()
         yield self._models()
@@ -86,14 +86,6 @@ class TableCollector(Collector):
             "run", "Predictions: time in the runtime, tensors included.", rows, Timing.RAN
         )
         yield self._events()
-
-    def _rows(self) -> dict[tuple[str, str], Row]:
-        """By name and version: two roots that call themselves the same are counted together."""
-        rows = {NOBODY: self._table.row()}
-        for label in filter(None, self._table.labels()):
-            key, row = (label.name, label.version), self._table.row(label.root)
-            rows[key] = rows[key] + row if key in rows else row
-        return rows
 
     def _workers(self) -> Metric:
         family = GaugeMetricFamily(

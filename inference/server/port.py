@@ -1,4 +1,10 @@
-"""Is the port ours to listen on?"""
+"""The port, held for the workers that listen on it.
+
+A socket that is bound and never listens keeps the port ours while workers come and go; each of them
+binds its own socket to it (SO_REUSEPORT), and the kernel spreads connections over those that
+listen [socket(7)]. It is bound without that option first: so a port that somebody else has is an
+error and not something to share, and nobody can slip in between a look and the taking.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +14,26 @@ from sealserve.inference.wire.address import format_address
 from sealserve.native.errors import UnavailableError
 
 
-def require_free_port(host: str, port: int) -> None:
-    """UnavailableError if somebody listens there; gRPC itself would share the port silently."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+class HeldPort:
+    """A port of ours, on which nobody listens yet. port: its number, also if it was asked as 0."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """UnavailableError if somebody listens there."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        # Connections of the last server may still be on their way out.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            self._socket.bind((host, port))
         except OSError as error:
+            self._socket.close()
             raise port_taken(host, port) from error
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self.port: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        """Hold it no longer."""
+        self._socket.close()
 
 
 def port_taken(host: str, port: int) -> UnavailableError:

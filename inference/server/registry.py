@@ -20,8 +20,8 @@ class RootMismatchError(SealserveError):
     """The caller verified another root than the one served (gRPC: FAILED_PRECONDITION)."""
 
 
-class NotOpenedError(SealserveError):
-    """A model could not be opened anew (gRPC: FAILED_PRECONDITION)."""
+class NotDoneError(SealserveError):
+    """What an operator asked for cannot be done as things are (gRPC: FAILED_PRECONDITION)."""
 
 
 class NotOfferedError(SealserveError):

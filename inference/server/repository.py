@@ -1,40 +1,20 @@
-"""The repository: which models there are, and on the operator's socket, loading and unloading.
+"""The repository: which models there are. Loading and unloading is the operator's.
 
-What is loaded is decided by the command line: files and the roots they may have. A request names
-one of these models and brings nothing else. Triton's requests may bring a model's files and its
-configuration; such a request is always refused.
+What is served is decided by the command line: files and the roots they may have.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import grpc
-
-from sealserve.inference.server.calls import Handler, parse, with_status
-from sealserve.inference.server.commands import KnownModel, Refusal, RefusedCommandError
-from sealserve.inference.server.registry import (
-    NotOfferedError,
-    NotOpenedError,
-    UnknownModelError,
-)
-from sealserve.inference.server.statistics import Counters, encode_statistics
-from sealserve.inference.server.table import Slot
-from sealserve.inference.wire import names
+from sealserve.inference.server.registry import NotOfferedError
 from sealserve.inference.wire import open_inference_pb2 as pb
 from sealserve.native.errors import InputError
 
 READY: Final = "READY"
 UNAVAILABLE: Final = "UNAVAILABLE"
-_DEPENDENTS: Final = "unload_dependents"  # of an ensemble, which none of ours is
-# What is no matter of waiting; the other refusals are, and stay UNAVAILABLE.
-_REFUSALS: Final = {
-    Refusal.UNKNOWN_MODEL: UnknownModelError,
-    Refusal.NOT_OPENED: NotOpenedError,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +27,11 @@ class Entry:
     reason: str = ""
 
 
-class ModelControl(Protocol):
-    """Who does what the operator's socket asks for: `commands.Commander`. Its methods block."""
-
-    def load(self, model: str) -> None: ...
-    def unload(self, model: str) -> None: ...
-    def models(self) -> Iterable[KnownModel]: ...
-
-
-Totals = Callable[[], Iterable[tuple[str, str, Counters]]]
-
-
 def encode_index(
     request: pb.RepositoryIndexRequest, entries: Iterable[Entry]
 ) -> pb.RepositoryIndexResponse:
     """The index, or those of it that are ready. InputError where a repository is named."""
-    _no_repository(request.repository_name)
+    require_no_repository(request.repository_name)
     return pb.RepositoryIndexResponse(
         models=[
             pb.RepositoryIndexResponse.ModelIndex(
@@ -81,84 +50,7 @@ async def refuse_control(_data: bytes, _context: Any) -> bytes:
     )
 
 
-def control_handlers(
-    control: ModelControl, totals: Totals, slot: Slot, *, seconds: float
-) -> grpc.GenericRpcHandler:
-    """The calls of the operator's socket. Never to be added to a server that others reach.
-
-    totals: name, version and counters of each model, over all connections and processes. slot:
-    counts these calls. seconds: longest that one may take, loading included.
-    """
-
-    async def index(data: bytes, _context: Any) -> bytes:
-        request = pb.RepositoryIndexRequest()
-        parse(request, data)
-        known = await asyncio.to_thread(control.models)
-        return encode_index(request, map(_entry, known)).SerializeToString()
-
-    async def load(data: bytes, _context: Any) -> bytes:
-        request = pb.RepositoryModelLoadRequest()
-        parse(request, data)
-        _no_repository(request.repository_name)
-        _no_parameters(request.parameters)
-        await _do(control.load, request.model_name)
-        return pb.RepositoryModelLoadResponse().SerializeToString()
-
-    async def unload(data: bytes, _context: Any) -> bytes:
-        request = pb.RepositoryModelUnloadRequest()
-        parse(request, data)
-        _no_repository(request.repository_name)
-        _no_parameters(request.parameters, but=_DEPENDENTS)
-        await _do(control.unload, request.model_name)
-        return pb.RepositoryModelUnloadResponse().SerializeToString()
-
-    async def statistics(data: bytes, _context: Any) -> bytes:
-        request = pb.ModelStatisticsRequest()
-        parse(request, data)
-        return encode_statistics(request, totals()).SerializeToString()
-
-    methods: Mapping[str, Handler] = {
-        names.REPOSITORY_INDEX: index,
-        names.REPOSITORY_MODEL_LOAD: load,
-        names.REPOSITORY_MODEL_UNLOAD: unload,
-        names.MODEL_STATISTICS: statistics,
-    }
-    handlers = {}
-    for path, handler in methods.items():
-        method = path.rpartition("/")[2]
-        handlers[method] = grpc.stream_unary_rpc_method_handler(
-            with_status(method, handler, seconds, slot)
-        )
-    return grpc.method_handlers_generic_handler(names.INFERENCE_SERVICE, handlers)
-
-
-def _entry(model: KnownModel) -> Entry:
-    if model.loaded:
-        return Entry(model.name, model.version)
-    return Entry(model.name, model.version, UNAVAILABLE, "not loaded")
-
-
-async def _do(command: Callable[[str], None], name: str) -> None:
-    if not name:
-        raise InputError("the request names no model")
-    try:
-        await asyncio.to_thread(command, name)
-    except RefusedCommandError as refused:
-        kind = _REFUSALS.get(refused.refusal)
-        if kind is None:
-            raise
-        raise kind(refused.message) from refused
-
-
-def _no_repository(name: str) -> None:
+def require_no_repository(name: str) -> None:
+    """InputError for a request that names one."""
     if name:
         raise InputError(f"there is one repository, without a name; {name[:64]!r} is none")
-
-
-def _no_parameters(parameters: Iterable[str], *, but: str = "") -> None:
-    others = sorted(set(parameters) - {but})
-    if others:
-        raise InputError(
-            f"parameter {others[0][:64]!r} is refused: the command line alone says which files "
-            "with which roots are served"
-        )

@@ -188,13 +188,14 @@ def _weights_for(options: Any, place: WeightsPlace) -> Iterator[None]:
 def _forgetting_what_is_mapped(place: WeightsPlace) -> Iterator[None]:
     """Unlink each file as soon as the runtime maps it, so that memory goes back as it prepacks.
 
-    Without this the whole of the weights stands in memory twice at the end of loading.
+    Without this the whole of the weights stands in memory twice at the end of loading. The runtime
+    maps all of them at first and prepacks then, so the watching is over soon.
     """
     loaded = threading.Event()
 
     def watch() -> None:
         prefix = place.directory + "/"
-        while not loaded.wait(_WATCH_SECONDS):
+        while place.holds_files and not loaded.wait(_WATCH_SECONDS):
             for line in Path("/proc/self/maps").read_text().splitlines():
                 _, found, name = line.partition(prefix)
                 if found:

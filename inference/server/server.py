@@ -1,4 +1,4 @@
-"""What one process serves once its models are open: a listener, its services, its certificates.
+"""What one process serves once its models are open: a listener and its services.
 
 Nothing listens before `start`, and `stop` lets calls under way end.
 """
@@ -6,20 +6,19 @@ Nothing listens before `start`, and `stop` lets calls under way end.
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from sealserve.attestation.evidence import EvidenceSource
+from sealserve.inference.server import descriptors
 from sealserve.inference.server.challenge import Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits, ServerConfig
 from sealserve.inference.server.door import Door
-from sealserve.inference.server.events import Event, log
-from sealserve.inference.server.identity import TlsIdentity
+from sealserve.inference.server.identity import Identity
 from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.peers import Peers
 from sealserve.inference.server.port import port_taken
@@ -29,20 +28,28 @@ from sealserve.inference.server.table import Slot, State
 from sealserve.inference.wire.address import format_address
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
 
+_LOOKAHEAD_BYTES: Final = 2**20
+
 
 class Server:
-    """A server whose models are loaded; `start` is what makes it listen."""
+    """A server whose models are loaded; `start` is what makes it listen.
+
+    held_port: a port that other processes of ours listen on as well; 0 where it is ours alone.
+    """
 
     def __init__(
         self,
         config: ServerConfig,
         source: EvidenceSource,
-        identity: TlsIdentity,
+        identity: Identity,
         opened: Opened,
         slot: Slot,
+        *,
+        held_port: int = 0,
     ) -> None:
         """slot: what this process counts in."""
         self._config = config
+        self._held_port = held_port
         self._identity = identity
         self._registry = opened.registry
         self._slot = slot
@@ -57,6 +64,7 @@ class Server:
     async def start(self) -> int:
         """Listen; returns the port. UnavailableError if it was taken in the meantime."""
         limits = self._config.limits
+        descriptors.allow(limits.connections)
         self._predictions = Predictions(limits)
         self._service = InferenceService(
             self._registry,
@@ -67,13 +75,15 @@ class Server:
             require_root=self._config.require_root,
         )
         self._health = health.aio.HealthServicer()
-        self._grpc = grpc.aio.server(options=_options(limits), maximum_concurrent_rpcs=limits.calls)
+        self._grpc = grpc.aio.server(
+            options=_options(limits, shared=bool(self._held_port)),
+            maximum_concurrent_rpcs=limits.calls,
+        )
         self._add_services()
         port = self._listen()
         await self._grpc.start()
         for service in ("", INFERENCE_SERVICE, ATTESTATION_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        self._rotation = asyncio.create_task(self._rotate_for_ever())
         self._slot.serves([model.root for model in self._registry])
         self._slot.state(State.SERVING)
         return port
@@ -82,7 +92,6 @@ class Server:
         limits = self._config.limits
         peers = Peers(calls=limits.peer_calls, size=max(limits.peer_bytes, limits.message_bytes))
         callers = self._config.callers
-        log(Event.CALLERS, who=callers.who, number=len(callers.tokens))
         door: Any = Door(self._grpc, peers, callers, self._slot, message_bytes=limits.message_bytes)
         door.add_generic_rpc_handlers(self._service.handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, door)
@@ -98,33 +107,22 @@ class Server:
 
         False if a prediction outlived that time: its thread cannot be stopped, only left behind.
         """
-        seconds = self._config.limits.drain_seconds
-        log(Event.DRAINING, seconds=seconds)
         self._slot.state(State.DRAINING)
         self._service.drain()
-        self._rotation.cancel()
         await self._health.enter_graceful_shutdown()
-        await self._grpc.stop(seconds)
+        await self._grpc.stop(self._config.limits.drain_seconds)
         ended = self._predictions.close()
         await asyncio.to_thread(self._evidence_thread.shutdown)
-        log(Event.STOPPED)
         self._slot.state(State.ENDED)
         return ended
 
-    async def rotate(self) -> None:
-        """The next certificate takes over for connections made from now on."""
-        started = time.monotonic()
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._evidence_thread, self._identity.rotate)
-        log(Event.CERTIFICATES_ROTATED, seconds=round(time.monotonic() - started, 4))
-
     def _listen(self) -> int:
-        address = format_address(self._config.listen_host, self._config.listen_port)
+        port = self._held_port or self._config.listen_port
+        address = format_address(self._config.listen_host, port)
         try:
-            port = self._grpc.add_secure_port(address, self._credentials())
+            return int(self._grpc.add_secure_port(address, self._credentials()))
         except RuntimeError as error:
-            raise port_taken(self._config.listen_host, self._config.listen_port) from error
-        return int(port)
+            raise port_taken(self._config.listen_host, port) from error
 
     def _credentials(self) -> grpc.ServerCredentials:
         served = b""
@@ -146,23 +144,18 @@ class Server:
             first, current, require_client_authentication=bool(authority)
         )
 
-    async def _rotate_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(self._config.limits.rotation_hours * 3600)
-            try:
-                await self.rotate()
-            except Exception as error:  # whatever it was: those in use stay valid for weeks
-                log(Event.ROTATION_FAILED, error=type(error).__name__)
 
-
-def _options(limits: Limits) -> list[tuple[str, int]]:
+def _options(limits: Limits, *, shared: bool) -> list[tuple[str, int]]:
     return [
-        ("grpc.so_reuseport", 0),  # a port in use is an error, not something to share
+        ("grpc.so_reuseport", int(shared)),  # a port in use is an error, unless we are in it
         ("grpc.max_receive_message_length", limits.message_bytes),
         ("grpc.max_send_message_length", limits.message_bytes),
         # Else gRPC would take more and more of what nobody has read, the faster a sender is; a
         # message that is being read is taken at full length either way.
         ("grpc.http2.bdp_probe", 0),
+        # Beyond the one message that is being read: gRPC's own 64 KiB make a picture of 600 KB wait
+        # for leave nine times. It comes once for each call, so `calls` times this at worst.
+        ("grpc.http2.lookahead_bytes", _LOOKAHEAD_BYTES),
         ("grpc.max_metadata_size", 16 * 1024),  # ours is one root; the rest is HTTP's own
         ("grpc.max_allowed_incoming_connections", limits.connections),
         # Of one connection. Beyond `calls` a call is refused with words, and beyond this its stream

@@ -70,8 +70,8 @@ class InferenceService:
         self._slot = slot
         self._limits = limits
         self._require_root = require_root
-        # All that are admitted and not run yet may come out of streams, and no more than that.
-        self._streams = Streams(seconds=limits.request_seconds, places=limits.waiting, slot=slot)
+        # What streams read has room to wait in, so that a stream is slowed down and not refused.
+        self._streams = Streams(seconds=limits.request_seconds, requests=limits.waiting, slot=slot)
         self._connections = Connections(
             connections=limits.connections,
             seconds=_CONNECTION_JITTER * limits.connection_seconds + limits.request_seconds,
@@ -146,7 +146,12 @@ class InferenceService:
         request = pb.ModelConfigRequest()
         parse(request, data)
         model = self._find(request.name, request.version, context)
-        return encode_config(self._registry.metadata(model)).SerializeToString()
+        options = model.options
+        return encode_config(
+            self._registry.metadata(model),
+            max_batch_size=options.batch_rows if model.shares_runs else 0,
+            delay_seconds=options.batch_delay_ms / 1000,
+        ).SerializeToString()
 
     async def _model_statistics(self, data: bytes, context: Any) -> bytes:
         request = pb.ModelStatisticsRequest()
@@ -213,7 +218,8 @@ class InferenceService:
         except BaseException:  # whoever went away is counted too
             counters.failure(perf_counter_ns() - asked)
             raise
-        counters.success(times)
+        # Its own rows: how many others' there were in the same run is not its caller's business.
+        counters.success(times, rows=incoming.shapes[0][2][0] if model.shares_runs else 1)
         row = ROW.get()
         self._slot.took(row, Timing.WAITED, times.began - times.asked)
         self._slot.took(row, Timing.RAN, times.encoded - times.began)

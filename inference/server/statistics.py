@@ -7,12 +7,11 @@ server is with others is not its business. Counting takes some additions, on the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from sealserve.inference.server.registry import UnknownModelError
-from sealserve.inference.server.table import Table, Timing
 from sealserve.inference.wire import open_inference_pb2 as pb
 
 MAX_BATCH_SIZES: Final = 64  # that are told apart; the rest is in the sums alone
@@ -128,34 +127,6 @@ class Connections:
             del self._kept[peer]
 
 
-def totals(table: Table) -> Iterator[tuple[str, str, Counters]]:
-    """Name, version and counters of every model that was opened, over all processes.
-
-    The table has one time for a run with decoding and encoding around it, and no batches: all of it
-    stands under the run.
-    """
-    for label in table.labels():
-        if label is None:
-            continue
-        row = table.row(label.root)
-        answered, failed = row.durations(Timing.ANSWERED), row.durations(Timing.FAILED)
-        ran = row.durations(Timing.RAN)
-        yield (
-            label.name,
-            label.version,
-            Counters(
-                succeeded=answered.count,
-                succeeded_ns=answered.nanoseconds,
-                failed=failed.count,
-                failed_ns=failed.nanoseconds,
-                waited_ns=row.durations(Timing.WAITED).nanoseconds,
-                inferences=answered.count,
-                runs=ran.count,
-                spent=Spent(count=ran.count, infer=ran.nanoseconds),
-            ),
-        )
-
-
 def encode_statistics(
     request: pb.ModelStatisticsRequest, counted: Iterable[tuple[str, str, Counters]]
 ) -> pb.ModelStatisticsResponse:
@@ -168,7 +139,7 @@ def encode_statistics(
         if request.name in ("", name) and request.version in ("", version):
             answer.model_stats.append(_statistics(name, version, counters))
     if request.name and not answer.model_stats:
-        raise UnknownModelError("no such model is served here")
+        raise UnknownModelError(f"no model {request.name[:128]!r} is served here")
     return answer
 
 

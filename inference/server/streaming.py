@@ -31,14 +31,15 @@ class Streams:
     """What all streams of a server have together.
 
     seconds: longest that a request may take, an answer may wait to be taken, and a stream may be
-    idle. places: requests that all streams together may have beside one of each. slot: counts each
-    request of a stream like a call, and an idle stream not at all.
+    idle. requests: how many are read and not answered, of all of them; one of each stream may be in
+    any case. slot: counts each request of a stream like a call, and an idle stream not at all.
     """
 
-    def __init__(self, *, seconds: float, places: int, slot: Slot) -> None:
+    def __init__(self, *, seconds: float, requests: int, slot: Slot) -> None:
         self.seconds = seconds
         self.count = Count(slot, _METHOD)
-        self._places = places
+        self._requests = requests
+        self._taken = 0  # places beside the one of each stream
         self._open: set[Stream] = set()
         self._draining = False
 
@@ -63,14 +64,14 @@ class Streams:
 
     def take_place(self) -> bool:
         """Whether there was a place; it is the caller's then."""
-        if not self._places:
+        if len(self._open) + self._taken >= self._requests:
             return False
-        self._places -= 1
+        self._taken += 1
         return True
 
     def give_back(self, places: int) -> None:
         """Places that were taken."""
-        self._places += places
+        self._taken -= places
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,10 +71,16 @@ OUTCOMES: Final = (
     "unauthenticated",
 )
 OK: Final = OUTCOMES.index("ok")
-# Slots: of the two processes that are there once, and then of the workers.
+# Slots: of processes that are there once, of the process that opens the models of each generation,
+# and then of the workers.
 SUPERVISOR: Final = 0
 FRONT_DESK: Final = 1
-FIRST_WORKER: Final = 2
+ATTENDANT: Final = 2
+RENEWER: Final = 3
+FIRST_LOADER: Final = 4
+# Generations at the same time: one serves, one is being opened, one may still have calls to answer.
+TURNS: Final = 3
+FIRST_WORKER: Final = FIRST_LOADER + TURNS
 # Upper ends of the buckets in milliseconds; one more, without an end, follows.
 BUCKETS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 30_000, 60_000)
 _BUCKETS_NS: Final = tuple(1_000_000 * end for end in BUCKETS_MS)
@@ -182,7 +188,7 @@ class Row:
 class Table:
     """The whole table. roots: all that the command line allows, each once, 64 digits.
 
-    workers: how many may write at the same time, two generations of them.
+    workers: how many may write at the same time, those of TURNS generations.
     """
 
     def __init__(self, roots: Sequence[str], workers: int) -> None:
@@ -214,6 +220,14 @@ class Table:
     def labels(self) -> tuple[ModelLabel | None, ...]:
         """The model of each root, in the order of `roots`; None for one nobody opened yet."""
         return tuple(self._label(number) for number in range(len(self.roots)))
+
+    def models(self) -> dict[tuple[str, str], Row]:
+        """By name and version: two roots that call themselves the same are counted together."""
+        rows: dict[tuple[str, str], Row] = {}
+        for label in filter(None, self.labels()):
+            key, row = (label.name, label.version), self.row(label.root)
+            rows[key] = rows[key] + row if key in rows else row
+        return rows
 
     def row(self, root: str = "") -> Row:
         """The counts of a root's model, or of the calls that named none."""
@@ -263,6 +277,32 @@ class Table:
         if not (name and version):
             return None
         return ModelLabel(name.decode("ascii"), version.decode("ascii"), self.roots[number])
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The slots of one generation.
+
+    turn: below TURNS, of no other one that runs. workers: how many it has.
+    """
+
+    table: Table
+    turn: int
+    workers: int
+
+    def loader(self) -> Slot:
+        """Of the process that opens its models."""
+        return self.table.slot(FIRST_LOADER + self.turn)
+
+    def worker(self, number: int) -> Slot:
+        """Of one of its workers, from 0."""
+        return self.table.slot(FIRST_WORKER + self.turn * self.workers + number)
+
+    def ended(self) -> None:
+        """Write down that none of its processes is left."""
+        self.loader().state(State.ENDED)
+        for number in range(self.workers):
+            self.worker(number).state(State.ENDED)
 
 
 class Slot:

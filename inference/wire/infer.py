@@ -103,6 +103,8 @@ class IncomingRequest:
         self.message_bytes = len(data)
         self._head = ModelInferRequest()
         self._contents = _take_apart(self._head, data, _INPUTS, _INPUT_CONTENTS, _RAW_INPUTS)
+        # Going through protobuf's own sequence makes its objects anew each time.
+        self._inputs = tuple(self._head.inputs)
 
     @property
     def model(self) -> str:
@@ -115,12 +117,12 @@ class IncomingRequest:
     @property
     def wanted(self) -> tuple[str, ...]:
         """Names of the outputs wanted, empty for all of them."""
-        return tuple(output.name for output in self._head.outputs)
+        return tuple([output.name for output in self._head.outputs])
 
     @property
     def shapes(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
         """Name, type and shape of each input, as they are said."""
-        return tuple((each.name, each.datatype, tuple(each.shape)) for each in self._head.inputs)
+        return tuple((each.name, each.datatype, tuple(each.shape)) for each in self._inputs)
 
     @property
     def id(self) -> str:
@@ -144,17 +146,17 @@ class IncomingRequest:
         _check_timeout(head.parameters)
         for wanted in head.outputs:
             _known_parameters(wanted.parameters, _OF_OUTPUT)
-        for given in head.inputs:
+        for given in self._inputs:
             _known_parameters(given.parameters, _OF_INPUT)
         _unique("output", [output.name for output in head.outputs])
-        _check_tensors("input", head.inputs, self._contents)
+        _check_tensors("input", self._inputs, self._contents)
 
     def check_against(self, takes: Sequence[TensorSpec], gives: Sequence[TensorSpec]) -> None:
         """As `check_itself`, and InputError for what a model does not take or give."""
         self.check_itself()
         specs = {spec.name: spec for spec in takes}
-        same_names("input", [given.name for given in self._head.inputs], specs)
-        for given in self._head.inputs:
+        same_names("input", [given.name for given in self._inputs], specs)
+        for given in self._inputs:
             specs[given.name].check(given.datatype, given.shape)
         wanted = [output.name for output in self._head.outputs]
         known_names("output", wanted, [spec.name for spec in gives])
@@ -169,7 +171,7 @@ class IncomingRequest:
         return InferRequest(
             model=head.model_name,
             version=head.model_version,
-            inputs=_tensors(head.inputs, self._contents),
+            inputs=_tensors(self._inputs, self._contents),
             outputs=self.wanted,
             id=head.id,
         )
@@ -307,12 +309,12 @@ def _typed(head: _WireTensor, pieces: Sequence[memoryview]) -> Tensor:
 
 
 def _unique(role: str, names: Sequence[str]) -> None:
-    if len(set(names)) != len(names):
+    if len(names) > 1 and len(set(names)) != len(names):
         raise InputError(f"an {role} is named twice: {sorted(names)}")
 
 
 def _known_parameters(names: Iterable[str], known: frozenset[str]) -> None:
-    unknown = sorted(set(names) - known)
+    unknown = sorted(name for name in names if name not in known)
     if unknown:
         raise InputError(f"parameter {unknown[0][:64]!r} is not supported here")
 

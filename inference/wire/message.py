@@ -108,6 +108,8 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def _encode_varint(value: int) -> bytes:
+    if value < 0x80:
+        return bytes((value,))
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -23,9 +23,9 @@ class TensorSpec:
         """InputError unless a tensor of that type and shape is one of these."""
         if datatype != self.datatype:
             raise InputError(f"tensor {self.name!r} is {datatype}; the model takes {self.datatype}")
-        fits = len(shape) == len(self.shape) and all(
-            wanted in (seen, ANY_SIZE) for seen, wanted in zip(shape, self.shape, strict=True)
-        )
+        fits = len(shape) == len(self.shape)
+        for seen, wanted in zip(shape, self.shape, strict=False):
+            fits = fits and wanted in (seen, ANY_SIZE)
         if not fits:
             raise InputError(
                 f"tensor {self.name!r} has shape {list(shape)}; "

@@ -10,8 +10,6 @@ from types import TracebackType
 from typing import Any, Final
 
 import grpc
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.protobuf.message import DecodeError, Message
 
@@ -19,9 +17,11 @@ from sealserve.keys import wrap
 from sealserve.keys.incoming import unforeseen
 from sealserve.keys.refused import Refused, bad_parameter
 from sealserve.keys.sidecar import key_provider_pb2 as pb
+from sealserve.keys.sidecar import wrapping
 from sealserve.keys.sidecar.events import Event
 from sealserve.keys.sidecar.packets import Annotation, KeyInfo, WrapRequest, answer
 from sealserve.keys.sidecar.service import NOT_GIVEN, Sidecar, standard_base64
+from sealserve.keys.sidecar.wrapping import MAX_FILE_BYTES
 from sealserve.native.errors import UnavailableError
 
 SERVICE: Final = "key_provider.KeyProviderService"
@@ -29,7 +29,6 @@ MAX_MESSAGE_BYTES: Final = 64 * 1024
 MAX_AT_ONCE: Final = 8
 MAX_WAITING: Final = 64
 GRACE_SECONDS: Final = 10.0
-_MAX_FILE_BYTES: Final = 16 * 1024
 _MAX_WORDS: Final = 500  # a message travels as an HTTP/2 header, up to 12 bytes a character
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})*")
 Ask = Callable[[Any], Message]
@@ -107,15 +106,9 @@ class KeyProvider:
         info = self._info(asked.kid)
         self._sidecar.wanted(vault=info.vault, service=info.service, kid=asked.kid)
         public = self._public_key(info.public_key)
-        try:
-            wrapped = public.encrypt(asked.plaintext, wrap.oaep_256())
-        except ValueError:
-            raise bad_parameter(
-                f"optsdata of {len(asked.plaintext)} bytes is too long for the key {asked.kid}"
-            ) from None
+        packet = wrapping.annotation(asked.kid, asked.plaintext, info, public)
         self._sidecar.log(Event.WRAPPED, key=asked.kid)
-        packet = Annotation(asked.kid, wrapped, info.vault, info.service)
-        return _output(answer(annotation=packet.encode()))
+        return _output(answer(annotation=packet))
 
     def unwrap(
         self, request: pb.KeyProviderKeyWrapProtocolInput
@@ -141,11 +134,8 @@ class KeyProvider:
             raise _Status(grpc.StatusCode.INTERNAL, f"{name}: {refused.message}") from refused
 
     def _public_key(self, name: str) -> rsa.RSAPublicKey:
-        try:
-            key = serialization.load_pem_public_key(self._file(name))
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            key = None
-        if not isinstance(key, rsa.RSAPublicKey) or key.key_size not in wrap.RSA_BITS:
+        key = wrapping.public_key(self._file(name))
+        if key is None:
             raise _Status(
                 grpc.StatusCode.INTERNAL,
                 f"{ascii(name)[1:81]} is no RSA public key of {wrap.RSA_BITS} bits in PEM",
@@ -160,16 +150,16 @@ class KeyProvider:
             )
         try:
             with Path(self._folder, name).open("rb") as file:
-                data = file.read(_MAX_FILE_BYTES + 1)
+                data = file.read(MAX_FILE_BYTES + 1)
         except (OSError, ValueError):
             raise _Status(
                 grpc.StatusCode.INTERNAL,
                 f"{ascii(name)[1:161]} cannot be read in --key-provider-keys",
             ) from None
-        if len(data) > _MAX_FILE_BYTES:
+        if len(data) > MAX_FILE_BYTES:
             raise _Status(
                 grpc.StatusCode.INTERNAL,
-                f"{ascii(name)[1:161]} is longer than {_MAX_FILE_BYTES} bytes",
+                f"{ascii(name)[1:161]} is longer than {MAX_FILE_BYTES} bytes",
             )
         return data
 

@@ -27,7 +27,7 @@ class Complaint:
 
     def __str__(self) -> str:
         line = f"  - {self.where}: seen {self.seen}; wanted {self.wanted}"
-        return f"{line}\n    hint: {self.hint}" if self.hint else line
+        return f"{line}\n    hint: {self.hint}"
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Place:
     def entries(self, value: object, wanted: str = "a list") -> list[tuple[Place, object]]:
         """A list with the place of each entry; nothing is an empty one, anything else refused."""
         if value and not isinstance(value, list):
-            self.refuse(value, wanted)
+            self.refuse(value, wanted, "write […], or in YAML one dash for each entry")
         listed = value if isinstance(value, list) else []
         return [(self.at(index), entry) for index, entry in enumerate(listed)]
 
@@ -81,7 +81,7 @@ class Place:
     def where(self) -> str:
         return ", ".join(part for part in (self.container, self.path) if part)
 
-    def refuse(self, seen: object, wanted: str, hint: str = "") -> None:
+    def refuse(self, seen: object, wanted: str, hint: str) -> None:
         """seen: a JSON value, words of ours as `Told`, or what says itself what it lacks."""
         if isinstance(seen, Unresolved):
             wanted, hint = seen.wanted, seen.hint
@@ -89,7 +89,7 @@ class Place:
         where = shown(self.where, _MAX_WHERE) or "file"
         self.complaints.found.append(Complaint(where, told, shown(wanted), hint))
 
-    def refuse_if_strict(self, seen: object, wanted: str, hint: str = "") -> None:
+    def refuse_if_strict(self, seen: object, wanted: str, hint: str) -> None:
         """The same, where confcom says nothing and writes a policy that does not work."""
         if self.strict:
             self.refuse(seen, wanted, hint)

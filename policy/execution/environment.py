@@ -71,8 +71,10 @@ def anchored(pattern: str) -> str:
 def check_text(text: str) -> None:
     """Refuse what cannot stand in a policy or be handed to a process: NUL, bytes outside UTF-8."""
     if "\0" in text:
-        raise UnusableError(f"{text!r} holds a NUL character")
+        raise UnusableError(
+            f"{text!r} holds a NUL character", "leave it out: no process can be given one"
+        )
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UnusableError(f"{text!r} is not UTF-8") from None
+        raise UnusableError(f"{text!r} is not UTF-8", "a policy is UTF-8: use base64") from None

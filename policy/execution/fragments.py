@@ -21,7 +21,9 @@ _INCLUDES = frozenset(
 def read(document: object, place: Place) -> list[Fields]:
     """The imports of a file `{"fragments": […]}`, in order."""
     if not isinstance(document, dict):
-        place.refuse_if_strict(document, "an object with fragments")
+        place.refuse_if_strict(
+            document, "an object with fragments", 'write {"fragments": [{"feed": "…", …}]}'
+        )
     names = ("fragments", "standaloneFragments")
     entries = [pair for name in names for pair in place.entries(find(document, name))]
     return [made for here, entry in entries if (made := _one(entry, here))]
@@ -54,17 +56,23 @@ def with_svn(fragments: Sequence[Fields], svn: str, place: Place) -> list[Fields
 def _one(entry: object, place: Place) -> Fields | None:
     """Only the members a policy holds; others, as the path of a file, are left behind."""
     if not isinstance(entry, dict):
-        place.refuse(entry, "a fragment import, an object")
+        place.refuse(
+            entry, "a fragment import, an object", 'write {"feed": "…", "issuer": "did:x509:…", …}'
+        )
         return None
     for name in ("feed", "issuer"):
         if not isinstance(find(entry, name), str):
-            place.at(name).refuse(find(entry, name), "text")
+            place.at(name).refuse(
+                find(entry, name), "text", "copy it from whoever signs the fragment"
+            )
     _check_svn(find(entry, "minimum_svn"), place.at("minimum_svn"))
     includes = find(entry, "includes")
     if not isinstance(includes, list):
-        place.at("includes").refuse(includes, "a list")
+        place.at("includes").refuse(includes, "a list", 'write ["containers"]')
     elif unknown := [item for item in includes if f"{item}" not in _INCLUDES]:
-        place.at("includes").refuse_if_strict(unknown, f"some of {', '.join(sorted(_INCLUDES))}")
+        place.at("includes").refuse_if_strict(
+            unknown, f"some of {', '.join(sorted(_INCLUDES))}", "leave out what no fragment brings"
+        )
     if place.strict:
         return {name: find(entry, name) for name in _MEMBERS}
     return {name: entry[name] for name in _MEMBERS if name in entry}

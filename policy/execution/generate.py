@@ -26,6 +26,7 @@ from sealserve.policy.execution.wanted import Group, Process, Wanted
 
 ImageOf = Callable[[str], Image]  # raises ConfigError where there is none of that name
 
+_ANOTHER_SOURCE = "save the image anew, as `podman save` does, and name the file with --image"
 _DEBUG_FLAGS = {"allow_dump_stacks": True, "allow_runtime_logging": True}
 
 
@@ -107,7 +108,11 @@ class _Maker:
                 containers = [{**entry, "allow_stdio_access": False} for entry in containers]
         text = self._written(containers, imports).encode()
         if len(text) > MAX_POLICY_BYTES:
-            place.refuse(Told(f"a policy of {len(text)} bytes"), f"at most {MAX_POLICY_BYTES}")
+            place.refuse(
+                Told(f"a policy of {len(text)} bytes"),
+                f"at most {MAX_POLICY_BYTES}",
+                "spread the containers over several groups: each has a policy of its own",
+            )
         return text
 
     def _place(self, wanted: Wanted, group: Group, at: int) -> Place:
@@ -139,7 +144,7 @@ class _Maker:
             return self.image_of(wanted.image)
         except ConfigError as error:
             seen = Told(f"{shown(wanted.image)}: {shown(error.message)}")
-            place.refuse(seen, "an image that can be read", error.hint)
+            place.refuse(seen, "an image that can be read", error.hint or _ANOTHER_SOURCE)
             return _UNKNOWN
 
     def _with_shells(self, wanted: Wanted) -> Wanted:

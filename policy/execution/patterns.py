@@ -22,7 +22,7 @@ MAX_PATTERN_CHARS = 4096  # keeps a compiled pattern far below RE2's own memory 
 class UnusableError(ValueError):
     """Text that cannot be a rule, a word of a command or a path; the caller says where it is."""
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
         self.hint = hint
 
@@ -51,9 +51,14 @@ def matches(pattern: object, text: object) -> bool:
 def compiled(pattern: str) -> Callable[[str], bool]:
     """A search for `pattern`, its anchors included. Raises UnusableError if RE2 refuses it."""
     if len(pattern) > MAX_PATTERN_CHARS:
-        raise UnusableError(f"a pattern of {len(pattern)} characters; at most {MAX_PATTERN_CHARS}")
+        raise UnusableError(
+            f"a pattern of {len(pattern)} characters; at most {MAX_PATTERN_CHARS}",
+            "make several shorter ones of it",
+        )
     if _ONE_BYTE.search(pattern):
-        raise UnusableError(cut(f"guests refuse {pattern!r}: \\C is not in their RE2"))
+        raise UnusableError(
+            cut(f"guests refuse {pattern!r}: \\C is not in their RE2"), "`.` is any character"
+        )
     re2 = require_engine()
     options = re2.Options()
     options.log_errors = False  # RE2 would print them itself

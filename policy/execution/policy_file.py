@@ -90,7 +90,11 @@ def read_one(data: bytes, *, file: str = "", group: str = "") -> PolicyFile:
         return found[0]
     names = ", ".join(each.group or "?" for each in carried)
     if group:
-        raise ConfigError(f"has no group {group!r} with a policy; it has {names}", file=file)
+        raise ConfigError(
+            f"has no group {group!r} with a policy; it has {names}",
+            file=file,
+            hint="choose one of them with --group, or leave it out if there is one alone",
+        )
     raise ConfigError(
         f"has {len(found)} policies, of the groups {names}", file=file, hint="choose with --group"
     )

@@ -126,10 +126,15 @@ def generate_process(
     for check in (_command, _env_rules, _working_dir):
         check(container, _Place("", 0))
     if repeated := _first_repeated(rules):
-        raise ConfigError(f"{repeated.pattern!r} is given twice", key="env_rules")
+        raise ConfigError(
+            f"{repeated.pattern!r} is given twice", key="env_rules", hint="once is enough"
+        )
     text = PolicyText(containers=[container]).encode()
     if len(text) > MAX_POLICY_BYTES:
-        raise ConfigError(f"a policy of {len(text)} bytes; at most {MAX_POLICY_BYTES} are read")
+        raise ConfigError(
+            f"a policy of {len(text)} bytes; at most {MAX_POLICY_BYTES} are read",
+            hint="allow fewer variables",
+        )
     return text
 
 

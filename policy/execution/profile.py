@@ -45,7 +45,11 @@ class Profile:
             ("--framework-version", framework_version),
         ):
             if version and not _VERSION.fullmatch(version):
-                raise ConfigError(f"{version[:40]!r} is not x.y.z, three numbers", key=key)
+                raise ConfigError(
+                    f"{version[:40]!r} is not x.y.z, three numbers",
+                    key=key,
+                    hint="leave it out to have the profile's own",
+                )
         api = api_version or self.api_version
         framework = framework_version or self.framework_version
         if (api, framework) == (self.api_version, self.framework_version):
@@ -75,5 +79,9 @@ COMPATIBLE = tuple(name for name, profile in PROFILES.items() if not profile.str
 def named(name: str) -> Profile:
     """The profile of that name. Raises ConfigError that lists those there are."""
     if name not in PROFILES:
-        raise ConfigError(f"{name[:80]!r}; profiles are {', '.join(PROFILES)}", key="--profile")
+        raise ConfigError(
+            f"{name[:80]!r}; profiles are {', '.join(PROFILES)}",
+            key="--profile",
+            hint=f"leave it out to have {DEFAULT}",
+        )
     return PROFILES[name]

@@ -44,10 +44,16 @@ _RESERVED = frozenset(
 )
 _FRAMEWORK = "data.framework."
 
+_NO_POLICY = "`sealserve policy generate` writes one"
+_JSON = "values are written as JSON has them, text in double quotes"
 OWN_RULES = (
     "only policies that are data and bind the framework's rules can be judged here, as confcom "
     "and hcsshim's tool write them; rules of one's own have to be run by the guest's own engine"
 )
+
+
+class OwnRulesError(ConfigError):
+    """A module that is no data as we read it, though it may well be Rego."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +94,17 @@ class Module:
 def parse(data: bytes, *, file: str = "") -> Module:
     """Read one module. Raises ConfigError with file and line for everything that is not data."""
     if len(data) > MAX_MODULE_BYTES:
-        raise ConfigError(f"{len(data)} bytes; at most {MAX_MODULE_BYTES} are read", file=file)
+        raise ConfigError(
+            f"{len(data)} bytes; at most {MAX_MODULE_BYTES} are read",
+            file=file,
+            hint="is this a policy at all? one of 60 containers has 300 KB",
+        )
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError("is not UTF-8 text", file=file) from error
+        raise ConfigError(
+            f"is not UTF-8 text at byte {error.start}", file=file, hint=_NO_POLICY
+        ) from error
     return _Reader(text, file).module()
 
 
@@ -127,7 +139,10 @@ class _Reader:
                 continue
             name, rule = self._rule()
             if name in rules:
-                self._refuse(f"{name} is set a second time; first in line {rules[name].line}")
+                self._refuse(
+                    f"{name} is set a second time; first in line {rules[name].line}",
+                    hint="a guest refuses both: leave one of them",
+                )
             rules[name] = rule
         return Module(package, rules, self._file)
 
@@ -136,7 +151,7 @@ class _Reader:
             raise ConfigError(
                 f"is not an execution policy: seen {self._next.shown}, wanted 'package'",
                 file=self._file,
-                hint="`sealserve policy generate` writes one",
+                hint=_NO_POLICY,
             )
         self._take()
         return self._named("the package's name").text
@@ -145,7 +160,7 @@ class _Reader:
         self._take()
         path = self._named("what to import")
         if not _IMPORTS.fullmatch(path.text):
-            self._refuse(f"imports {path.text[:_MAX_SHOWN]}", line=path.line, hint=OWN_RULES)
+            self._program(f"imports {path.text[:_MAX_SHOWN]}", line=path.line)
 
     def _rule(self) -> tuple[str, Rule]:
         name = self._named("the name of a rule")
@@ -161,19 +176,21 @@ class _Reader:
 
     def _own_rule(self, name: _Token) -> NoReturn:
         shown = name.text[:_MAX_SHOWN]
-        self._refuse(
-            f"{shown!r} is a rule of its own, not data: seen {self._next.shown}",
-            line=name.line,
-            hint=OWN_RULES,
+        self._program(
+            f"{shown!r} is a rule of its own, not data: seen {self._next.shown}", line=name.line
         )
 
     def _begin_statement(self) -> None:
         if not self._broken:
-            self._refuse(f"seen {self._next.shown}, wanted a line end")
+            self._refuse(
+                f"seen {self._next.shown}, wanted a line end", hint="each rule has its own line"
+            )
 
     def _value(self, depth: int) -> object:
         if depth > MAX_DEPTH:
-            self._refuse(f"nested deeper than {MAX_DEPTH} levels")
+            self._refuse(
+                f"nested deeper than {MAX_DEPTH} levels", hint="no part of a policy nests so deep"
+            )
         token = self._take()
         if token.text == "[" and token.kind == "mark":
             return self._list(depth)
@@ -183,7 +200,7 @@ class _Reader:
             return self._scalar(token)
         if token.kind == "name":
             return self._word(token)
-        return self._refuse(f"seen {token.shown}, wanted a value", line=token.line)
+        return self._refuse(f"seen {token.shown}, wanted a value", line=token.line, hint=_JSON)
 
     def _list(self, depth: int) -> list[object]:
         return [self._value(depth + 1) for _ in self._items("]")]
@@ -193,14 +210,14 @@ class _Reader:
         for _ in self._items("}"):
             token = self._take()
             if token.kind not in ("string", "raw"):
-                self._refuse(
-                    f"seen {token.shown}, wanted the name of a member",
-                    line=token.line,
-                    hint=OWN_RULES,
-                )
+                self._program(f"seen {token.shown}, wanted the name of a member", line=token.line)
             name = str(self._scalar(token))
             if name in members:
-                self._refuse(f"member {name[:_MAX_SHOWN]!r} appears twice", line=token.line)
+                self._refuse(
+                    f"member {name[:_MAX_SHOWN]!r} appears twice",
+                    line=token.line,
+                    hint="leave one of them: readers differ in which counts",
+                )
             self._expect(":")
             members[name] = self._value(depth + 1)
         return members
@@ -217,15 +234,15 @@ class _Reader:
         if token.kind == "raw":
             return token.text[1:-1]
         if len(token.text) > MAX_NUMBER_CHARS and token.kind == "number":
-            self._refuse(f"a number of {len(token.text)} digits", line=token.line)
+            self._refuse(f"a number of {len(token.text)} digits", line=token.line, hint=_JSON)
         try:
             value: object = json.loads(token.text)
             if isinstance(value, str):
                 value.encode()  # UnicodeEncodeError: half a surrogate pair
         except ValueError:
-            self._refuse(f"seen {token.shown}, which is no value", line=token.line)
+            self._refuse(f"seen {token.shown}, which is no value", line=token.line, hint=_JSON)
         if value in (float("inf"), float("-inf")):
-            self._refuse(f"{token.shown} is not a number we read", line=token.line)
+            self._refuse(f"{token.shown} is not a number we read", line=token.line, hint=_JSON)
         return value
 
     def _word(self, token: _Token) -> object:
@@ -235,34 +252,36 @@ class _Reader:
             return Binding(token.text.removeprefix(_FRAMEWORK))
         if token.text == "parameter" and self._next.text == "(":
             return self._parameter()
-        return self._refuse(
-            f"refers to {token.text[:_MAX_SHOWN]}, which is not data",
-            line=token.line,
-            hint=OWN_RULES,
+        return self._program(
+            f"refers to {token.text[:_MAX_SHOWN]}, which is not data", line=token.line
         )
 
     def _parameter(self) -> Parameter:
         self._expect("(")
         name = self._take()
         if name.kind not in ("string", "raw"):
-            self._refuse(f"seen {name.shown}, wanted a parameter's name", line=name.line)
+            self._refuse(
+                f"seen {name.shown}, wanted a parameter's name",
+                line=name.line,
+                hint='write parameter("NAME")',
+            )
         self._expect(")")
         return Parameter(str(self._scalar(name)))
 
     def _named(self, what: str) -> _Token:
         token = self._take()
         if token.kind != "name":
-            self._refuse(f"seen {token.shown}, wanted {what}", line=token.line)
+            self._refuse(
+                f"seen {token.shown}, wanted {what}",
+                line=token.line,
+                hint="a name is letters and _",
+            )
         return token
 
     def _expect(self, mark: str) -> None:
         token = self._take()
         if token.kind != "mark" or token.text != mark:
-            self._refuse(
-                f"seen {token.shown}, wanted {mark!r}",
-                line=token.line,
-                hint=OWN_RULES,
-            )
+            self._program(f"seen {token.shown}, wanted {mark!r}", line=token.line)
 
     def _take(self) -> _Token:
         token = self._next
@@ -284,12 +303,13 @@ class _Reader:
         while at < len(text):
             found = _TOKEN.match(text, at)
             if found is None:
-                self._refuse(
-                    f"seen {text[at : at + 20]!r}, which is not data", line=line, hint=OWN_RULES
-                )
+                self._program(f"seen {text[at : at + 20]!r}, which is not data", line=line)
             yield _Token(str(found.lastgroup), found[0], line)
             at = found.end()
             line += found[0].count("\n")
 
-    def _refuse(self, message: str, *, line: int = 0, hint: str = "") -> NoReturn:
+    def _program(self, message: str, *, line: int) -> NoReturn:
+        raise OwnRulesError(message, file=self._file, line=line, hint=OWN_RULES)
+
+    def _refuse(self, message: str, *, line: int = 0, hint: str) -> NoReturn:
         raise ConfigError(message, file=self._file, line=line or self._next.line, hint=hint)

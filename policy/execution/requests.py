@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from sealserve.native.errors import ConfigError
 from sealserve.policy import strict_json
 from sealserve.policy.execution.framework.enforcer import LOAD_FRAGMENT, Fragment
-from sealserve.policy.execution.framework.guest import Guest
+from sealserve.policy.execution.framework.guest import DATA, Guest
 from sealserve.policy.execution.framework.values import Fields
 from sealserve.policy.execution.framework.versions import API_VERSION, FRAMEWORK_VERSION
 
 MAX_REQUESTS_BYTES = 4 * 1024 * 1024  # a start is about 3 KB, a fragment at most 1 MiB
 MAX_STEPS = 10_000
+_SPLIT = "ask in several files, each from the guest's start on"
 _MAX_SHOWN = 60  # characters of a stranger's text in a message
 
 _FOR_PEOPLE = {"name", "about", "policy", "policy_sha256", "policy_base64_sha256"}
@@ -34,15 +35,6 @@ _GUEST: Mapping[str, str] = {
     "os": "linux",
 }
 _FILE = {"data", "steps", *_FOR_PEOPLE, *_GUEST}
-_DATA: Mapping[str, str] = {
-    "defaultMounts": "default_mounts",
-    "privilegedMounts": "privileged_mounts",
-    "defaultUnprivilegedCapabilities": "unprivileged_capabilities",
-    "defaultPrivilegedCapabilities": "privileged_capabilities",
-    "sandboxPrefix": "sandbox_prefix",
-    "hugePagesPrefix": "huge_pages_prefix",
-    "plan9Prefix": "plan9_prefix",
-}
 _KINDS: Mapping[type, str] = {str: "text", list: "a list"}
 _STEP = {"point", "note", "expect"}
 
@@ -77,7 +69,9 @@ class _Reader:
 
     def requests(self, data: bytes) -> Requests:
         if len(data) > MAX_REQUESTS_BYTES:
-            raise self._error(f"{len(data)} bytes; at most {MAX_REQUESTS_BYTES} are read")
+            raise self._error(
+                f"{len(data)} bytes; at most {MAX_REQUESTS_BYTES} are read", hint=_SPLIT
+            )
         try:
             read = strict_json.loads(data.decode("utf-8"))
         except ValueError as error:
@@ -89,7 +83,9 @@ class _Reader:
         self._check_guest(top)
         steps = self._entries(top.get("steps"), "steps")
         if len(steps) > MAX_STEPS:
-            raise self._error(f"{len(steps)} steps; at most {MAX_STEPS} are read", "steps")
+            raise self._error(
+                f"{len(steps)} steps; at most {MAX_STEPS} are read", "steps", hint=_SPLIT
+            )
         return Requests(
             tuple(self._step(each, f"steps[{index}]") for index, each in enumerate(steps)),
             self._guest(top.get("data", {})),
@@ -98,16 +94,24 @@ class _Reader:
     def _check_guest(self, top: Fields) -> None:
         for name, ours in _GUEST.items():
             if top.get(name, ours) != ours:
-                raise self._error(f"seen {_shown(top[name])}; this is a guest of {ours!r}", name)
+                raise self._error(
+                    f"seen {_shown(top[name])}; this is a guest of {ours!r}",
+                    name,
+                    hint="other guests are not known here: ask one of them",
+                )
 
     def _guest(self, data: object) -> Guest:
-        given = self._members(data, "data", set(_DATA))
+        given = self._members(data, "data", set(DATA))
         made: dict[str, object] = {}
         for name, value in given.items():
             kind = str if name.endswith("Prefix") else list
             if not isinstance(value, kind) or value == "":
-                raise self._error(f"expected {_KINDS[kind]}", f"data.{name}")
-            made[_DATA[name]] = value
+                raise self._error(
+                    f"seen {_shown(value)}; expected {_KINDS[kind]}",
+                    f"data.{name}",
+                    hint="leave it out to have what a Linux guest has",
+                )
+            made[DATA[name]] = value
         return dataclasses.replace(Guest(), **made)  # type: ignore[arg-type]
 
     def _step(self, step: object, key: str) -> Step:
@@ -126,7 +130,11 @@ class _Reader:
     def _fragment(self, read: Fields, key: str) -> Fragment:
         svn = read.get("header_svn")
         if isinstance(svn, bool) or not isinstance(svn, int | None):
-            raise self._error("expected a number, or null where there is none", f"{key}.header_svn")
+            raise self._error(
+                f"seen {_shown(svn)}; expected a number, or null",
+                f"{key}.header_svn",
+                hint="null, or leaving it out, stands for a signed header without one",
+            )
         return Fragment(
             text=self._text(read, "fragment", key),
             issuer=self._text(read, "issuer", key),
@@ -138,26 +146,32 @@ class _Reader:
     def _members(self, value: object, key: str, allowed: set[str] | None) -> Fields:
         """An object with these members, or with any."""
         if not isinstance(value, dict):
-            raise self._error(f"seen {_shown(value)}; expected an object", key)
+            raise self._error(f"seen {_shown(value)}; expected an object", key, hint="write {…}")
         if allowed is not None and (odd := sorted(value.keys() - allowed)):
             known = ", ".join(sorted(allowed))
-            raise self._error(f"unknown: {_shown(odd[0])}; known are {known}", key)
+            raise self._error(
+                f"unknown: {_shown(odd[0])}; known are {known}", key, hint="is it spelt so?"
+            )
         return value
 
     def _entries(self, value: object, key: str) -> list[object]:
         """A list of anything."""
         if not isinstance(value, list):
-            raise self._error(f"seen {_shown(value)}; expected a list", key)
+            raise self._error(f"seen {_shown(value)}; expected a list", key, hint="write […]")
         return value
 
     def _text(self, read: Fields, name: str, key: str, default: str | None = None) -> str:
         """A member that is text."""
         value = read.get(name, default)
         if not isinstance(value, str):
-            raise self._error(f"seen {_shown(value)}; expected text", f"{key}.{name}")
+            raise self._error(
+                f"seen {_shown(value)}; expected text",
+                f"{key}.{name}",
+                hint="put it into quotes",
+            )
         return value
 
-    def _error(self, message: str, key: str = "", *, hint: str = "") -> ConfigError:
+    def _error(self, message: str, key: str = "", *, hint: str) -> ConfigError:
         return ConfigError(message, file=self.file, key=key, hint=hint)
 
 

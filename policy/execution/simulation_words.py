@@ -14,27 +14,32 @@ from sealserve.policy.execution.simulation import Answer
 NEAREST = 3  # containers told of a denial; those that missed by more are counted
 
 
-def explain(answers: Sequence[Answer]) -> str:
-    """Every answer, a denial with the containers that were nearest to what was asked."""
-    return "\n".join(printable(line) for answer in answers for line in _told(answer))
+def explain(answers: Sequence[Answer], *, name_rules: bool = False) -> str:
+    """Every answer, a denial with the containers that were nearest to what was asked.
+
+    name_rules: say of what is allowed, too, which rule decided it.
+    """
+    lines = (line for answer in answers for line in _told(answer, name_rules))
+    return "\n".join(printable(line) for line in lines)
 
 
-def _told(answer: Answer) -> Iterator[str]:
+def _told(answer: Answer, name_rules: bool) -> Iterator[str]:
     word = "allowed" if answer.allowed else "DENIED"
     note = f"  {cut(answer.step.note)}" if answer.step.note else ""
     yield f"{answer.index:>4}  {cut(answer.step.point):<24}  {word:<7}{note}".rstrip()
     if not answer.decisions:
         yield _line("because", answer.decision.policy_error)
     for decision in answer.decisions[-1:]:  # a fragment's first question came out well then
-        yield from _allowed(answer, decision) if decision.allowed else _denied(decision)
+        told = _allowed(answer, decision, name_rules)
+        yield from told if decision.allowed else _denied(decision)
 
 
 def _line(label: str, text: str) -> str:
     return f"      {label:<8}  {text}"
 
 
-def _allowed(answer: Answer, decision: Decision) -> Iterator[str]:
-    if decision.source == "default":
+def _allowed(answer: Answer, decision: Decision, name_rule: bool) -> Iterator[str]:
+    if name_rule or decision.source == "default":
         yield _line("by", decision.rule)
     held = [each.container for each in decision.considered if each.container and each.held]
     if held:

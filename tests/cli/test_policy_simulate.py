@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sealserve.cli.main import run
+from sealserve.policy.execution import rego_engine
 from support.models_cli import Ran
 from support.policy_decisions import DIRECTORY, cases_of
 
@@ -128,16 +130,72 @@ def test_containers_that_a_guest_does_not_see_are_told(simulator: Simulator) -> 
     assert "warning: containers[0] (web) has no command, env_rules, mounts" in ran.err
 
 
-OWN = "package policy\n\nmount_device { input.deviceHash }\n"
+OWN = """package policy
+
+mount_device { input.deviceHash }
+"""
+PROGRAM = """package policy
+
+api_version := "0.10.0"
+mount_device := {"allowed": true} { input.deviceHash == "aa" }
+"""
+BUILT_ON = """package policy
+
+api_version := "0.10.0"
+framework_version := "0.5.0"
+mount_device := data.framework.mount_device { input.target != "/a" }
+"""
 
 
-def test_policies_with_rules_of_their_own_are_refused_in_so_many_words(
-    simulator: Simulator,
+def test_without_regopy_policies_with_rules_of_their_own_are_refused_in_so_many_words(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(rego_engine, "installed", lambda: False)
     policy = simulator.file.with_name("p.rego")
     policy.write_text(OWN)
     words = ("p.rego:3: 'mount_device' is a rule of its own, not data", "hint: only policies that")
-    simulator.refused([], *words, policy=policy)
+    simulator.refused([], *words, "pip install 'sealserve[rego]'", policy=policy)
+
+
+def test_rules_of_ones_own_are_run_by_regopy_and_every_answer_says_so(
+    simulator: Simulator,
+) -> None:
+    pytest.importorskip("regopy")
+    policy = simulator.file.with_name("p.rego")
+    policy.write_text(PROGRAM)
+    ran = simulator.run([mount("aa")], policy=policy)
+    assert ran.status == 0
+    assert "warning: every answer is regopy " in ran.err
+    assert "a guest may deny what is allowed here" in ran.err
+    assert "p.rego, line 4: 'mount_device' is a rule of its own, not data" in ran.err
+    assert re.search(r"allowed\n +by +the policy's rule .* run by regopy [0-9.]+: not", ran.out)
+    answer = simulator.run([mount("aa"), mount("bb")], "--json", policy=policy)
+    assert answer.status == 6
+    assert answer.json["engine"].endswith(", not the guest's own")
+    assert [step["allowed"] for step in answer.json["steps"]] == [True, False]
+    assert all("not the guest's own engine" in step["rule"] for step in answer.json["steps"])
+
+
+def test_data_is_never_asked_of_regopy(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rego_engine, "installed", lambda: pytest.fail("asked"))
+    assert simulator.run([mount(KNOWN)], "--json").json["engine"] == "sealserve"
+
+
+def test_rules_on_top_of_the_framework_want_its_text(simulator: Simulator) -> None:
+    pytest.importorskip("regopy")
+    policy = simulator.file.with_name("p.rego")
+    policy.write_text(BUILT_ON)
+    simulator.refused([mount("aa")], "whose text is not here", "--framework", policy=policy)
+    framework = simulator.file.with_name("framework.rego")
+    framework.write_text('package framework\nmount_device := {"allowed": true}\n')
+    options = ("--framework", str(framework))
+    ran = simulator.run([mount("aa"), mount("aa", "/a")], *options, "--json", policy=policy)
+    assert [step["allowed"] for step in ran.json["steps"]] == [True, False]
+    refused = simulator.run([mount(KNOWN)], *options)
+    assert refused.status == 8
+    assert "--framework: is only read for a policy with rules of its own" in refused.err
 
 
 def test_fragments_with_rules_of_their_own_are_refused_by_their_step(simulator: Simulator) -> None:
@@ -165,7 +223,7 @@ BAD: dict[str, tuple[object, str]] = {
     "a fragment without text": ([{"point": "load_fragment"}], "key steps[0].fragment"),
     "a version that is text": (
         [{"point": "load_fragment", "fragment": "", "issuer": "", "feed": "", "header_svn": "1"}],
-        "key steps[0].header_svn: expected a number",
+        "key steps[0].header_svn: seen '1'; expected a number",
     ),
     "another guest": ({"steps": [], "framework_version": "0.3.0"}, "this is a guest of '0.5.0'"),
     "Windows": ({"steps": [], "os": "windows"}, "this is a guest of 'linux'"),
@@ -179,7 +237,7 @@ BAD: dict[str, tuple[object, str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_bad_requests(simulator: Simulator, name: str) -> None:
     requests, words = BAD[name]
-    simulator.refused(requests, words)
+    simulator.refused(requests, words, "hint: ")
 
 
 def test_help(simulator: Simulator, capsys: pytest.CaptureFixture[str]) -> None:

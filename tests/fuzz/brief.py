@@ -17,4 +17,5 @@ BRIEF = {
     *("policy_of_any_layout", "policy_in_any_file", "variable_pattern", "deployment_file"),
     *("host_requests", "kept_token", "master_sealed"),
     *("image_config", "inode_attributes", "layer_record", "pax_records"),
+    *("prediction_answer", "repository_request"),
 }

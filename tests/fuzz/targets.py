@@ -50,6 +50,12 @@ from fuzz.of_execution import (
     policy_of_any_layout,
     variable_pattern,
 )
+from fuzz.of_inference import (
+    prediction,
+    prediction_answer,
+    prediction_stream,
+    repository_request,
+)
 from fuzz.of_layers import (
     image_archive,
     image_config,
@@ -110,6 +116,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         *(runtime_data, sidecar_request, key_provider_packet, sidecar_environment),
         key_request,
         master_sealed,
+        *(prediction, prediction_answer, prediction_stream, repository_request),
         *(layer_tar, pax_records, inode_attributes, image_archive, image_config, layer_record),
         *(trust, release_policy, execution_policy, process_policy),
         *(policy_of_any_layout, policy_in_any_file, host_requests, denial_in_a_log),

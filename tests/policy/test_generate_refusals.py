@@ -689,10 +689,20 @@ EVERY = {
 def test_one_fault_is_told_with_both_sides(name: str) -> None:
     read, where, seen, wanted = EVERY[name]
     (found,) = faults(read)
+    whole(found)
     assert found.where == where
     assert seen in f"seen {found.seen}"
     assert wanted in found.wanted
-    assert f"{found}".isprintable() or "\n    hint: " in f"{found}"
+
+
+def whole(found: Complaint) -> None:
+    """Everybody is told where, what was seen and wanted, and the way out."""
+    assert found.where
+    assert found.seen
+    assert found.wanted
+    assert found.hint
+    assert len(str(found).splitlines()) == 2
+    assert all(line.isprintable() for line in str(found).splitlines())
 
 
 def test_without_its_fault_each_source_is_taken() -> None:
@@ -751,6 +761,7 @@ IMAGES: dict[str, tuple[Image, str, str, str]] = {
 def test_a_fault_of_an_image_is_told(name: str) -> None:
     image, where, seen, wanted = IMAGES[name]
     (found,) = faults(of(), images={"demo/app:1": image})
+    whole(found)
     assert found.where == where
     assert seen in found.seen
     assert wanted in found.wanted
@@ -759,6 +770,7 @@ def test_a_fault_of_an_image_is_told(name: str) -> None:
 def test_a_helper_of_the_platform_is_refused() -> None:
     helper = "k8s.gcr.io/pause:3"
     (found,) = faults(of({"image": helper}), images={helper: APP})
+    whole(found)
     assert (found.where, found.seen) == ("group one", f'"{helper}"')
     assert found.wanted == "images of your own"
 
@@ -766,12 +778,14 @@ def test_a_helper_of_the_platform_is_refused() -> None:
 def test_a_policy_beyond_what_is_read_is_refused() -> None:
     words = [{"name": f"A{at}", "value": "x" * 60_000} for at in range(20)]
     (found,) = faults(of({"environmentVariables": words}))
+    whole(found)
     assert "bytes" in found.seen
 
 
 def test_an_svn_for_a_fragment_that_is_left_out_is_refused() -> None:
     tags = with_resource(tags={"Annotate-zero-sidecar": "true"})
     (found,) = faults(tags, options=Options(infrastructure_svn="4"))
+    whole(found)
     assert (found.where, found.wanted) == (
         "group one, fragments",
         "the platform's fragment in the policy",
@@ -798,6 +812,7 @@ def test_a_fault_of_a_fragment_import_is_told(name: str) -> None:
     complaints = Complaints(strict=True)
     fragments.read(document, complaints.place("fragments"))
     (found,) = complaints.found
+    whole(found)
     assert where.split(", ")[-1] in found.where
     assert wanted in found.wanted
 
@@ -821,6 +836,7 @@ def test_a_fault_of_a_ready_container_is_told(name: str) -> None:
     complaints = Complaints(strict=True)
     ready.read_ready(document, complaints.place("ready.json"))
     (found,) = complaints.found
+    whole(found)
     assert found.where == where
     assert wanted in found.wanted
 
@@ -850,6 +866,7 @@ SECRETS: dict[str, Read] = {
 @pytest.mark.parametrize("name", SECRETS)
 def test_no_message_tells_a_secret(name: str) -> None:
     (found,) = faults(SECRETS[name])
+    whole(found)
     assert "secret" in found.seen
     assert "hush" not in str(found)
 

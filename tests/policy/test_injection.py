@@ -153,10 +153,11 @@ def test_a_template_that_cannot_be_read(name: str) -> None:
     with pytest.raises(ConfigError, match=words) as refused:
         json_places.loads(text, file="t.json")
     assert (refused.value.file, refused.value.line) == ("t.json", line)
+    assert refused.value.hint
 
 
 def test_a_template_has_a_limit() -> None:
-    with pytest.raises(ConfigError, match="longer than"):
+    with pytest.raises(ConfigError, match="characters; at most"):
         json_places.loads(" " * (json_places.MAX_TEMPLATE_BYTES + 1))
 
 
@@ -268,6 +269,7 @@ def test_yaml_that_is_not_read(name: str) -> None:
     with pytest.raises(ConfigError, match=words) as refused:
         yaml_reader.read_documents(text, file="p.yaml")
     assert (refused.value.file, refused.value.line) == ("p.yaml", line)
+    assert refused.value.hint
 
 
 def test_scalars_are_read_as_confcom_reads_them_and_the_rest_as_text() -> None:

@@ -90,7 +90,7 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_programs_are_refused_with_their_line(name: str) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(rego.OwnRulesError) as caught:
         rego.parse(f"{HEAD}\n{PROGRAMS[name]}\n".encode(), file="p.rego")
     assert (caught.value.file, caught.value.line) == ("p.rego", 3)
     assert "rules of one's own" in caught.value.hint
@@ -129,6 +129,7 @@ MALFORMED = {
 def test_malformed(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         rego.parse(MALFORMED[name])
+    assert caught.value.hint
     assert caught.value.message.isprintable()
     assert len(caught.value.message) < 300
 

@@ -18,13 +18,13 @@ import pytest
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.keys.session import open_slot
 from sealserve.models import inspect
+from support.core_files import LET_CORES, kept_in_folders, killed, require_no_core
 from support.keys_desk import OCTETS, VAULT_KEY, Desk, Life, new_desk
 from support.keys_spellings import private_numbers, spellings
 from support.keys_vault import b64url
 from support.server_process import SECONDS
 
 ACCESS_TOKEN = "canary-of-a-container"
-LET_CORES = ("sh", "-c", 'ulimit -c "$(ulimit -H -c)"; exec "$@"', "sh")
 CANARY = bytes(range(90, 122))
 CONTROL = """
 import signal, sys
@@ -77,26 +77,18 @@ def ready(life: Life) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def aborted(process: subprocess.Popen[str], folder: Path) -> list[bytes]:
     """The core files that a process leaves which is told to abort."""
-    process.send_signal(signal.SIGABRT)
-    assert process.wait(SECONDS) == -signal.SIGABRT
-    found = [path for path in folder.iterdir() if path.name.startswith("core")]
-    contents = [path.read_bytes() for path in found]
-    for path in found:
-        path.unlink()
-    return contents
+    return killed(process, folder, signal.SIGABRT)
 
 
 @pytest.fixture(scope="module")
 def core_of_a_control(desk: Desk) -> bytes:
     """Of a process that guards nothing, run as the others are."""
+    if not kept_in_folders():
+        pytest.skip("the kernel gives cores to a program")
     word = bytes(reversed(CANARY)).hex()
     command = (sys.executable, "-I", "-c", CONTROL, word)
     with ready(desk.run("control", command)) as (process, _):
-        found = aborted(process, desk.folder)
-    if not found:
-        pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
-        pytest.skip(f"this machine keeps no core files where we could look: {pattern!r}")
-    (core,) = found
+        (core,) = aborted(process, desk.folder)
     return core
 
 
@@ -172,8 +164,8 @@ def refusal_of_a_changed_model(desk: Desk) -> str:
         sealed.write_bytes(whole)
 
 
-@pytest.mark.usefixtures("core_of_a_control")
 @pytest.mark.parametrize("name", ["sidecar", "server", "trustd"])
 def test_who_holds_keys_leaves_no_core(name: str, running: Running) -> None:
     """The last test here."""
+    require_no_core(running.processes[name].pid)
     assert aborted(running.processes[name], running.desk.folder) == []

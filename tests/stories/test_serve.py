@@ -173,7 +173,7 @@ def test_told_to_stop_it_ends_with_success_and_leaves_nothing_running(story: Sto
     log = story.folder.with_name("second.err")
     with started(story.command, story.folder, log, env=clean_environment()) as server:
         host, port = parse_address(server.target, default_port=0)
-        assert len(processes_about(story.folder) - before) == 2  # the platform, and the server
+        assert len(processes_about(story.folder) - before) == 3  # platform, supervisor, worker
         assert server.stop(signal.SIGTERM) == (0, "")
     assert processes_about(story.folder) == before
     with pytest.raises(ConnectionRefusedError):

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import resource
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,8 +19,8 @@ from sealserve.native.errors import PolicyViolation
 from sealserve.policy.execution.image import open_images
 from sealserve.policy.execution.start import Decider, Permitted, Person, Start, User
 from support.attestation_simulated import CLAIMS
+from support.podman import Podman, Ran
 
-SEALSERVE = (sys.executable, "-P", "-m", "sealserve")
 NAME = "localhost/workload:1"
 CHANGED = "localhost/workload:2"
 SOURCE = Path(__file__).parent.parent / "support" / "workload.c"
@@ -46,54 +42,8 @@ pytestmark = pytest.mark.long
 
 
 @dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-    def told(self, label: str) -> list[str]:
-        """What the workload printed under this label."""
-        lines = (line.partition(" ") for line in self.out.splitlines())
-        return [rest for word, _, rest in lines if word == label]
-
-    def status_of(self, name: str) -> str:
-        """A line of the workload's /proc/self/status."""
-        lines = dict(line.split(":", 1) for line in self.told("status"))
-        return lines[name].strip()
-
-
-@dataclass(frozen=True)
-class Place:
-    """A store of its own, and podman and buildah told to use it."""
-
-    folder: Path
-    root_dir: Path
-
-    @property
-    def environment(self) -> dict[str, str]:
-        files = {"CONTAINERS_CONF": "containers.conf", "CONTAINERS_STORAGE_CONF": "storage.conf"}
-        return {**os.environ, **{name: str(self.folder / file) for name, file in files.items()}}
-
-    def configure(self) -> None:
-        """A machine may have old control groups, and limits that a container cannot raise."""
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        runtime = "runc" if shutil.which("runc") else "crun"
-        (self.folder / "containers.conf").write_text(
-            f'[engine]\nruntime="{runtime}"\ncgroup_manager="cgroupfs"\nevents_logger="file"\n'
-            f'[containers]\ndefault_ulimits=["nofile={files}:{files}","nproc=1000:1000"]\n'
-        )
-        (self.folder / "storage.conf").write_text(
-            f'[storage]\ndriver="vfs"\ngraphroot="{self.folder}/store"\n'
-            f'runroot="{self.folder}/run"\n'
-        )
-
-    def run(self, *command: str | Path, status: int = 0) -> Ran:
-        ran = subprocess.run(
-            [*map(str, command)], cwd=self.folder, env=self.environment, check=False,
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert ran.returncode == status, ran.stdout[-2000:] + ran.stderr[-4000:]
-        return Ran(ran.returncode, ran.stdout, ran.stderr)
+class Place(Podman):
+    """The workload's image in a store of its own."""
 
     def build(self, name: str = NAME) -> None:
         """The image, of what lies in the context now."""
@@ -108,22 +58,11 @@ class Place:
         (self.folder / "context/note").write_text("one bite of a layer")
         self.build(CHANGED)
 
-    def sealserve(self, *words: str | Path, status: int = 0) -> Ran:
-        return self.run(*SEALSERVE, *words, status=status)
-
     def start(
         self, *words: str | Path, status: int = 7, policy: str = "policy.rego", image: str = NAME
     ) -> Ran:
         """`tee run` of the image. 7 is the workload's own status."""
-        return self.run(*self.words(policy, image), *words, status=status)
-
-    def words(self, policy: str, image: str) -> list[str]:
-        """`tee run` of the image under the policy."""
-        place = ("--policy", policy, "--root-dir", str(self.root_dir), "--image", image)
-        return [*SEALSERVE, "tee", "run", *place]
-
-    def containers(self) -> str:
-        return self.run("podman", "ps", "--all", "--quiet").out
+        return self.run(*self.words(image, policy), *words, status=status)
 
 
 @pytest.fixture(scope="module")
@@ -136,10 +75,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, simulated_root_dir: Path) ->
     made.run("cc", "-O1", "-static", "-o", context / "app", SOURCE)
     (context / "note").write_text("one byte of a layer")
     made.build()
-    made.sealserve(
-        "policy", "generate", "--only-image", NAME, "--image", f"{NAME}={made.folder / 'store'}",
-        "-o", "policy.rego",
-    )  # fmt: skip
+    made.write_policy(NAME)
     yield made
     made.run("buildah", "rmi", "--all", "--force")
 
@@ -277,7 +213,7 @@ def test_it_finds_its_security_context(place: Place) -> None:
 def test_a_signal_reaches_it_and_nothing_is_left(place: Place) -> None:
     command = ["/opt/app", "wait"]
     policy = policy_with(place, command=command)
-    words = [*place.words(policy, NAME), "--", *command]
+    words = [*place.words(NAME, policy), "--", *command]
     with subprocess.Popen(
         words, cwd=place.folder, env=place.environment, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -16,27 +16,34 @@ from google.protobuf.descriptor import Descriptor
 from sealserve import __version__
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.inference.wire import open_inference_pb2 as pb
+from support.control_case import Control, Socket
 from support.every_type import MODELS, TYPES, serving_every_type
 from support.server_process import SECONDS, clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-tritonclient" / "bin" / "python"
 PROGRAM = ROOT / "tests" / "support" / "triton_calls.py"
+OPERATORS = PROGRAM.with_name("triton_control.py")
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory, simulated_root: SimulatedRoot) -> Any:
     assert PYTHON.exists(), "`make build/stamps/peer` sets up tritonclient"
     with serving_every_type(tmp_path_factory.mktemp("triton"), simulated_root) as (target, pem):
-        ran = subprocess.run(
-            [PYTHON, "-I", PROGRAM, target, pem],
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+        return ran(PROGRAM, target, pem)
+
+
+def ran(*command: str | Path) -> Any:
+    """What a program of the other environment prints."""
+    ended = subprocess.run(
+        [PYTHON, "-I", *command],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
 
 
 def test_the_server_and_its_models_are_told(told: Any) -> None:
@@ -170,3 +177,18 @@ def test_every_call_was_made(told: Any) -> None:
             "one_output_of_two", "with_compression", "with_patience_and_priority",
             "in_the_background", "statistics_of_all", "a_stream_that_is_cancelled"}  # fmt: skip
     assert told.keys() == seen | REFUSALS.keys()
+
+
+def test_an_operator_loads_and_unloads_with_it(tmp_path: Path) -> None:
+    control = Control()
+    socket = Socket(control, tmp_path / "control")
+    try:
+        told = ran(OPERATORS, tmp_path / "control")
+    finally:
+        socket.stop()
+    assert control.done == ["load m", "unload m"]
+    assert (told["load"], told["unload"]) == (None, None)
+    assert [model["name"] for model in told["index"]["models"]] == ["m", "n"]
+    assert [model["name"] for model in told["statistics"]["model_stats"]] == ["m"]
+    assert told["a configuration"] == told["files"] == "StatusCode.INVALID_ARGUMENT"
+    assert told["a prediction"] == "StatusCode.UNIMPLEMENTED"

@@ -33,6 +33,7 @@ CONFIG = bytes([0xC0] * 32)
 STOP_SECONDS = 10.0
 T = TypeVar("T")
 Rewrite = Callable[[bytes, Any], bytes | Awaitable[bytes]]
+Stream = Callable[[Any, Any], Awaitable[None]]
 AnswerNonces = Callable[[frozenset[bytes]], Answer]
 
 
@@ -95,9 +96,11 @@ class LoopThread:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
+    def begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return future.result(STOP_SECONDS)
+        return self.begin(work).result(STOP_SECONDS)
 
     def stop(self) -> None:
         self.run(self._cancel_the_rest())
@@ -116,7 +119,7 @@ class LiveServer:
     """The server's own service over a good machine, with single parts replaced by bad ones.
 
     answer: what GetEvidence says instead. rewrites: by method, what becomes of a good answer.
-    compression: of every answer.
+    stream: what ModelStreamInfer does instead. compression: of every answer.
     """
 
     def __init__(
@@ -127,9 +130,11 @@ class LiveServer:
         identity: Identity | None = None,
         answer: AnswerNonces | None = None,
         rewrites: Mapping[str, Rewrite] | None = None,
+        stream: Stream | None = None,
         compression: grpc.Compression | None = None,
     ) -> None:
         self._compression = compression
+        self.stream = stream
         self.model = Doubler()
         self.record = Record()
         chosen: Any = identity or TlsIdentity(source)
@@ -203,6 +208,8 @@ class _Recording(grpc.GenericRpcHandler):  # type: ignore[misc]
         self._server = server
 
     def service(self, details: Any) -> Any:
+        if details.method == names.MODEL_STREAM_INFER and self._server.stream is not None:
+            return grpc.stream_stream_rpc_method_handler(self._server.stream)
         found = (handler.service(details) for handler in self._inner)
         handler = next((one for one in found if one is not None), None)
         if handler is None or handler.response_streaming:

@@ -16,7 +16,11 @@ def command_of(wanted: Wanted, image: Image, place: Place) -> object:
     command = _argv(wanted, image, place)
     if not place.strict:
         if not isinstance(wanted.command, (list, tuple)):
-            place.refuse(wanted.command, "a list of words")
+            place.refuse(
+                wanted.command,
+                "a list of words",
+                'write ["program", "argument"]: nothing here splits a line into words',
+            )
         return command
     if not command:
         place.refuse(
@@ -25,9 +29,17 @@ def command_of(wanted: Wanted, image: Image, place: Place) -> object:
             "without a command the container could never start: give one in the template",
         )
     elif not isinstance(command, list) or not all(isinstance(word, str) for word in command):
-        place.refuse(odd_word(command), "a list of words, the program first")
+        place.refuse(
+            odd_word(command),
+            "a list of words, the program first",
+            "each word is text in quotes, numbers too",
+        )
     elif not command[0]:
-        place.refuse(command, "the name of a program first")
+        place.refuse(
+            command,
+            "the name of a program first",
+            "put the path of the program first, or leave the command out to take the image's",
+        )
     else:
         for index, word in enumerate(command):
             check_text(word, place.at(index))
@@ -63,4 +75,8 @@ def check_text(text: str, place: Place) -> None:
     try:
         environment.check_text(text)
     except UnusableError as error:
-        place.refuse(Told(shown(f"{error}")), "text that a process can be given")
+        place.refuse(
+            Told(shown(f"{error}")),
+            "text that a process can be given",
+            "leave that character out: no process gets it in its arguments",
+        )

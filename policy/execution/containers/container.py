@@ -55,7 +55,7 @@ def _working_dir(wanted: Wanted, image: Image, place: Place) -> object:
     path = wanted.working_dir or image.working_dir or "/"
     if not isinstance(path, str) or not path.startswith("/"):
         if wanted.working_dir or place.strict:
-            place.refuse(path, "an absolute path")
+            place.refuse(path, "an absolute path", "begin it with /")
     elif place.strict:
         check_text(path, place)
     return path

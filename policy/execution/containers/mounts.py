@@ -28,15 +28,25 @@ def mounts(wanted: Wanted, place: Place) -> list[Fields]:
 
 def _mount(mount: Mount, place: Place) -> Fields | None:
     if mount.kind not in MOUNT_SOURCES:
-        place.at("type").refuse(mount.kind, f"one of {', '.join(MOUNT_SOURCES)}")
+        place.at("type").refuse(
+            mount.kind, f"one of {', '.join(MOUNT_SOURCES)}", "say which kind of volume it is"
+        )
         return None
     if not mount.destination or not isinstance(mount.destination, str):
-        place.at("mountPath").refuse(mount.destination, "a path in the container")
+        place.at("mountPath").refuse(
+            mount.destination,
+            "a path in the container",
+            "say where it appears, as mountPath: /data",
+        )
         return None
     if not mount.destination.startswith("/"):
-        place.at("mountPath").refuse_if_strict(mount.destination, "an absolute path")
+        place.at("mountPath").refuse_if_strict(
+            mount.destination, "an absolute path", "begin it with /"
+        )
     if mount.read_only is not None and not isinstance(mount.read_only, bool):
-        place.at("readOnly").refuse(mount.read_only, "true or false")
+        place.at("readOnly").refuse(
+            mount.read_only, "true or false", "write true or false, without quotes"
+        )
     options = list(mount.options) or [*MOUNT_OPTIONS, "ro" if mount.read_only else "rw"]
     return {
         "destination": mount.destination,

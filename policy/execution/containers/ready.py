@@ -28,11 +28,15 @@ def read_ready(document: object, place: Place) -> list[Fields]:
 
 def _one(entry: object, place: Place) -> Fields | None:
     if not isinstance(entry, dict):
-        place.refuse(entry, "a container object")
+        place.refuse(
+            entry, "a container object", "an entry is a container as it stands in a policy"
+        )
         return None
     for name in sorted(_NEEDED - entry.keys()):
         hint = "without it the guest drops the whole container, and says nothing"
         place.at(name).refuse_if_strict(NOTHING, "a value", hint)
     for name in sorted(entry.keys() - _KNOWN):
-        place.at(name).refuse_if_strict(entry[name], "a member the guest knows")
+        place.at(name).refuse_if_strict(
+            entry[name], "a member the guest knows", "leave it out: no guest asks about it"
+        )
     return dict(entry)

@@ -88,7 +88,9 @@ def _short(variable: Variable) -> str:
 
 def _check_rule(variable: Variable, place: Place) -> None:
     if variable.strategy not in ("string", "re2"):
-        place.refuse(variable.strategy, "string or re2")
+        place.refuse(
+            variable.strategy, "string or re2", "string compares the text, re2 matches a pattern"
+        )
         return
     strategy: Literal["string", "re2"] = "re2" if variable.strategy == "re2" else "string"
     try:

@@ -49,7 +49,9 @@ def capabilities(context: object, place: Place, *, elevated: bool, is_pod: bool)
     asked = find(context, "capabilities")
     here = place.at("capabilities")
     if asked and not isinstance(asked, dict):
-        here.refuse(asked, "an object with add and drop")
+        here.refuse(
+            asked, "an object with add and drop", 'write {"add": ["CAP_…"], "drop": ["CAP_…"]}'
+        )
         asked = None
     added = _names(find(asked, "add"), here.at("add"), is_pod)
     dropped = _names(find(asked, "drop"), here.at("drop"), is_pod)
@@ -71,7 +73,7 @@ def seccomp_sha256(context: object, place: Place) -> str:
     if profile is None or (profile == "" and place.strict):
         return ""
     if not isinstance(profile, str):
-        here.refuse_if_strict(profile, "a profile in base64")
+        here.refuse_if_strict(profile, "a profile in base64", "base64 -w0 profile.json")
         return ""
     try:
         confcom = "" if place.strict else seccomp.confcom_sha256(profile)
@@ -93,7 +95,9 @@ def _no_own_profile(profile: object, place: Place) -> None:
             kind, "RuntimeDefault or Unconfined", "the profile's own text is not in the pod"
         )
     elif kind not in ("RuntimeDefault", "Unconfined"):
-        place.at("type").refuse_if_strict(kind, "RuntimeDefault or Unconfined")
+        place.at("type").refuse_if_strict(
+            kind, "RuntimeDefault or Unconfined", "the text of another profile is not in the pod"
+        )
 
 
 def _flag(value: object, place: Place, *, default: bool) -> bool:
@@ -103,9 +107,9 @@ def _flag(value: object, place: Place, *, default: bool) -> bool:
         return value
     if isinstance(value, str):
         if value.lower() not in ("true", "false"):
-            place.refuse_if_strict(value, "true or false")
+            place.refuse_if_strict(value, "true or false", "write true or false, without quotes")
         return value.lower() == "true"
-    place.refuse(value, "true or false")
+    place.refuse(value, "true or false", "write true or false, without quotes")
     return default
 
 
@@ -118,7 +122,9 @@ def _number(value: object, place: Place) -> str | None:
         place.refuse(value, "a number from 0 up", "names are looked up in the image, not here")
         return None
     if value > _MAX_ID:
-        place.refuse_if_strict(value, f"at most {_MAX_ID}")
+        place.refuse_if_strict(
+            value, f"at most {_MAX_ID}", "no user or group of Linux has a higher number"
+        )
     return str(value)
 
 
@@ -144,7 +150,7 @@ def _names(value: object, place: Place, is_pod: bool) -> list[str]:
         if isinstance(item, str):
             names.append(_name(item, here, is_pod))
         else:
-            here.refuse(item, "the name of a capability")
+            here.refuse(item, "the name of a capability", "write it in letters, as CAP_CHOWN")
     return names
 
 

@@ -36,12 +36,22 @@ def _check_process(process: Process, place: Place) -> None:
             words, "a list of words", 'a shell line is ["/bin/sh", "-c", LINE]'
         )
     elif place.strict and not all(isinstance(word, str) for word in words):
-        place.at("command").refuse(odd_word(words), "a list of words")
+        place.at("command").refuse(
+            odd_word(words),
+            "a list of words",
+            'write ["program", "argument"]: nothing here splits a line into words',
+        )
     signals = process.signals
     if not isinstance(signals, (list, tuple)):
-        place.at("signals").refuse(signals, "a list of numbers")
+        place.at("signals").refuse(
+            signals, "a list of numbers", "write [15] for SIGTERM; signal(7) has the others"
+        )
     elif place.strict and not all(_is_signal(number) for number in signals):
-        place.at("signals").refuse(list(signals), f"numbers from 1 to {MAX_SIGNAL}")
+        place.at("signals").refuse(
+            list(signals),
+            f"numbers from 1 to {MAX_SIGNAL}",
+            "SIGTERM is 15; signal(7) has the others",
+        )
 
 
 def signals(wanted: Wanted, image: Image, profile: Profile, place: Place) -> list[object]:

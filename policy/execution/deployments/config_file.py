@@ -30,7 +30,11 @@ def read_config(document: object, complaints: Complaints) -> list[Group]:
     """One group, without a name."""
     file = complaints.place("")
     if not isinstance(document, dict):
-        file.refuse(document, "an object with containers")
+        file.refuse(
+            document,
+            "an object with containers",
+            'confcom\'s config begins with {"containers": […]}; a template has resources',
+        )
         return []
     listed = items(find(document, "containers"))
     is_old = bool(listed) and find(listed[0], "containerImage") is not None
@@ -40,7 +44,9 @@ def read_config(document: object, complaints: Complaints) -> list[Group]:
         listed = [entry for entry in read if entry is not None]
         imports = imports if complaints.strict else None
     if not listed and not imports:
-        file.at("containers").refuse(NOTHING, "containers, or fragments that bring some")
+        file.at("containers").refuse(
+            NOTHING, "containers, or fragments that bring some", "list what runs under containers"
+        )
     in_pod = f"{find(document, 'scenario') or ''}".lower() == _POD_SCENARIO
     identity = in_pod and bool(find(find(document, "labels"), IDENTITY_LABEL))
     reader = _Reader(complaints, in_pod, identity)
@@ -79,7 +85,11 @@ class _Reader:
         name = find(entry, "name") or image
         place = self._complaints.place(name if isinstance(name, str) else f"containers[{at}]")
         if not image or not isinstance(image, str):
-            place.at("image").refuse(NOTHING if image is None else image, "the name of an image")
+            place.at("image").refuse(
+                NOTHING if image is None else image,
+                "the name of an image",
+                "write it as REGISTRY/NAME:TAG",
+            )
         wanted = Wanted(
             name=name,
             image=image if isinstance(image, str) else "",
@@ -120,13 +130,17 @@ class _Reader:
 def _variable(entry: object, place: Place) -> Variable | None:
     name = find(entry, "name")
     if not name or (place.strict and not isinstance(name, str)):
-        place.at("name").refuse(name, "the name of a variable")
+        place.at("name").refuse(
+            name, "the name of a variable", "each entry of the list has a name, which is text"
+        )
         return None
     secret = not find(entry, "value")
     value = find(entry, "value") or find(entry, "secureValue") or ""
     if not isinstance(value, str):
         seen = Told("a secret of another kind") if secret else value
-        place.at("value").refuse_if_strict(seen, "text")
+        place.at("value").refuse_if_strict(
+            seen, "text", "put it into quotes: a variable holds text"
+        )
     strategy = "re2" if find(entry, "regex") else "string"
     if isinstance(entry, dict) and "strategy" in entry:
         strategy = entry["strategy"]
@@ -137,7 +151,7 @@ def _variable(entry: object, place: Place) -> Variable | None:
 def _mount(mount: object, place: Place) -> Mount:
     options = find(mount, "options") or ()
     if not isinstance(options, list | tuple):
-        place.at("options").refuse(options, "a list of words")
+        place.at("options").refuse(options, "a list of words", 'write ["rbind", "rshared", "ro"]')
         options = ()
     path = find(mount, "mountPath")
     return Mount(find(mount, "mountType"), path, find(mount, "readonly"), options)
@@ -150,7 +164,9 @@ def _processes(listed: object, place: Place) -> list[Process]:
 
 def _process(entry: object, place: Place) -> Process | None:
     if not isinstance(entry, dict):
-        place.refuse(entry, "an object with a command")
+        place.refuse(
+            entry, "an object with a command", 'write {"command": ["program", "argument"]}'
+        )
         return None
     signals = find(entry, "signals") if "signals" in entry or place.strict else []
     return Process(
@@ -164,7 +180,9 @@ def _process(entry: object, place: Place) -> Process | None:
 def _converted(entry: object, place: Place) -> dict[str, object] | None:
     """A flat container as one with properties."""
     if not isinstance(entry, dict):
-        place.refuse(entry, "a container, an object")
+        place.refuse(
+            entry, "a container, an object", 'write {"containerImage": "REGISTRY/NAME:TAG", …}'
+        )
         return None
     properties: dict[str, Any] = {
         "image": find(entry, "containerImage"),

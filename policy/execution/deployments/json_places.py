@@ -15,6 +15,7 @@ from sealserve.native.errors import ConfigError
 from sealserve.policy import strict_json
 from sealserve.policy.execution.complaints import shown
 
+_MEND = "mend it there; comments as Azure's tools take them are fine, commas at the end are not"
 MAX_TEMPLATE_BYTES = 4 * 1024 * 1024  # Azure Resource Manager's own limit for a template
 _MAX_DEPTH = 64  # a probe's command lies about 12 deep; nested deployments double that
 
@@ -49,20 +50,28 @@ def read(data: bytes, *, file: str = "") -> object:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8 at byte {error.start}", file=file) from None
+        raise ConfigError(
+            f"is not UTF-8 at byte {error.start}", file=file, hint="save it as UTF-8"
+        ) from None
     return loads(text, file=file)
 
 
 def loads(text: str, *, file: str = "") -> object:
     """The value. Raises ConfigError with file and, where it is known, line."""
     if len(text) > MAX_TEMPLATE_BYTES:
-        raise ConfigError(f"is longer than {MAX_TEMPLATE_BYTES} characters", file=file)
+        raise ConfigError(
+            f"has {len(text)} characters; at most {MAX_TEMPLATE_BYTES} are read",
+            file=file,
+            hint="split it: each group can have a template of its own",
+        )
     try:
         return strict_json.loads(_without_comments(text), max_depth=_MAX_DEPTH)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"not JSON: {error.msg}", file=file, line=error.lineno) from None
+        raise ConfigError(
+            f"not JSON: {error.msg}", file=file, line=error.lineno, hint=_MEND
+        ) from None
     except ValueError as error:
-        raise ConfigError(f"not JSON: {shown(f'{error}')}", file=file) from None
+        raise ConfigError(f"not JSON: {shown(f'{error}')}", file=file, hint=_MEND) from None
 
 
 def places(text: str) -> Place:

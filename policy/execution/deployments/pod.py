@@ -36,7 +36,9 @@ def read_pods(documents: Sequence[object], complaints: Complaints, approve: Appr
     """documents: of one file, in order. Faults go to `complaints`, for all workloads at once."""
     workloads = [(at, each) for at, each in enumerate(documents) if _kind(each) in KINDS]
     if not workloads:
-        complaints.place("").at("kind").refuse(NOTHING, f"one of {', '.join(KINDS)}")
+        complaints.place("").at("kind").refuse(
+            NOTHING, f"one of {', '.join(KINDS)}", "give the file in which what runs is declared"
+        )
     values = Values.of(documents, approve)
     several = len(workloads) > 1
     return [_group(each, at, values, complaints, several) for at, each in workloads]
@@ -71,7 +73,11 @@ def _group(workload: Any, at: int, values: Values, complaints: Complaints, sever
         pod = pod[step]
     spec = find(pod, "spec")
     if path is None or not items(find(spec, "containers")):
-        group.at("spec").at("containers").refuse(NOTHING, "a list of containers")
+        group.at("spec").at("containers").refuse(
+            NOTHING,
+            "a list of containers",
+            "a pod runs at least one: list them under spec.containers",
+        )
         return Group(title, ())
     metadata = find(pod, "metadata")
     for held, place in (
@@ -79,7 +85,7 @@ def _group(workload: Any, at: int, values: Values, complaints: Complaints, sever
         (find(metadata, "annotations"), group.at("metadata").at("annotations")),
     ):
         if held is not None and not isinstance(held, dict):
-            place.refuse(held, "an object")
+            place.refuse(held, "an object", "members stand below it, as NAME: VALUE")
     first = (
         group.at("spec")
         .at("initContainers")
@@ -126,7 +132,11 @@ class _Reader:
         place = self._complaints.place(f"{self._prefix}{title}")
         image = find(entry, "image")
         if not image or not isinstance(image, str):
-            place.at("image").refuse(NOTHING if image is None else image, "the name of an image")
+            place.at("image").refuse(
+                NOTHING if image is None else image,
+                "the name of an image",
+                "write it as REGISTRY/NAME:TAG",
+            )
         security = self._merged(find(entry, "securityContext"), place.at("securityContext"))
         wanted = Wanted(
             name=name or image,
@@ -146,7 +156,7 @@ class _Reader:
         """The pod's context under the container's."""
         for context in (self._security, own):
             if context and not isinstance(context, dict):
-                place.refuse(context, "an object")
+                place.refuse(context, "an object", "members stand below it, as NAME: VALUE")
         under = self._security if isinstance(self._security, dict) else {}
         return {**under, **(own if isinstance(own, dict) else {})}
 
@@ -168,7 +178,11 @@ class _Reader:
         name = find(mount, "name")
         volume = next((each for each in self._volumes if find(each, "name") == name), None)
         if volume is None:
-            place.at("name").refuse_if_strict(name, "a volume that the pod declares")
+            place.at("name").refuse_if_strict(
+                name,
+                "a volume that the pod declares",
+                "declare it under spec.volumes, or take the mount out",
+            )
         said = find(mount, "readOnly")
         if _is_read_only(volume):
             if said is False:

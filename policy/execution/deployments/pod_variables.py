@@ -48,7 +48,9 @@ class Values:
         members: dict[str, Any] = entry if isinstance(entry, dict) else {}
         name = members.get("name")
         if not name or not isinstance(name, str):
-            place.at("name").refuse(name, "the name of a variable")
+            place.at("name").refuse(
+                name, "the name of a variable", "each entry of the list has a name, which is text"
+            )
             return None
         if "value" in members:
             return _plain(name, members["value"], place.at("value"))
@@ -68,7 +70,11 @@ class Values:
             return Variable.anything(name) if find(source["fieldRef"], "fieldPath") else None
         if "resourceFieldRef" in source:
             return _of_resource(name, source["resourceFieldRef"], container, place)
-        place.refuse_if_strict(sorted(source), "a source that is known here")
+        place.refuse_if_strict(
+            sorted(source),
+            "a source that is known here",
+            "write the value itself, or take it from a ConfigMap, a Secret, a field or a resource",
+        )
         return None
 
     def _of_config_map(self, name: str, ref: object, place: Place) -> Variable | None:
@@ -99,7 +105,11 @@ class Values:
         if self._is_open(f"Secret {secret_name}", secret_name, place):
             return Variable.anything(name)
         if not place.strict:
-            place.refuse(secret_name, "a Secret of this file, or a wildcard")
+            place.refuse(
+                secret_name,
+                "a Secret of this file, or a wildcard",
+                "add the Secret, or run with --approve-wildcards to let in any value at all",
+            )
         return None
 
     def _is_open(self, what: str, name: object, place: Place) -> bool:
@@ -145,7 +155,11 @@ def _kept(
     name: str, value: object, key: str, place: Place, *, secret: bool = False
 ) -> Variable | None:
     if not isinstance(value, str) and (place.strict or value is None):
-        place.at("key").refuse(key, "a key that is there, with text")
+        place.at("key").refuse(
+            key,
+            "a key that is there, with text",
+            "add the key with text, or write the value itself",
+        )
         return None
     return Variable(name, value, secret=secret)
 
@@ -159,7 +173,11 @@ def _decoded(value: object, place: Place) -> object:
     try:
         return base64.b64decode(f"{value}", validate=place.strict).decode()
     except ValueError:
-        place.refuse(Told("a value that is not base64 of text"), "base64 of text")
+        place.refuse(
+            Told("a value that is not base64 of text"),
+            "base64 of text",
+            "base64 -w0 gives it; text in clear belongs under stringData",
+        )
         return None
 
 
@@ -168,12 +186,16 @@ def _of_resource(name: str, ref: object, container: object, place: Place) -> Var
     here = place.at("resourceFieldRef")
     owner = find(ref, "containerName")
     if owner != find(container, "name") and not (owner is None and place.strict):
-        here.at("containerName").refuse(owner, "this container's own name")
+        here.at("containerName").refuse(
+            owner, "this container's own name", "leave containerName out, or write the value itself"
+        )
         return None
     resource = find(ref, "resource")
     side, dot, kind = f"{resource}".partition(".")
     if not dot or "." in kind:
-        here.at("resource").refuse(resource, "limits.cpu and the like")
+        here.at("resource").refuse(
+            resource, "limits.cpu and the like", "write limits.cpu, requests.memory and the like"
+        )
         return None
     value = _member(find(container, "resources"), side, kind)
     if not value:

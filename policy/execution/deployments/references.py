@@ -109,7 +109,11 @@ class _Resolution:
             at = match.end()
             size += len(parts[-1])
             if size > _MAX_CHARACTERS:
-                return Unresolved(text, f"at most {_MAX_CHARACTERS} characters", "")
+                return Unresolved(
+                    text,
+                    f"at most {_MAX_CHARACTERS} characters",
+                    "do the template's variables grow one another? write the text itself",
+                )
         return "".join([*parts, text[at:]])
 
     def _referred(self, kind: str, name: str, text: str, depth: int) -> object:
@@ -132,7 +136,9 @@ def _give(parameters: dict[str, object], given: object, place: Place) -> None:
     """Put the file's values beside the declarations."""
     values = find(given, "parameters")
     if not isinstance(values, dict) or not values:
-        place.at("parameters").refuse(values, "values in the parameter file")
+        place.at("parameters").refuse(
+            values, "values in the parameter file", 'write {"parameters": {"NAME": {"value": …}}}'
+        )
         return
     for name, entry in values.items():
         key = name if name in parameters else spelling(parameters, name)
@@ -144,7 +150,9 @@ def _give(parameters: dict[str, object], given: object, place: Place) -> None:
             )
             continue
         if key != name and not place.strict:  # confcom ends in a traceback
-            place.at("parameters").at(name).refuse(name, f"the template's spelling, {key!r}")
+            place.at("parameters").at(name).refuse(
+                name, f"the template's spelling, {key!r}", "spell it as the template does"
+            )
             continue
         parameters[key] = _with_value(parameters[key], entry, place)
 

@@ -70,7 +70,11 @@ def _type(resource: object, place: Place) -> object:
     if place.strict:
         return find(resource, "type")
     if not isinstance(resource, dict) or "type" not in resource:
-        place.refuse(resource, "a resource with its type")
+        place.refuse(
+            resource,
+            "a resource with its type",
+            'a group has "type": "Microsoft.ContainerInstance/containerGroups"',
+        )
         return None
     return resource["type"]
 
@@ -132,12 +136,16 @@ class _Reader:
     def _check_system(self, properties: object, place: Place) -> None:
         system = find(properties, "osType")
         if isinstance(system, str) and system.lower() == "windows":
-            place.at("osType").refuse_if_strict(system, "Linux")
+            place.at("osType").refuse_if_strict(
+                system, "Linux", "confidential groups run Linux: leave osType at that"
+            )
 
     def _containers(self, properties: object, place: Place) -> list[Wanted]:
         listed = find(properties, "containers")
         if not listed or not isinstance(listed, list):
-            place.at("containers").refuse(listed, "a list of containers")
+            place.at("containers").refuse(
+                listed, "a list of containers", "list at least one under containers"
+            )
         volumes = find(properties, "volumes")
         if self.strict:
             volumes = self.references.resolved(volumes)
@@ -155,7 +163,7 @@ class _Reader:
         title = name if isinstance(name, str) and name else f"containers[{at}]"
         place = self.complaints.place(f"{group.container}, {title}" if self.several else title)
         if self.strict and not (isinstance(name, str) and name):
-            place.at("name").refuse(name, "a name")
+            place.at("name").refuse(name, "a name", "name it: a policy and its messages call it so")
         properties = find(entry, "properties")
         wanted = Wanted(
             name=name,
@@ -186,7 +194,9 @@ class _Reader:
         if secret:
             value = find(entry, "secureValue")
         if not name or not isinstance(name, str):
-            place.at("name").refuse(name, "the name of a variable")
+            place.at("name").refuse(
+                name, "the name of a variable", "each entry of the list has a name, which is text"
+            )
             return None
         try:
             return self._valued(name, value, place.at("value"), secret)
@@ -224,7 +234,11 @@ class _Reader:
 
 def _image(value: object, place: Place) -> Any:
     if not value or not isinstance(value, str):
-        place.refuse(NOTHING if value is None else value, "the name of an image")
+        place.refuse(
+            NOTHING if value is None else value,
+            "the name of an image",
+            "write it as REGISTRY/NAME:TAG",
+        )
         return ""
     return value
 

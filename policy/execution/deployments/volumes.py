@@ -37,5 +37,5 @@ def _kind(volume: object, place: Place) -> str:
     if place.strict:
         kinds = [known[key.lower()] for key in members if key.lower() in known]
         if len(kinds) > 1:
-            place.refuse(kinds, "one kind of volume")
+            place.refuse(kinds, "one kind of volume", "make a volume of each kind")
     return kinds[-1] if kinds else ""

@@ -13,6 +13,8 @@ import yaml
 from sealserve.native.errors import ConfigError
 from sealserve.policy.execution.complaints import shown
 
+_MEND = "mend it there; `kubectl apply --dry-run=client -f FILE` says whether it is read"
+_NO_POD = "no pod is like that: is it the right file?"
 MAX_YAML_BYTES = 256 * 1024  # PyYAML takes some seconds for it; a pod has a few KiB
 _MAX_NODES = 20_000
 _MAX_DEPTH = 48  # a CronJob's probes lie about 20 deep
@@ -30,15 +32,19 @@ class Document:
 def read_documents(text: str, *, file: str = "") -> list[Document]:
     """All documents of a file, in order. Raises ConfigError with file and line."""
     if len(text.encode(errors="replace")) > MAX_YAML_BYTES:
-        raise ConfigError(f"is longer than {MAX_YAML_BYTES} bytes", file=file)
+        raise ConfigError(
+            f"is longer than {MAX_YAML_BYTES} bytes", file=file, hint="give one pod a file"
+        )
     try:
         _check_limits(text, file)
         nodes = [*yaml.compose_all(text, Loader=yaml.SafeLoader)]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise ConfigError(f"not YAML: {shown(error.problem or '')}", file=file, line=line) from None
+        raise ConfigError(
+            f"not YAML: {shown(error.problem or '')}", file=file, line=line, hint=_MEND
+        ) from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"not YAML: {shown(str(error))}", file=file) from None
+        raise ConfigError(f"not YAML: {shown(str(error))}", file=file, hint=_MEND) from None
     return [Document(_value(node, file), node) for node in nodes]
 
 
@@ -63,9 +69,9 @@ def _check_limits(text: str, file: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > _MAX_DEPTH:
-            raise _error(f"nested deeper than {_MAX_DEPTH} levels", event, file)
+            raise _error(f"nested deeper than {_MAX_DEPTH} levels", event, file, _NO_POD)
         if count > _MAX_NODES:
-            raise _error(f"more than {_MAX_NODES} values", event, file)
+            raise _error(f"more than {_MAX_NODES} values", event, file, _NO_POD)
 
 
 def _value(node: yaml.Node, file: str) -> object:
@@ -82,7 +88,8 @@ def _members(node: yaml.MappingNode, file: str) -> dict[str, object]:
         if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
             raise _error("a key that is not text", key, file, "write out what it stands for")
         if key.value in members:
-            raise _error(f"key {shown(key.value)} appears twice", key, file)
+            hint = "leave one of them: readers differ in which counts"
+            raise _error(f"key {shown(key.value)} appears twice", key, file, hint)
         members[key.value] = _value(value, file)
     return members
 
@@ -91,15 +98,17 @@ def _scalar(node: yaml.Node, file: str) -> object:
     if node.tag not in _TYPED:
         text: str = node.value
         if not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
-            raise _error("half of a character", node, file)
+            hint = "write the whole character, as \\U0001F600"
+            raise _error("half of a character", node, file, hint)
         return text
     try:
         made: object = yaml.SafeLoader("").construct_object(node)
     except (ValueError, OverflowError, LookupError, yaml.YAMLError):
-        raise _error(f"{shown(node.value)} is not a value we read", node, file) from None
+        hint = "put it into quotes if it is text"
+        raise _error(f"{shown(node.value)} is not a value we read", node, file, hint) from None
     return made
 
 
-def _error(message: str, place: yaml.Event | yaml.Node, file: str, hint: str = "") -> ConfigError:
+def _error(message: str, place: yaml.Event | yaml.Node, file: str, hint: str) -> ConfigError:
     mark = place.start_mark
     return ConfigError(message, file=file, line=mark.line + 1 if mark else 0, hint=hint)

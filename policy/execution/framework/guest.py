@@ -5,7 +5,7 @@ hcsshim pkg/securitypolicy/securitypolicy_linux.go and internal/guest, at 7c9ff7
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sealserve.policy.execution.framework.values import Fields
@@ -46,6 +46,18 @@ PRIVILEGED_MOUNTS: Sequence[object] = (
 )
 # What the sandbox container gets instead of the read-only /sys when its pod is privileged.
 SANDBOX_SYS = _mount("/sys", "sysfs", "sysfs", "nosuid noexec nodev rw")
+
+
+# What the constants below are called in Rego.
+DATA: Mapping[str, str] = {
+    "defaultMounts": "default_mounts",
+    "privilegedMounts": "privileged_mounts",
+    "defaultUnprivilegedCapabilities": "unprivileged_capabilities",
+    "defaultPrivilegedCapabilities": "privileged_capabilities",
+    "sandboxPrefix": "sandbox_prefix",
+    "hugePagesPrefix": "huge_pages_prefix",
+    "plan9Prefix": "plan9_prefix",
+}
 
 
 @dataclass(frozen=True)

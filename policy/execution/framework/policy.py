@@ -123,8 +123,12 @@ def _require_data(module: Module) -> None:
     for name, rule in module.rules.items():
         for used in references(rule.value):
             if not _may_use(name, rule.value, used):
-                raise module.error(
-                    name, f"is computed from {_told(used)}, not data", hint=rego.OWN_RULES
+                raise rego.OwnRulesError(
+                    f"is computed from {_told(used)}, not data",
+                    file=module.file,
+                    line=rule.line,
+                    key=name,
+                    hint=rego.OWN_RULES,
                 )
 
 

@@ -7,11 +7,11 @@ come last: superblock and descriptors, and attributes, which may be written agai
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import BinaryIO, Self
+from concurrent.futures import Future
+from typing import BinaryIO
 
 from sealserve.native.verity import BLOCK_BYTES, DIGEST_BYTES, digests_of, tree_of
+from sealserve.policy.execution.layers.behind import HashesBehind
 from sealserve.policy.execution.layers.limits import MAX_IMAGE_BYTES, MIB
 from sealserve.policy.execution.layers.refused import RefusedError
 
@@ -23,13 +23,14 @@ _ZEROS = bytes(BLOCK_BYTES)
 _ZERO_DIGEST = digests_of(_ZEROS)
 
 
-class Blocks:
+class Blocks(HashesBehind):
     """Takes blocks in order. image: where they are written too, for whoever wants to look at them.
 
     Raises RefusedError for more than MAX_IMAGE_BYTES.
     """
 
     def __init__(self, image: BinaryIO | None = None) -> None:
+        super().__init__()
         self._image = image
         self._batch = memoryview(bytearray(BATCH_BYTES))
         self._spare: deque[memoryview] = deque()
@@ -37,19 +38,7 @@ class Blocks:
         self._before = 0  # blocks in front of this batch
         self._digests = bytearray()
         self._hashing: deque[Future[bytes]] = deque()
-        self._hasher = ThreadPoolExecutor(1)
         self._aside: dict[int, bytes] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._hasher.shutdown(cancel_futures=True)
 
     @property
     def next(self) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
-from typing import Protocol, Self
+from concurrent.futures import Future
+from typing import Protocol
 
 from sealserve.native.tar import BLOCK_BYTES, Header, read_header
+from sealserve.policy.execution.layers.behind import HashesBehind
 from sealserve.policy.execution.layers.limits import MAX_TAR_BYTES, MIB
 from sealserve.policy.execution.layers.refused import RefusedError
 
@@ -26,7 +26,7 @@ class Source(Protocol):
         ...
 
 
-class Stream:
+class Stream(HashesBehind):
     """Reads forwards, each byte once. digest: whether `sha256` will be asked for.
 
     forward: passes over bytes of the source unread, where that can be done.
@@ -41,6 +41,7 @@ class Stream:
         digest: bool = False,
         forward: Callable[[int], None] | None = None,
     ) -> None:
+        super().__init__()
         self._source = source
         self._forward = forward
         self.window = memoryview(bytearray(WINDOW_BYTES))
@@ -49,19 +50,6 @@ class Stream:
         self._at = self._end = 0
         self.bytes_read = 0
         self._sha256 = hashlib.sha256() if digest else None
-        self._hasher = ThreadPoolExecutor(1) if digest else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        if self._hasher:
-            self._hasher.shutdown(cancel_futures=True)
 
     def header(self) -> Header | None:
         """The next header, or None where the archive ends. A missing end is one too."""
@@ -148,7 +136,7 @@ class Stream:
 
     def sha256(self) -> bytes:
         """Of everything, what follows the archive's end too."""
-        if self._sha256 is None or self._hasher is None:
+        if self._sha256 is None:
             raise ValueError("this stream takes no digest")
         while self._refill():
             pass
@@ -177,7 +165,7 @@ class Stream:
         self.bytes_read += size
         if self.bytes_read > MAX_TAR_BYTES:
             raise RefusedError(f"a tar of more than {MAX_TAR_BYTES} bytes")
-        if self._sha256 and self._hasher:
+        if self._sha256:
             new = self.window[kept : self._end]
             self._hashing.append(self._hasher.submit(self._sha256.update, new))
         return size > 0

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +18,8 @@ import pytest
 from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.inference.client import pool, pool_async
 from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS
+from sealserve.inference.server.challenge import Answer
+from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.wire import names
 from sealserve.native.errors import (
     ConfigError,
@@ -158,6 +163,35 @@ def test_a_silent_replica_does_not_hold_up_the_others(
             rows(client, 3)
             assert client.replicas[0].verdict is None
     assert predictions(servers[0]) == [3]
+
+
+PROGRAMS = {
+    "threads": """
+with connect(target, trust, timeout_seconds=600.0) as client:
+    client.predict(MODEL, {"x": [[1, 2, 3]]})
+""",
+    "asyncio": """
+async def main():
+    async with await connect_async(target, trust, timeout_seconds=600.0) as client:
+        await client.predict(MODEL, {"x": [[1, 2, 3]]})
+asyncio.run(main())
+""",
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_program_ends_though_a_replica_says_nothing(
+    simulated_root: SimulatedRoot, servers: list[LiveServer], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "trust.toml").write_bytes(case.trust_bytes(simulated_root))
+    with silent_port() as silent:
+        program = (
+            "import asyncio; from sealserve import Trust, connect, connect_async\n"
+            f"MODEL = {MODEL!r}; target = ['127.0.0.1:{silent}', {servers[0].target!r}]\n"
+            f"trust = Trust.load('trust.toml'){PROGRAMS[name]}"
+        )
+        subprocess.run([sys.executable, "-P", "-c", program], cwd=tmp_path, check=True, timeout=120)
+    assert predictions(servers[0]) == [1]
 
 
 def test_nobody_says_a_word(simulated_root: SimulatedRoot, connect: Connect) -> None:
@@ -385,6 +419,91 @@ def test_a_recheck_is_of_every_replica(
         rows(client, 3)
         assert predictions(servers[0], servers[1]) == [0, 3]
         assert bad.record.prediction_bytes == 0
+
+
+# ---- another version
+
+BOTH_ROOTS = (f'["{case.ROOT.hex()}"]', f'["{case.OTHER.hex()}", "{case.ROOT.hex()}"]')
+
+
+class Reloading:
+    """A server whose evidence always names what it serves."""
+
+    def __init__(self, simulated_root: SimulatedRoot) -> None:
+        source = case.machine(simulated_root)
+        owner = TlsIdentity(source)
+        self.root = case.ROOT
+
+        def answer(nonces: frozenset[bytes]) -> Answer:
+            return case.answers(source, owner, roots=(self.root,))(nonces)
+
+        self.server = case.live(source, identity=owner, answer=answer)
+
+    def reload(self) -> None:
+        self.root = case.OTHER
+        self.server.serve_instead(case.OTHER)
+
+
+def test_another_version_that_is_accepted_is_verified_and_asked(
+    simulated_root: SimulatedRoot, connect: Connect
+) -> None:
+    one = Reloading(simulated_root)
+    with (
+        one.server as server,
+        connect(server.target, case.trust(simulated_root, BOTH_ROOTS)) as client,
+    ):
+        rows(client)
+        assert client.models() == {MODEL: (case.ROOT.hex(),)}
+        one.reload()
+        server.record.calls.clear()
+        rows(client)
+        assert client.models() == {MODEL: (case.OTHER.hex(),)}
+        methods = [method for method, _ in server.record.calls]
+    afresh = [names.GET_EVIDENCE, names.MODEL_METADATA, names.MODEL_INFER]
+    assert methods == [names.MODEL_INFER, *afresh]  # the first was refused, its tensors unread
+
+
+def test_another_version_that_is_not_accepted_is_a_violation(
+    simulated_root: SimulatedRoot, connect: Connect
+) -> None:
+    one = Reloading(simulated_root)
+    with one.server as server, connect(server.target, case.trust(simulated_root)) as client:
+        rows(client)
+        one.reload()
+        with pytest.raises(PolicyViolation):
+            client.predict(MODEL, ROWS)
+        assert challenges(server) == [1]
+
+
+def test_a_server_that_only_says_it_has_another_version_is_not_asked_for_ever(
+    simulated_root: SimulatedRoot, connect: Connect
+) -> None:
+    one = Reloading(simulated_root)
+    with (
+        one.server as server,
+        connect(server.target, case.trust(simulated_root, BOTH_ROOTS)) as client,
+    ):
+        server.serve_instead(case.OTHER)  # and its evidence still names the one before
+        with pytest.raises(PolicyViolation):
+            client.predict(MODEL, ROWS)
+        assert challenges(server) == [2]
+
+
+def test_replicas_that_load_another_version_in_turn_lose_no_call(
+    simulated_root: SimulatedRoot, connect: Connect
+) -> None:
+    replicas = [Reloading(simulated_root) for _ in range(2)]
+    with (
+        replicas[0].server as one,
+        replicas[1].server as two,
+        connect(targets(one, two), case.trust(simulated_root, BOTH_ROOTS)) as client,
+    ):
+        for replica in replicas:
+            rows(client, 2)
+            replica.reload()
+            rows(client, 4)
+        eventually(lambda: client.models() == {MODEL: (case.OTHER.hex(),)})
+        assert challenges(one, two) == [2, 2]
 
 
 # ---- names

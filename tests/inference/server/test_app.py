@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import socket
 import ssl
 import struct
@@ -13,10 +11,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sealserve.attestation import Evidence
 from sealserve.attestation.simulated import Machine, SimulatedRoot
 from sealserve.inference.server.config import Limits
-from sealserve.inference.server.port import require_free_port
+from sealserve.inference.server.port import HeldPort
 from sealserve.inference.wire import names
 from sealserve.native.errors import UnavailableError
 from support.attestation_simulated import machine_of
@@ -26,7 +23,6 @@ from support.server_case import Served, doubler, infer_request, until
 from support.server_process import SECONDS, certificate_of
 
 MAX_CONCURRENT_STREAMS = 3  # RFC 9113, section 6.5.2
-OFTEN = Limits(rotation_hours=0.01 / 3600)
 DOUBLING = infer_request("doubler", ("x", "FP32", (1, 3), bytes(12)))
 
 
@@ -43,54 +39,11 @@ def test_a_rotation_is_for_new_connections_and_breaks_none(machine: Machine) -> 
         server.call(names.SERVER_LIVE, b"")
         before = server.identity.certificates
         assert certificate_of(server.target).encode() == as_pem(before.current)
-        server.loop.run(server.server.rotate())
+        server.identity.rotate()
         assert certificate_of(server.target).encode() == as_pem(before.next)
         server.call(names.SERVER_LIVE, b"")
         with server.connect() as fresh:
             assert fresh.unary_unary(names.SERVER_LIVE)(b"", timeout=SECONDS)
-
-
-def test_certificates_rotate_by_themselves(machine: Machine) -> None:
-    with Served(machine, doubler(), limits=OFTEN) as server:
-        first = certificate_of(server.target)
-        until(lambda: certificate_of(server.target) != first)
-
-
-class Failing:
-    """A machine that, once `error` is set, raises it instead of its next report."""
-
-    platform = "simulated"
-
-    def __init__(self, machine: Machine) -> None:
-        self._machine = machine
-        self.error: Exception | None = None
-
-    def evidence(self, claims: bytes) -> Evidence:
-        if self.error:
-            error, self.error = self.error, None
-            raise error
-        return self._machine.evidence(claims)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [UnavailableError("the platform is silent"), OSError(24, "Too many open files: 31337")],
-    ids=["a platform that is silent", "what nobody foresaw"],
-)
-def test_a_rotation_that_fails_is_tried_again(
-    machine: Machine, error: Exception, server_log: io.StringIO
-) -> None:
-    source = Failing(machine)
-    with Served(source, doubler(), limits=OFTEN) as server:
-        source.error = error
-        until(lambda: source.error is None)
-        kept = server.identity.certificates
-        until(lambda: server.identity.certificates != kept)
-    failed = json.loads(
-        next(line for line in server_log.getvalue().splitlines() if "failed" in line)
-    )
-    assert (failed["event"], failed["error"]) == ("rotation_failed", type(error).__name__)
-    assert "31337" not in server_log.getvalue()
 
 
 # ---- how many there may be
@@ -208,7 +161,7 @@ def test_a_port_that_was_taken_in_the_meantime(machine: Machine) -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost"])
 def test_a_free_port_is_left_free(host: str) -> None:
-    require_free_port(host, 0)
+    HeldPort(host, 0).close()
 
 
 def test_a_port_that_was_served_a_moment_ago_is_free_again() -> None:
@@ -217,4 +170,4 @@ def test_a_port_that_was_served_a_moment_ago_is_free_again() -> None:
         port = listening.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)):
             listening.accept()[0].close()  # the server's side ends first, and lingers
-    require_free_port("127.0.0.1", port)
+    HeldPort("127.0.0.1", port).close()

@@ -37,12 +37,14 @@ CANONICAL = (
     '"keys":{"attestation_service":"","identity":"","vault":"trustd:vault.example:8443",'
     '"vault_ca":"","vault_ca_sha256":"51d0' + "00" * 30 + '","vault_credential":""},'
     '"limits":{"calls":128,"connection_seconds":3600.0,'
-    '"connections":1024,"drain_seconds":10.0,"message_bytes":16777216,"peer_bytes":1610612736,"peer_calls":96,"request_seconds":60.0,'
+    '"connections":1024,"drain_seconds":10.0,"message_bytes":16777216,"peer_bytes":1610612736,'
+    '"peer_calls":96,"request_seconds":60.0,'
     '"rotation_hours":12.0,"running":2,"threads":1,"waiting":64},'
-    '"listen_host":"0.0.0.0","listen_port":8001,'
+    '"listen_host":"0.0.0.0","listen_port":8001,"model_control":"",'
     '"models":[{"path":"/models/net.sealed","roots":["'
     + ROOT
-    + '"]}],"options":{},"require_root":false,"workers":1}'
+    + '"]}],"options":{},"require_root":false,"status_host":"","status_port":0,'
+    '"workers":1}'
 )
 
 
@@ -70,6 +72,9 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "listen port": {"listen_port": 8002},
     "require root": {"require_root": True},
     "workers": {"workers": 2},
+    "status host": {"status_host": "127.0.0.1"},
+    "status port": {"status_port": 8002},
+    "model control": {"model_control": "/run/control"},
     "tokens": {"callers": Callers(tokens=(Caller("clinic", "00" * 32),))},
     "another token": {"callers": Callers(tokens=(Caller("clinic", "11" * 32),))},
     "a token that ends": {"callers": Callers(tokens=(Caller("clinic", "00" * 32, "2027-03-31"),))},
@@ -176,8 +181,9 @@ def test_another_number_of_roots_than_files_is_refused(files: list[str], roots: 
 
 def test_the_memory_that_messages_may_take_is_told() -> None:
     limits = Limits()
-    told = 2 * limits.calls * limits.message_bytes
-    assert f"2 x calls x message_bytes, {told // 2**30} GiB by default" in str(Limits.__doc__)
+    told = 2 * (limits.calls + limits.waiting) * limits.message_bytes
+    words = f"2 x (calls + waiting) x message_bytes, {told // 2**30} GiB by default"
+    assert words in str(Limits.__doc__)
 
 
 # ---- the file with limits

@@ -18,22 +18,20 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from sealserve.inference.server.control_socket import MAX_PATH_BYTES, require_free
+from sealserve.inference.server.control_path import MAX_PATH_BYTES, require_free
 from sealserve.native.errors import ConfigError, UnavailableError
 from support.ready_process import SECONDS
 
 DESK = """
-import socket, sys
+import sys
 from sealserve.inference.server import front_desk
+from sealserve.inference.server.status_address import bound
 from sealserve.inference.server.table import FIRST_WORKER, State, Table
 
 table = Table(["ab" * 32], workers=1)
 table.slot(FIRST_WORKER).state(State.SERVING)
-listener = None
-if sys.argv[1] == "pages":
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
-front_desk.run(table, front_desk.Desk(listener, sys.argv[2]))
+listener = bound("127.0.0.1", 0) if sys.argv[1] == "pages" else None
+front_desk.run(table, front_desk.Desk(listener, sys.argv[2]), lambda: print("ready", flush=True))
 """
 
 
@@ -60,9 +58,12 @@ class Running:
 @contextmanager
 def desk(folder: Path, *, pages: bool = True, control: str = "") -> Iterator[Running]:
     command = [sys.executable, "-P", "-c", DESK, "pages" if pages else "", control]
-    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=folder, text=True, **pipes) as process:
+        assert process.stdout
         assert process.stderr
         try:
+            assert process.stdout.readline() == "ready\n"
             expected = bool(control) + pages
             yield Running(process, [json.loads(process.stderr.readline()) for _ in range(expected)])
         finally:

@@ -16,7 +16,7 @@ import json, os, resource, sys
 from pathlib import Path
 {before}
 from sealserve.inference.server.hardening import harden
-hardened = harden(1 << 20)
+hardened = harden().mount(1 << 20)
 mount = hardened.mount
 told = {{
     "core": resource.getrlimit(resource.RLIMIT_CORE),
@@ -144,7 +144,7 @@ def test_the_verb_hardens_before_anything_that_starts_threads() -> None:
 import sys
 from sealserve.cli.main import run
 from sealserve.inference.server import hardening
-def stop(_bytes):
+def stop():
     print(*sorted({name.split('.')[0] for name in sys.modules}))
     raise SystemExit(0)
 hardening.harden = stop

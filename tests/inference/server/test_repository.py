@@ -11,18 +11,15 @@ import pytest
 from onnx import TensorProto
 
 from sealserve.attestation.simulated import SimulatedRoot
-from sealserve.inference.server.commands import KnownModel, Refusal, RefusedCommandError
-from sealserve.inference.server.repository import control_handlers
-from sealserve.inference.server.statistics import totals
-from sealserve.inference.server.table import FIRST_WORKER, FRONT_DESK, Table, Timing
+from sealserve.inference.server.commands import Refusal, RefusedCommandError
+from sealserve.inference.server.table import FIRST_WORKER, Timing
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
 from sealserve.native.errors import UnavailableError
 from support.attestation_simulated import machine_of
-from support.client_server import LoopThread
-from support.server_case import CALL_SECONDS, Served, echo, loaded
+from support.control_case import ROOT, Control, Socket
+from support.server_case import Served, echo, loaded
 
-ROOT = "11" * 32
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -74,59 +71,6 @@ def test_nothing_is_loaded_or_unloaded_from_outside(served: Served, path: str) -
 
 
 # ---- on the operator's socket
-
-
-class Control:
-    """Does nothing and writes it down. fails: what loading and unloading end with."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-        self.fails: Exception | None = None
-
-    def load(self, model: str) -> None:
-        self._do(f"load {model}")
-
-    def unload(self, model: str) -> None:
-        self._do(f"unload {model}")
-
-    def _do(self, what: str) -> None:
-        if self.fails:
-            raise self.fails
-        self.done.append(what)
-
-    def models(self) -> list[KnownModel]:
-        return [KnownModel("m", "1", "11" * 32, True), KnownModel("n", "2", "22" * 32, False)]
-
-
-class Socket:
-    """A server on a Unix socket, with nothing but the operator's calls."""
-
-    def __init__(self, control: Control, path: Path) -> None:
-        self._control = control
-        self.table = Table([ROOT], 1)
-        self.table.describe(ROOT, "m", "1")
-        self._loop = LoopThread()
-        self._loop.run(self._start(f"unix:{path}"))
-        self.channel = grpc.insecure_channel(f"unix:{path}")
-
-    async def _start(self, address: str) -> None:
-        self._server = grpc.aio.server()
-        slot = self.table.slot(FRONT_DESK)
-        handlers = control_handlers(
-            self._control, lambda: totals(self.table), slot, seconds=CALL_SECONDS
-        )
-        self._server.add_generic_rpc_handlers((handlers,))
-        self._server.add_insecure_port(address)
-        await self._server.start()
-
-    def call(self, path: str, message: Any) -> Any:
-        call = self.channel.unary_unary(path)
-        return call.future(message.SerializeToString(), timeout=CALL_SECONDS)
-
-    def stop(self) -> None:
-        self.channel.close()
-        self._loop.run(self._server.stop(None))
-        self._loop.stop()
 
 
 @pytest.fixture
@@ -187,6 +131,7 @@ def test_a_request_without_a_name_means_nothing(operator: Socket, control: Contr
 
 ENDS = {
     Refusal.UNKNOWN_MODEL: grpc.StatusCode.NOT_FOUND,
+    Refusal.LAST_MODEL: grpc.StatusCode.FAILED_PRECONDITION,
     Refusal.NOT_OPENED: grpc.StatusCode.FAILED_PRECONDITION,
     Refusal.BUSY: grpc.StatusCode.UNAVAILABLE,
     Refusal.STOPPING: grpc.StatusCode.UNAVAILABLE,
@@ -245,10 +190,6 @@ def test_an_operator_sees_what_everybody_asked(operator: Socket) -> None:
     assert (spent.success.count, spent.success.ns) == (2, 17)
     assert (spent.fail.count, spent.fail.ns) == (1, 7)
     assert (spent.queue.ns, spent.compute_infer.ns) == (3, 7)
-
-
-def test_a_model_nobody_opened_has_no_statistics(tmp_path: Path) -> None:
-    assert list(totals(Table([ROOT], 1))) == []
 
 
 @pytest.mark.parametrize("path", [names.MODEL_INFER, names.SERVER_LIVE, names.GET_EVIDENCE])

@@ -704,6 +704,27 @@ def test_health_knows_the_server_and_its_two_services(served: Served) -> None:
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_health_says_when_a_server_is_being_stopped(machine: Machine) -> None:
+    model = doubler()
+    gate = model.session.gate  # type: ignore[attr-defined]
+    services = ("", names.INFERENCE_SERVICE, names.ATTESTATION_SERVICE)
+    with Served(machine, model) as server:
+        stub = health_pb2_grpc.HealthStub(server.channel)
+        watched = [stub.Watch(health_pb2.HealthCheckRequest(service=name)) for name in services]
+        states = [[next(watch).status] for watch in watched]
+        gate.clear()
+        call = server.start(names.MODEL_INFER, doubling())  # keeps the server for a while
+        until(lambda: server.admitted == 1)
+        stopping = server.loop.begin(server.server.stop())
+        for watch, seen in zip(watched, states, strict=True):
+            seen.append(next(watch).status)
+        gate.set()
+        assert call.result()
+        assert stopping.result()
+    serving, not_serving = 1, 2
+    assert states == [[serving, not_serving]] * 3
+
+
 def test_reflection_tells_the_services_and_their_calls(served: Served) -> None:
     database = ProtoReflectionDescriptorDatabase(served.channel)
     assert set(database.get_services()) == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from onnx import TensorProto
 
 from sealserve.attestation.simulated import SimulatedRoot
+from sealserve.inference.server.config import ModelOptions
 from sealserve.inference.server.registry import UnknownModelError
 from sealserve.inference.server.statistics import (
     MAX_BATCH_SIZES,
@@ -167,3 +169,35 @@ def test_one_model_or_version_can_be_asked_for(served: Served) -> None:
         request: Any = pb.ModelStatisticsRequest(name=name, version=version)
         call = served.start(names.MODEL_STATISTICS, request)
         assert call.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_rows_are_counted_where_requests_share_runs(simulated_root: SimulatedRoot) -> None:
+    """A caller's own rows, and not those of whoever was in the same run."""
+    model = dataclasses.replace(loaded("m", echo(TensorProto.FLOAT)), shares_runs=True)
+    with Served(machine_of(simulated_root), model) as server:
+        for rows in (3, 3, 1):
+            server.infer(infer_request("m", ("x", "FP32", (rows, 2), bytes(8 * rows))))
+        (of_it,) = told(server.channel)
+    assert (of_it.inference_count, of_it.execution_count) == (7, 3)
+    assert [(each.batch_size, each.compute_infer.count) for each in of_it.batch_stats] == [
+        (1, 1),
+        (3, 2),
+    ]
+
+
+def test_a_model_that_shares_runs_is_configured_so(simulated_root: SimulatedRoot) -> None:
+    options = ModelOptions(batch_rows=8, batch_delay_ms=2)
+    model = dataclasses.replace(
+        loaded("m", echo(TensorProto.FLOAT)), shares_runs=True, options=options
+    )
+    alone = loaded("alone", echo(TensorProto.FLOAT))
+    with Served(machine_of(simulated_root), model, alone) as server:
+        config, other = (
+            pb.ModelConfigResponse.FromString(
+                server.call(names.MODEL_CONFIG, pb.ModelConfigRequest(name=name))
+            ).config
+            for name in ("m", "alone")
+        )
+    assert (config.max_batch_size, list(config.input[0].dims)) == (8, [2])
+    assert config.dynamic_batching.max_queue_delay_microseconds == 2000
+    assert (other.max_batch_size, list(other.input[0].dims)) == (0, [-1, 2])

@@ -74,8 +74,9 @@ class Gated:
         return sum(len(stream._requests) for stream in self.streams)
 
     @property
-    def places(self) -> int:
-        return self.server.server._service._streams._places
+    def taken(self) -> int:
+        """Places that streams have beside the one of each."""
+        return self.server.server._service._streams._taken
 
     def turn(self) -> None:
         """The event loop has done what it had to do."""
@@ -253,28 +254,50 @@ def test_a_stream_is_read_only_so_far(machine: Machine) -> None:
 
 def test_all_streams_together_are_read_only_so_far(machine: Machine) -> None:
     """Each has one place of its own, and all share the others, which come back."""
-    with Gated(machine, waiting=3) as gated:
-        calls = [
-            gated.server.stream(doubling(number) for number in range(IN_FLIGHT)) for _ in range(2)
-        ]
-        until(lambda: gated.read == 2 + 3)
+    with Gated(machine, waiting=5) as gated:
+        senders = [Sender(), Sender()]
+        calls = [gated.server.stream(sender) for sender in senders]
+        until(lambda: len(gated.streams) == 2)
+        for number in range(IN_FLIGHT):
+            for sender in senders:
+                sender.send(doubling(number))
+        for sender in senders:
+            sender.close()
+        until(lambda: gated.read == 5)
         gated.turn()
-        assert (gated.read, gated.places) == (5, 0)
+        assert (gated.read, gated.taken) == (5, 3)
         gated.session.gate.set()
         answers = [answer for call in calls for answer in read(call)]
         assert len(answers) == 2 * IN_FLIGHT
         assert {answer.error_message for answer in answers} == {""}
-        until(lambda: gated.places == 3)
+        until(lambda: gated.taken == 0)
+
+
+def test_more_streams_than_may_wait_have_one_request_each(machine: Machine) -> None:
+    with Gated(machine, running=3, waiting=1) as gated:
+        senders = [Sender(), Sender(), Sender()]
+        calls = [gated.server.stream(sender) for sender in senders]
+        until(lambda: len(gated.streams) == 3)
+        for sender in senders:
+            for number in range(3):
+                sender.send(doubling(number))
+            sender.close()
+        until(lambda: gated.read == 3)
+        gated.turn()
+        assert (gated.read, gated.taken) == (3, 0)
+        gated.session.gate.set()
+        answers = [answer for call in calls for answer in read(call)]
+        assert [answer.error_message for answer in answers] == 9 * [""]
 
 
 def test_an_idle_stream_takes_no_place_of_others(machine: Machine) -> None:
-    with Gated(machine, waiting=1) as gated:
+    with Gated(machine) as gated:
         gated.session.gate.set()
         sender = Sender(doubling(1))
         call = gated.server.stream(sender)
         take(call)
         gated.turn()
-        assert gated.places == 1
+        assert gated.taken == 0
         sender.close()
         assert read(call) == []
 
@@ -329,16 +352,15 @@ def test_a_cancelled_stream_leaves_nothing_behind(machine: Machine) -> None:
         sender = Sender(*map(doubling, range(5)))
         call = gated.server.stream(sender)
         until(lambda: gated.server.admitted == 5)
-        places = gated.places
+        assert gated.taken > 0
         call.cancel()
         sender.close()
         until(lambda: not gated.streams)
         until(lambda: gated.server.admitted == 1)  # which runs, and cannot be stopped
-        assert gated.places > places
+        assert gated.taken == 0
         gated.session.gate.set()
         until(lambda: gated.server.admitted == 0)
         assert gated.session.runs == 1
-        assert gated.places == gated.server.config.limits.waiting
 
 
 def test_a_callers_own_deadline_ends_its_stream(machine: Machine) -> None:
@@ -448,3 +470,15 @@ def test_nobody_waits_for_an_idle_stream(machine: Machine) -> None:
         gated.server.loop.run(gated.server.server.stop())
         sender.close()
         assert call.code() is UNAVAILABLE
+
+
+def test_whoever_goes_away_is_no_failure_of_the_server(machine: Machine, server_log: Any) -> None:
+    """Nobody who reads the log could do anything about it."""
+    with Gated(machine) as gated:
+        sender = Sender(*map(echoing, range(2 * IN_FLIGHT)))
+        call = gated.server.stream(sender)
+        take(call)
+        call.cancel()
+        sender.close()
+        until(lambda: not gated.streams)
+    assert "request_failed" not in server_log.getvalue()

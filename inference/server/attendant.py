@@ -1,0 +1,146 @@
+"""The short-lived child that asks for evidence and for keys, and hands both over by pipe.
+
+What it loads for that, the threads it starts and the connections it makes end with it; whoever
+opens models and serves them has none of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sealserve.attestation.evidence import EvidenceSource
+from sealserve.inference.server import failures
+from sealserve.inference.server.channel import Channel, Kind, Message
+from sealserve.inference.server.config import KeySource
+from sealserve.inference.server.events import Event, log
+from sealserve.inference.server.identity import Certificates, HandedIdentity, TlsIdentity
+from sealserve.inference.server.memory import keep_from_swap
+from sealserve.inference.server.release import opener_for
+from sealserve.keys.azure_identity import MachineIdentity
+from sealserve.models import Opener, Slot
+from sealserve.native.errors import UnavailableError
+from sealserve.native.secret import SecretBuffer
+
+FindSource = Callable[[], EvidenceSource]
+
+
+def attend(
+    keys: KeySource,
+    find_source: FindSource,
+    machine: MachineIdentity,
+    up: Channel,
+    over: Channel,
+    *,
+    introduce: bool,
+) -> int:
+    """Get the models' keys for whoever opens them at the other end of `over`, until it ends.
+
+    introduce: make a TLS identity first, and send it up.
+    """
+    try:
+        keep_from_swap()
+        source = find_source()
+        if introduce:
+            log(Event.PLATFORM_FOUND, platform=source.platform)
+        opener = opener_for(keys, source, machine)
+        if introduce:
+            _introduce(source, up)
+    except Exception as error:  # whoever waits for something of ours has to hear of it
+        up.fail(error)
+        _answer(over, _Refusing(error))
+        return failures.exit_code(error)
+    _answer(over, opener)
+    return 0
+
+
+def renew(find_source: FindSource, identity: HandedIdentity, up: Channel) -> int:
+    """The next certificate takes over and one with fresh evidence follows; sends both up."""
+    try:
+        keep_from_swap()
+        owner = TlsIdentity(find_source(), kept=identity)
+        owner.rotate()
+    except Exception as error:  # whatever it was: those in use stay valid for weeks
+        up.fail(error)
+        return failures.exit_code(error)
+    up.send(Kind.CERTIFICATES, **asdict(owner.certificates))
+    return 0
+
+
+class HandedKeys:
+    """An Opener whose keys another process gets: the one at the other end of this channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def unwrap(self, slots: Sequence[Slot], root: bytes, header_sha256: bytes) -> SecretBuffer:
+        """As the opener there. UnavailableError if that process ended."""
+        asked = [{**asdict(slot), "wrapped": slot.wrapped.hex()} for slot in slots]
+        self._channel.send(Kind.UNWRAP, slots=asked, root=root, header=header_sha256)
+        answer = self._channel.receive()
+        if answer is None:
+            raise UnavailableError("the process that gets the models' keys ended")
+        if answer.kind is Kind.FAILED:
+            raise failures.raised(answer.values)
+        return self._channel.receive_secret(inherited=False)
+
+    def close(self) -> None:
+        """No more keys are needed; that process ends."""
+        self._channel.close()
+
+
+def identity_in(message: Message, channel: Channel) -> HandedIdentity:
+    """What `hand_on` or an attendant sent."""
+    return HandedIdentity(
+        channel.receive_secret(inherited=True), certificates_in(message), message.data("spki")
+    )
+
+
+def certificates_in(message: Message) -> Certificates:
+    """What stands in a message of either kind."""
+    return Certificates(message.data("current"), message.data("next"))
+
+
+def hand_on(identity: HandedIdentity, channel: Channel, **more: Any) -> None:
+    """Send an identity. more: members beside it."""
+    certificates = asdict(identity.certificates)
+    channel.send(Kind.IDENTITY, spki=identity.spki_sha256, **certificates, **more)
+    channel.send_secret(identity.secret)
+
+
+def _introduce(source: EvidenceSource, up: Channel) -> None:
+    started = time.monotonic()
+    made = TlsIdentity(source)
+    seconds = time.monotonic() - started
+    log(Event.CERTIFICATES_MADE, seconds=round(seconds, 4))
+    with SecretBuffer.from_bytes(made.key_pem) as secret:
+        handed = HandedIdentity(secret, made.certificates, made.spki_sha256)
+        hand_on(handed, up, platform=source.platform, seconds=seconds)
+
+
+class _Refusing:
+    """An Opener for whoever asks although there is none."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def unwrap(self, slots: Sequence[Slot], root: bytes, header_sha256: bytes) -> SecretBuffer:
+        raise self._error
+
+
+def _answer(over: Channel, opener: Opener) -> None:
+    while (asked := over.receive()) is not None:
+        try:
+            slots = tuple(
+                Slot(**{**slot, "wrapped": bytes.fromhex(slot["wrapped"])})
+                for slot in asked.values["slots"]
+            )
+            key = opener.unwrap(slots, asked.data("root"), asked.data("header"))
+        except Exception as error:
+            over.fail(error)
+            continue
+        with key:
+            over.send(Kind.KEY)
+            over.send_secret(key)

@@ -1,0 +1,78 @@
+"""A process that answers: it listens with the others on one port, until it is told to stop.
+
+The only one that loads gRPC, whose threads and locks no fork would survive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uvloop
+
+from sealserve.inference.server import silence
+from sealserve.inference.server.attendant import FindSource, certificates_in
+from sealserve.inference.server.channel import Channel, Kind
+from sealserve.inference.server.config import ServerConfig
+from sealserve.inference.server.events import log
+from sealserve.inference.server.identity import HandedIdentity
+from sealserve.inference.server.memory import keep_from_swap
+from sealserve.inference.server.opening import Opened
+from sealserve.inference.server.table import Share
+
+if TYPE_CHECKING:
+    from sealserve.inference.server.server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What every worker of a generation serves. port: the one that is held for all of them."""
+
+    config: ServerConfig
+    opened: Opened
+    identity: HandedIdentity
+    find_source: FindSource
+    port: int
+    share: Share
+
+
+def serve(duty: Duty, up: Channel, number: int = 0) -> int:
+    """Answer until SIGTERM comes or nobody is left at the other end of `up`. number: which it is.
+
+    Says there when it listens; new certificates come from there.
+    """
+    silence.install()
+    silence.only_the_log()
+    from sealserve.inference.server.server import Server  # gRPC comes with it
+
+    keep_from_swap()
+    source = duty.find_source()
+    slot = duty.share.worker(number)
+    slot.begin()
+    log.count = slot.logged
+    server = Server(duty.config, source, duty.identity, duty.opened, slot, held_port=duty.port)
+    uvloop.run(_until_told(server, duty.identity, up))
+    return 0
+
+
+async def _until_told(server: Server, identity: HandedIdentity, up: Channel) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def heard() -> None:
+        message = up.receive()
+        if message is None:
+            loop.remove_reader(up.fileno())
+            stop.set()
+        elif message.kind is Kind.CERTIFICATES:
+            identity.certificates = certificates_in(message)
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_reader(up.fileno(), heard)
+    await server.start()
+    up.send(Kind.LISTENING, workers=[os.getpid()])
+    await stop.wait()
+    await server.stop()
