@@ -207,6 +207,18 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
         8,
         "bad.toml:3",
     ),
+    "callers of another digest": (
+        (*GOOD, "--callers", "bad.toml", "--callers-sha256", OTHER),
+        8,
+        BAD_SHA256,
+    ),
+    "callers without a digest": ((*GOOD, "--callers", "bad.toml"), 8, "--callers-sha256"),
+    "callers that are not there": ((*GOOD, "--callers", "no.toml"), 8, "no.toml, --callers"),
+    "a digest without callers": (
+        (*GOOD, "--callers-sha256", OTHER),
+        8,
+        "without --callers",
+    ),
     # where to listen
     "a URL": ((*GOOD, "--listen", "https://0.0.0.0:8001"), 8, "is no address"),
     "a port out of range": ((*GOOD, "--listen", "0.0.0.0:65536"), 8, "is no address"),
