@@ -157,7 +157,8 @@ def command(
     The command line is the configuration that the execution policy measures; the environment and
     the sealed files decide nothing (a workload identity there says as whom Azure is asked). Prints
     one line when every model is verified and loaded; nothing listens before. SIGTERM ends it once
-    the calls under way have finished.
+    the calls under way have finished. SIGHUP opens the files as they are then, and serves them once
+    all of them are verified; if one is not, nothing changes.
     """
     from sealserve.inference.server.config import file_bytes
     from sealserve.inference.server.guard import guard
