@@ -18,7 +18,6 @@ from sealserve.inference.server import descriptors
 from sealserve.inference.server.challenge import Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits, ServerConfig
 from sealserve.inference.server.door import Door
-from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.identity import Identity
 from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.peers import Peers
@@ -93,7 +92,6 @@ class Server:
         limits = self._config.limits
         peers = Peers(calls=limits.peer_calls, size=max(limits.peer_bytes, limits.message_bytes))
         callers = self._config.callers
-        log(Event.CALLERS, who=callers.who, number=len(callers.tokens))
         door: Any = Door(self._grpc, peers, callers, self._slot, message_bytes=limits.message_bytes)
         door.add_generic_rpc_handlers(self._service.handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, door)
