@@ -502,8 +502,9 @@ def test_replicas_that_load_another_version_in_turn_lose_no_call(
             rows(client, 2)
             replica.reload()
             rows(client, 4)
-        eventually(lambda: client.models() == {MODEL: (case.OTHER.hex(),)})
-        assert challenges(one, two) == [2, 2]
+        eventually(lambda: (rows(client), challenges(one, two))[1] == [2, 2])
+        eventually(lambda: all(replica.verdict for replica in client.replicas))
+        assert client.models() == {MODEL: (case.OTHER.hex(),)}
 
 
 # ---- names
