@@ -36,7 +36,7 @@ SANITIZED := SEALSERVE_SANITIZE=address,undefined $(PY)
 demo: setup
 	@$(PY) examples/breast_cancer/demo.py
 
-test: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench $(STAMPS)/peer $(STAMPS)/tinfoil $(STAMPS)/kserve
+test: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench $(STAMPS)/peer $(STAMPS)/tinfoil
 	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
 
 check: lint types sanitize fuzz
@@ -58,7 +58,7 @@ fuzz: setup $(STAMPS)/deps-fuzz
 fuzz-long: setup $(STAMPS)/deps-fuzz
 	$(PY) tests/fuzz/run.py --seconds 1800
 
-long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)/aarch64 fuzz-long
+long: setup $(STAMPS)/debian-test $(STAMPS)/debian-long $(STAMPS)/peer $(STAMPS)/kserve $(STAMPS)/aarch64 fuzz-long
 	$(PY) -m pytest -m long
 	$(PY) -m pytest -n 2 -m 'hypothesis and not long' --hypothesis-profile=hunt
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from support.asked import Question, certificate
-from support.attested import attested
+from support.attested import SHARES_RUNS, attested
 from support.h2load import Call, Target, require
 from support.models import models
 from support.options import options
@@ -82,7 +82,7 @@ def main() -> None:
         (folder / "sealed").mkdir()
         question = Question.of(next(model for model in models() if model.name == "mlp"))
         saved = question.model.save(folder / "models")
-        server = stack.enter_context(attested(folder / "sealed", {"mlp": saved}))
+        server = stack.enter_context(attested(folder / "sealed", {"mlp": saved}, SHARES_RUNS))
         connect(f"{server.host}:{server.port}", server.trust).close()
         target = Target(server.port, tls=True)
         floor = stack.enter_context(bare(folder / "models", *certificate(folder)))

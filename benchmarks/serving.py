@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from support.asked import SECONDS, Question, certificate, plain_channel
-from support.attested import Attested, attested
+from support.attested import SHARES_RUNS, Attested, attested
 from support.h2load import Call, Target, require
 from support.models import INPUT, models
 from support.options import options
@@ -101,7 +101,7 @@ def main() -> None:
         (folder / "sealed").mkdir()
         questions = [Question.of(model) for model in models()]
         saved = {q.model.name: q.model.save(folder / "models") for q in questions}
-        server = stack.enter_context(attested(folder / "sealed", saved))
+        server = stack.enter_context(attested(folder / "sealed", saved, SHARES_RUNS))
         connect(f"{server.host}:{server.port}", server.trust).close()
         pair = certificate(folder)
         wanted = () if report.options.quick else PEERS  # they take longer to start than the rest

@@ -19,6 +19,7 @@ from sealserve.native.errors import ConfigError
 
 if TYPE_CHECKING:
     from sealserve.attestation.evidence import EvidenceSource
+    from sealserve.inference.server.config import Callers
     from sealserve.inference.server.config_file import Settings
 
 EPILOG = (
@@ -123,6 +124,20 @@ EPILOG = (
     metavar="HEX",
     help="SHA-256 that file must have; it makes the file part of what is measured.",
 )
+@click.option(
+    "--callers",
+    "callers_file",
+    default="",
+    metavar="FILE",
+    help="Who may call: TOML file with digests of tokens, or a clients' authority (PEM).  "
+    "[default: anyone]",
+)
+@click.option(
+    "--callers-sha256",
+    default="",
+    metavar="HEX",
+    help="SHA-256 that file must have.",
+)
 def command(
     files: tuple[str, ...],
     roots: tuple[str, ...],
@@ -140,6 +155,8 @@ def command(
     model_control: str,
     config_file: str,
     config_sha256: str,
+    callers_file: str,
+    callers_sha256: str,
 ) -> None:
     """Serve sealed models over gRPC (Open Inference Protocol v2).
 
@@ -175,6 +192,7 @@ def command(
             "--vault-ca": vault_ca,
             "--vault-credential": vault_credential,
             "--config": config_file,
+            "--callers": callers_file,
         }
     )
     host, port = parse_address(listen, default_port=DEFAULT_PORT)
@@ -200,9 +218,12 @@ def command(
         model_control=model_control,
         limits=settings.limits,
         options=settings.options,
+        callers=_callers(callers_file, callers_sha256),
     )
     if identity:
         say("warning: the key comes from a file and no attestation guards it: simulated use only")
+    if not callers_file:
+        say("warning: anyone who can connect may call; --callers FILE says who")
     machine = MachineIdentity.of(given)
     app.run(config, namespace, _find_source, lambda ready: click.echo(ready.line()), machine)
 
@@ -238,13 +259,25 @@ def _settings(file: str, sha256: str) -> Settings:
 
     if file:
         return settings_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
-    if sha256:
-        raise ConfigError(
-            "means nothing without --config",
-            key="--config-sha256",
-            hint="leave it out, or give the file too",
-        )
+    _nothing_without(file="--config", option="--config-sha256", value=sha256)
     return Settings()
+
+
+def _callers(file: str, sha256: str) -> Callers:
+    from sealserve.inference.server.callers import MAX_FILE_BYTES, callers_of
+    from sealserve.inference.server.config import Callers
+
+    if file:
+        return callers_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
+    _nothing_without(file="--callers", option="--callers-sha256", value=sha256)
+    return Callers()
+
+
+def _nothing_without(*, file: str, option: str, value: str) -> None:
+    if value:
+        raise ConfigError(
+            f"means nothing without {file}", key=option, hint="leave it out, or give the file too"
+        )
 
 
 def _require_files(named: Mapping[str, str]) -> None:

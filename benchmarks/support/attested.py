@@ -20,6 +20,7 @@ from sealserve.policy import Trust
 
 EXAMPLE = {"m": Path(__file__).resolve().parents[2] / "examples/breast_cancer/model.onnx"}
 SEALSERVE = str(Path(sys.executable).with_name("sealserve"))
+SHARES_RUNS = "--batch-independent"
 _READY = re.compile(r" on (\S+):(\d+);")
 
 
@@ -55,24 +56,24 @@ class Owned:
 
 @contextmanager
 def attested(
-    folder: Path, models: Mapping[str, Path] = EXAMPLE, *options: str
+    folder: Path, models: Mapping[str, Path] = EXAMPLE, *sealing: str
 ) -> Iterator[Attested]:
     """One server, while it serves; the arguments are those of `owned`."""
-    with owned(folder, models, *options).serving() as server:
+    with owned(folder, models, *sealing).serving() as server:
         yield server
 
 
-def owned(folder: Path, models: Mapping[str, Path] = EXAMPLE, *options: str) -> Owned:
+def owned(folder: Path, models: Mapping[str, Path] = EXAMPLE, *sealing: str) -> Owned:
     """Sealed models, a policy and a trust file; all of it stands in this folder.
 
-    models: ONNX files by the name that each is served under. options: further ones of `serve`.
+    models: ONNX files by the name that each is served under. sealing: further options of `seal`.
     """
     key, policy, trust = folder / "owner.key", folder / "policy.rego", folder / "trust.toml"
     _told("key", "new", key)
-    roots = {name: _sealed(folder, name, model, key) for name, model in models.items()}
+    roots = {name: _sealed(folder, name, model, key, *sealing) for name, model in models.items()}
     serve = ["serve", *(str(_file(folder, name)) for name in roots), "--identity", str(key)]
     serve += [word for root in roots.values() for word in ("--root", root)]
-    serve += ["--listen", "127.0.0.1:0", *options]
+    serve += ["--listen", "127.0.0.1:0"]
     _told("policy", "generate", "--process", "-o", policy, "--", SEALSERVE, *serve)
     platform = ("--root-dir", folder / "tee")
     about = _told("tee", "info", *platform)
@@ -90,11 +91,11 @@ def _file(folder: Path, name: str) -> Path:
     return folder / f"{name}.sealed"
 
 
-def _sealed(folder: Path, name: str, model: Path, key: Path) -> str:
+def _sealed(folder: Path, name: str, model: Path, key: Path, *options: str) -> str:
     """Seal one model there; its root."""
     named = ("--name", name, "--version", "1")
     sealed = ("-o", _file(folder, name), "--key", f"hpke:{key}.pub")
-    root: str = _told("seal", model, *sealed, *named, "--batch-independent")["root"]
+    root: str = _told("seal", model, *sealed, *named, *options)["root"]
     return root
 
 

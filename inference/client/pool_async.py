@@ -6,10 +6,12 @@ import asyncio
 from asyncio import sleep
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TypeVar
 
 import grpc
 
+from sealserve.inference.client.apart import apart
 from sealserve.inference.client.attempts import Attempts, Meaning
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.known_models import Wanted, having, roots_for
@@ -42,7 +44,7 @@ class AsyncPool:
     @classmethod
     async def of(cls, target: Target, terms: Terms) -> AsyncPool:
         """Look names up, and nothing else."""
-        return cls(target, await asyncio.to_thread(addresses, target), terms)
+        return cls(target, await apart(partial(addresses, target)), terms)
 
     @property
     def roster(self) -> Roster[AsyncSession, asyncio.Lock]:
@@ -63,12 +65,19 @@ class AsyncPool:
 
     async def recheck(self, deadline: Deadline) -> None:
         """Verify every replica anew, at the addresses its name has now."""
-        found = await asyncio.to_thread(addresses, self._target)
-        for session in self.roster.renamed(found):
-            await session.close()
+        await self.look_up()
         for seat in await self._verify(self.roster.seats, deadline, None):
             if seat.session is not None:
                 await self.leave(seat, seat.session)
+
+    async def look_up(self) -> None:
+        """Replicas are at the addresses that names have now; who is new has to be verified.
+
+        Raises UnavailableError, and nothing changes, for a name that has no address.
+        """
+        found = await apart(partial(addresses, self._target))
+        for session in self.roster.renamed(found):
+            await session.close()
 
     async def on_root(
         self,

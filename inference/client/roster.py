@@ -130,8 +130,13 @@ class Roster(Generic[_Session, _Lock]):
             return due
 
     def joined(self, seat: Seat[_Session, _Lock], session: _Session) -> _Session | None:
-        """It was verified. Returns the session before, if that has to be closed now."""
+        """It was verified. Returns the session before, if that has to be closed now.
+
+        Returns this one if nobody means that address any more.
+        """
         with self._lock:
+            if seat not in self.seats:
+                return session
             before, seat.session = seat.session, session
             seat.reason, seat.failures, seat.due = None, 0, 0.0
             self._latest = session.verified

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from sealserve.inference.client.clock import Deadline
+from sealserve.inference.client.clock import Deadline, elapsed
 from sealserve.inference.client.known_models import accepted
 from sealserve.inference.client.pool_async import AsyncPool
 from sealserve.inference.client.roster import Replica
@@ -30,6 +30,7 @@ from sealserve.inference.wire.names import INFERENCE_SERVICE
 from sealserve.native.errors import EvidenceError
 
 _LOOK_SECONDS: Final = 1.0  # between two looks at the replicas
+_LOOK_UP_SECONDS: Final = 30.0  # between two looks at what names mean
 _SIGN_OF_LIFE_SECONDS: Final = 5.0
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -157,13 +158,14 @@ class Proxy:
             os.umask(before)
 
     async def _look_for_ever(self) -> None:
+        looked_up = elapsed()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            try:
-                await self._pool.probe(_SIGN_OF_LIFE_SECONDS)
-                await self._tell()
-            except Exception as error:  # whatever it was: the next look may be a better one
-                log(Event.LOOKING_FAILED, error=type(error).__name__)
+            if elapsed() - looked_up > _LOOK_UP_SECONDS:
+                looked_up = elapsed()
+                await _survived(self._pool.look_up())
+            await _survived(self._pool.probe(_SIGN_OF_LIFE_SECONDS))
+            await _survived(self._tell())
 
     async def _tell(self) -> None:
         """Health of what is attested now, and a line in the log for each replica that changed."""
@@ -176,6 +178,14 @@ class Proxy:
         status = _SERVING if any(replica.verdict for replica in replicas) else _NOT_SERVING
         for service in ("", INFERENCE_SERVICE):
             await self._health.set(service, status)
+
+
+async def _survived(look: Awaitable[None]) -> None:
+    """Whatever goes wrong: the next look may be a better one."""
+    try:
+        await look
+    except Exception as error:
+        log(Event.LOOKING_FAILED, error=type(error).__name__)
 
 
 def _log_change(replica: Replica) -> None:

@@ -16,7 +16,9 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from sealserve.inference.server.admission import BusyError
+from sealserve.inference.server.callers import CallerError
 from sealserve.inference.server.events import Event, log
+from sealserve.inference.server.peers import PLACE
 from sealserve.inference.server.registry import (
     NotDoneError,
     NotOfferedError,
@@ -48,6 +50,7 @@ CANCELLED: Final = grpc.StatusCode.CANCELLED.value[0]
 
 # First match counts. What is not here is INTERNAL.
 _STATUS: Final = (
+    (CallerError, grpc.StatusCode.UNAUTHENTICATED),
     (UnknownModelError, grpc.StatusCode.NOT_FOUND),
     (RootMismatchError, grpc.StatusCode.FAILED_PRECONDITION),
     (NotDoneError, grpc.StatusCode.FAILED_PRECONDITION),
@@ -114,6 +117,8 @@ async def _read(context: Any) -> bytes:
     if message is grpc.aio.EOF:
         raise InputError("the call ended before its message came")
     data: bytes = message
+    if (place := PLACE.get()) is not None:
+        place.shrink(len(data))
     return data
 
 

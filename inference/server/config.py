@@ -64,6 +64,8 @@ class Limits:
 
     message_bytes: int = 16 * 2**20  # one request or answer
     calls: int = 128  # of every kind at the same time; more are refused before they are read
+    peer_calls: int = 96  # of them from one address; behind a balancer all callers have one
+    peer_bytes: int = 96 * 16 * 2**20  # of its messages that came or are coming; one always may
     connections: int = 1024  # more are closed at once
     connection_seconds: float = 3600.0  # age at which clients have to make a new one
     running: int = 2  # predictions at the same time; each may use `threads`
@@ -72,6 +74,30 @@ class Limits:
     request_seconds: float = 60.0  # longest a call may take, from its headers to its answer
     drain_seconds: float = 10.0  # for requests under way when the server is told to stop
     rotation_hours: float = 12.0  # age at which the next certificate takes over
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who may call. token_sha256: 64 hexadecimal digits. expires: the last day, or empty."""
+
+    name: str
+    token_sha256: str
+    expires: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """Who may call: holders of a token, or of a certificate of `client_ca` (PEM); else anyone."""
+
+    tokens: tuple[Caller, ...] = ()
+    client_ca: str = ""
+
+    @property
+    def who(self) -> str:
+        """In one word."""
+        if self.client_ca:
+            return "certificates"
+        return "tokens" if self.tokens else "anyone"
 
 
 BATCHING: Final = ("off", "auto", "required")
@@ -113,6 +139,7 @@ class ServerConfig:
     model_control: str = ""  # path of the operator's Unix socket; "": none
     limits: Limits = field(default_factory=Limits)
     options: Mapping[str, ModelOptions] = field(default_factory=dict)  # by the model's name
+    callers: Callers = field(default_factory=Callers)
 
     def __post_init__(self) -> None:
         _check_models(self.models)

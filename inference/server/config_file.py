@@ -31,6 +31,8 @@ _VERSION: Final = 1
 BOUNDS: Final = {
     "message_bytes": (1024, 2**31 - 1),  # gRPC counts messages in a signed 32-bit number
     "calls": (1, 65536),
+    "peer_calls": (1, 65536),
+    "peer_bytes": (1024, 2**47 - 1),  # as many calls, each with the longest message
     "connections": (1, 65536),
     "connection_seconds": (1, 86400),
     "running": (1, 256),

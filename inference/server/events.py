@@ -19,6 +19,7 @@ class Event(enum.StrEnum):
     IDENTITY_WITHOUT_ATTESTATION = "identity_without_attestation"
     CERTIFICATES_MADE = "certificates_made"
     MODEL_OPENED = "model_opened"
+    CALLERS = "callers"
     BATCHING_OFF = "batching_off"
     READY = "ready"
     SETTLED = "settled"
@@ -49,6 +50,7 @@ FIELDS: Final[dict[Event, frozenset[str]]] = {
     Event.IDENTITY_WITHOUT_ATTESTATION: frozenset({"platform"}),
     Event.CERTIFICATES_MADE: frozenset({"seconds"}),
     Event.MODEL_OPENED: frozenset({"model", "version", "root", "release_seconds", "open_seconds"}),
+    Event.CALLERS: frozenset({"who", "number"}),
     Event.BATCHING_OFF: frozenset({"model", "version", "why"}),
     Event.READY: frozenset({"host", "port", "models"}),
     Event.SETTLED: frozenset({"seconds"}),

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from sealserve.attestation.evidence import EvidenceSource
 from sealserve.inference.server import descriptors
 from sealserve.inference.server.challenge import Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits, ServerConfig
+from sealserve.inference.server.door import Door
 from sealserve.inference.server.identity import Identity
 from sealserve.inference.server.opening import Opened
+from sealserve.inference.server.peers import Peers
 from sealserve.inference.server.port import port_taken
 from sealserve.inference.server.predictions import Predictions
 from sealserve.inference.server.service import InferenceService
@@ -77,12 +79,7 @@ class Server:
             options=_options(limits, shared=bool(self._held_port)),
             maximum_concurrent_rpcs=limits.calls,
         )
-        self._grpc.add_generic_rpc_handlers(self._service.handlers())
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
-        reflection.enable_server_reflection(
-            (INFERENCE_SERVICE, ATTESTATION_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME),
-            self._grpc,
-        )
+        self._add_services()
         port = self._listen()
         await self._grpc.start()
         for service in ("", INFERENCE_SERVICE, ATTESTATION_SERVICE):
@@ -90,6 +87,20 @@ class Server:
         self._slot.serves([model.root for model in self._registry])
         self._slot.state(State.SERVING)
         return port
+
+    def _add_services(self) -> None:
+        limits = self._config.limits
+        peers = Peers(calls=limits.peer_calls, size=max(limits.peer_bytes, limits.message_bytes))
+        callers = self._config.callers
+        door: Any = Door(self._grpc, peers, callers, self._slot, message_bytes=limits.message_bytes)
+        door.add_generic_rpc_handlers(self._service.handlers())
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, door)
+        described = (
+            INFERENCE_SERVICE, ATTESTATION_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME
+        )  # fmt: skip
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(described), door
+        )
 
     async def stop(self) -> bool:
         """No new calls; those under way get the configured time; then everything ends.
@@ -115,6 +126,7 @@ class Server:
 
     def _credentials(self) -> grpc.ServerCredentials:
         served = b""
+        authority = self._config.callers.client_ca.encode()
 
         def current() -> grpc.ServerCertificateConfiguration | None:
             """What a handshake uses; None where nothing changed. gRPC asks before each one."""
@@ -123,10 +135,14 @@ class Server:
             if pem == served:
                 return None
             served = pem
-            return grpc.ssl_server_certificate_configuration([(self._identity.key_pem, pem)])
+            return grpc.ssl_server_certificate_configuration(
+                [(self._identity.key_pem, pem)], root_certificates=authority or None
+            )
 
         first = current()
-        return grpc.dynamic_ssl_server_credentials(first, current)
+        return grpc.dynamic_ssl_server_credentials(
+            first, current, require_client_authentication=bool(authority)
+        )
 
 
 def _options(limits: Limits, *, shared: bool) -> list[tuple[str, int]]:

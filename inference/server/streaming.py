@@ -16,6 +16,7 @@ from typing import Any, Final
 import grpc
 
 from sealserve.inference.server.calls import CANCELLED, Count, Status, status_of
+from sealserve.inference.server.peers import holding
 from sealserve.inference.server.table import OK, Slot
 from sealserve.inference.wire.infer import IncomingRequest, encode_stream_error
 from sealserve.native.errors import UnavailableError
@@ -133,9 +134,10 @@ class Stream:
         began, outcome = self._together.count.enter(), CANCELLED
         try:
             async with asyncio.timeout(self._together.seconds):
-                incoming = IncomingRequest(message)
-                model, version, id = incoming.model, incoming.version, incoming.id
-                answer = await self._predict(incoming)
+                with holding(len(message)):
+                    incoming = IncomingRequest(message)
+                    model, version, id = incoming.model, incoming.version, incoming.id
+                    answer = await self._predict(incoming)
             outcome = OK
             return answer
         except Exception as error:  # every failure becomes words, and none is quoted

@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import uvloop
-
 from sealserve.inference.server.attendant import FindSource, certificates_in
 from sealserve.inference.server.channel import Channel, Kind
 from sealserve.inference.server.config import ServerConfig
@@ -50,6 +48,8 @@ def serve(duty: Duty, up: Channel, number: int = 0) -> int:
 
     Says there when it listens; new certificates come from there.
     """
+    import uvloop
+
     from sealserve.inference.server.server import Server  # gRPC comes with it
 
     keep_from_swap()

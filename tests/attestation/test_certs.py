@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from hypothesis import given
 
-from sealserve.attestation import asn1, der, roots
+from sealserve.attestation import asn1, certs, der, roots
 from sealserve.attestation.certs import (
     MAX_CERTIFICATE_BYTES,
     Certificate,
@@ -274,6 +274,22 @@ def test_a_signature_by_an_rsa_key_of_4096_bits(simulated_root: SimulatedRoot) -
     ):
         with refused("x"):
             require_signature(ark.spki, signature, signed, "x")
+
+
+def test_a_yes_is_remembered_with_its_bytes_and_a_no_never_is(
+    simulated_root: SimulatedRoot,
+) -> None:
+    """Neither an order of asking nor how often makes an answer another one."""
+    ark = Certificate.parse(simulated_root.ark)
+    other = bytes([ark.signature[0] ^ 1]) + ark.signature[1:]
+    certs._verify.cache_clear()
+    for _ in range(2):
+        require_signature(ark.spki, ark.signature, ark.signed, "x")
+        for signature, signed in ((other, ark.signed), (ark.signature, ark.signed + b"\0")):
+            with refused("x"):
+                require_signature(ark.spki, signature, signed, "x")
+    assert certs._verify.cache_info().currsize == 1
+    assert certs._verify.cache_info().hits == 1
 
 
 @pytest.mark.parametrize("bits", [2048, 3072])

@@ -207,6 +207,18 @@ REFUSED: dict[str, tuple[tuple[str, ...], int, str]] = {
         8,
         "bad.toml:3",
     ),
+    "callers of another digest": (
+        (*GOOD, "--callers", "bad.toml", "--callers-sha256", OTHER),
+        8,
+        BAD_SHA256,
+    ),
+    "callers without a digest": ((*GOOD, "--callers", "bad.toml"), 8, "--callers-sha256"),
+    "callers that are not there": ((*GOOD, "--callers", "no.toml"), 8, "no.toml, --callers"),
+    "a digest without callers": (
+        (*GOOD, "--callers-sha256", OTHER),
+        8,
+        "without --callers",
+    ),
     # where to listen
     "a URL": ((*GOOD, "--listen", "https://0.0.0.0:8001"), 8, "is no address"),
     "a port out of range": ((*GOOD, "--listen", "0.0.0.0:65536"), 8, "is no address"),
@@ -328,10 +340,11 @@ def test_it_says_in_one_line_that_it_is_ready_and_ends_with_success(desk: Desk) 
         events = [event["event"] for event in server.events]
         attendant = ["platform_found", "identity_without_attestation", "certificates_made"]
         generation = ["hardened", "model_opened"]
-        assert sorted(events[:5]) == sorted([*attendant, *generation])
+        assert events[0] == "callers"
+        assert sorted(events[1:6]) == sorted([*attendant, *generation])
         for each in (attendant, generation):  # at the same time as the other
             assert [event for event in events if event in each] == each
-        assert events[5:] == ["ready", "draining", "stopped"]
+        assert events[6:] == ["ready", "draining", "stopped"]
 
 
 def test_it_listens_once_and_the_trace_shows_it(desk: Desk) -> None:

@@ -18,6 +18,8 @@ from support.every_type import TYPES, serving_every_type
 from support.server_process import SECONDS, clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.long  # KServe brings 450 MB of packages along
+
 PYTHON = ROOT / ".venv-kserve" / "bin" / "python"
 PROGRAM = ROOT / "tests" / "support" / "kserve_peer.py"
 

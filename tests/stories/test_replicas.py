@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import grpc
@@ -42,6 +43,30 @@ class Replicas:
     @property
     def target(self) -> str:
         return ",".join(server.target for server in self.servers)
+
+
+@contextmanager
+def one_server(folder: Path, root: SimulatedRoot, *options: str) -> Iterator[tuple[Server, Trust]]:
+    """A server of the model by itself, and who accepts it."""
+    folder.mkdir()
+    keys = [new_identity(folder / "owner.key").recipient]
+    sealed = seal_model(PLAIN, folder / "net.sealed", keys=keys, name=MODEL).root.hex()
+    arguments = ("net.sealed", "--root", sealed, "--identity", "owner.key")
+    machine = case.machine(root)
+    with serving(folder, (*arguments, "--listen", "127.0.0.1:0", *options), machine) as server:
+        yield server, case.trust(root, (case.ROOT.hex(), sealed))
+
+
+def children_of(process: int) -> set[int]:
+    """Processes that it started, and theirs."""
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text()
+    found = {int(each) for each in listed.split()}
+    return found.union(*(children_of(child) for child in found))
+
+
+def listening(process: int) -> bool:
+    """Whether a process has loaded gRPC, as workers alone do."""
+    return "cygrpc" in Path(f"/proc/{process}/maps").read_text()
 
 
 @pytest.fixture
@@ -98,6 +123,34 @@ def test_the_client_loses_no_call(replicas: Replicas) -> None:
 
         ask_while_one_is_killed(replicas, ask)
         assert [bool(one.verdict) for one in client.replicas] == [False, True, True]
+
+
+def test_killing_a_worker_loses_no_call(tmp_path: Path, simulated_root: SimulatedRoot) -> None:
+    """Four connections are spread over two workers; what one of them had is asked again."""
+    with (
+        one_server(tmp_path / "desk", simulated_root, "--workers", "2") as (server, trust),
+        connect(server.target, trust, connections=4) as client,
+    ):
+        before = {one for one in children_of(server.process.pid) if listening(one)}
+        assert len(before) == 2
+        done = 0
+        enough = threading.Event()
+
+        def work() -> None:
+            nonlocal done
+            while not enough.is_set():
+                client.predict(MODEL, {"x": PATIENTS[:2]})
+                done += 1
+
+        with ThreadPoolExecutor(4) as people:
+            working = [people.submit(work) for _ in range(4)]
+            eventually(lambda: done > 20)
+            os.kill(min(before), signal.SIGKILL)
+            so_far = done
+            eventually(lambda: done > so_far + 40)
+            enough.set()
+            for one in working:
+                one.result(20)
 
 
 def test_the_proxy_loses_no_call_of_a_program_that_knows_nothing_of_us(replicas: Replicas) -> None:

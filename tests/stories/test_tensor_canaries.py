@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import httpx
 import numpy as np
 import pytest
 from onnx import TensorProto
@@ -169,6 +170,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     folder.mkdir()
     keys = [new_identity(folder / "owner.key").recipient]
     arguments = ["--identity", "owner.key", "--listen", "127.0.0.1:0"]
+    arguments += ["--workers", "2", "--status-listen", "0"]
     for name, graph in MODELS.items():
         plain = folder / "plain.onnx"
         plain.write_bytes(graph)
@@ -228,6 +230,20 @@ def listen_to_others(running: Running, channel: grpc.Channel) -> None:
         running.told.append(f"{call.code()} {call.details()} {metadata} {data!r} {data.hex()}")
 
 
+PAGES = ("/metrics", "/readyz", "/livez", f"/{WORD}", f"/metrics?{WORD}")
+
+
+def read_pages(running: Running) -> None:
+    """What the operator's pages say, also to somebody who marks what he asks them."""
+    (port,) = [e["port"] for e in running.server.events if e["event"] == "status_listening"]
+    for path in PAGES:
+        for accept in ("*/*", "application/openmetrics-text", f"application/{WORD}"):
+            headers = {"accept": accept, "user-agent": WORD}
+            url = f"http://127.0.0.1:{port}{path}"
+            said = httpx.get(url, headers=headers, trust_env=False, timeout=SECONDS)
+            running.told.append(f"{said.status_code} {said.headers} {said.text}")
+
+
 def test_the_search_finds_what_it_looks_for() -> None:
     """In the requests themselves, where everything stands."""
     requests = [*ANSWERED.values(), *REFUSED.values()]
@@ -247,7 +263,10 @@ def test_no_mark_is_found_anywhere(running: Running) -> None:
     with running.caller() as marked, running.caller() as other:
         send_all(marked)
         listen_to_others(running, other)
-    assert b"request_failed" not in running.everything()  # every refusal is one we know
+    read_pages(running)
+    assert b"sealserve_requests_total" in running.everything()
+    logged = {event["event"] for event in running.server.events}
+    assert not logged & {"request_failed", "unforeseen"}  # every refusal is one we know
     found = {mark for mark in marks() if mark in running.everything()}
     assert found == set()
     assert {path.name for path in running.folder.iterdir()} == before

@@ -15,7 +15,7 @@ STATUS = {kind.__name__: code.name for kind, code in calls._STATUS}
 # A server that cannot start says UnavailableError too, to whoever started it; calls are answered
 # here.
 ANSWERS_CALLS = {
-    "admission.py", "batching.py", "callers.py", "calls.py", "challenge.py", "peers.py",
+    "admission.py", "batching.py", "callers.py", "calls.py", "door.py", "challenge.py", "peers.py",
     "predictions.py", "service.py", "streaming.py",
 }  # fmt: skip
 OPERATORS_ALONE = "model_control.py"  # what it says is said on a socket that no caller reaches

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from onnx import TensorProto, helper
 
 from sealserve.attestation.evidence import EvidenceSource
-from sealserve.inference.server.config import KeySource, Limits, ServedModel, ServerConfig
+from sealserve.inference.server.config import Callers, KeySource, Limits, ServedModel, ServerConfig
 from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.server.memory import AnonymousPlace
 from sealserve.inference.server.opening import Opened
@@ -162,6 +162,7 @@ class Served:
         *models: ServedSession,
         limits: Limits | None = None,
         require_root: bool = False,
+        callers: Callers | None = None,
         port: int = 0,
     ) -> None:
         self.config = ServerConfig(
@@ -171,6 +172,7 @@ class Served:
             listen_port=port,
             require_root=require_root,
             limits=limits or Limits(),
+            callers=callers or Callers(),
         )
         self.identity = TlsIdentity(source)
         self.table = Table([model.root.hex() for model in models], 1)

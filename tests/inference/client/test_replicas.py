@@ -502,8 +502,9 @@ def test_replicas_that_load_another_version_in_turn_lose_no_call(
             rows(client, 2)
             replica.reload()
             rows(client, 4)
-        eventually(lambda: client.models() == {MODEL: (case.OTHER.hex(),)})
-        assert challenges(one, two) == [2, 2]
+        eventually(lambda: (rows(client), challenges(one, two))[1] == [2, 2])
+        eventually(lambda: all(replica.verdict for replica in client.replicas))
+        assert client.models() == {MODEL: (case.OTHER.hex(),)}
 
 
 # ---- names
@@ -525,6 +526,25 @@ def test_a_name_with_several_addresses_is_several_replicas_if_asked_for(
         rows(client, 4)
         assert predictions(*servers) == [2, 4, 2]
         assert [one.target for one in client.replicas] == [s.target for s in servers[1:]]
+
+
+def test_one_that_is_not_meant_any_more_does_not_join(
+    simulated_root: SimulatedRoot,
+    servers: list[LiveServer],
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was being verified when its name lost that address."""
+    look_up = meaning(monkeypatch, [server.port for server in servers[:2]])
+    with connect("dns:///replicas.test", case.trust(simulated_root)) as client:
+        roster = pool_of(client).roster
+        gone = roster.seats[0]
+        look_up[:] = [servers[1].port]
+        client.recheck()
+        assert gone.session.uses.begin() is False  # closed as soon as nobody uses it
+        assert roster.joined(gone, gone.session) is gone.session
+        rows(client, 2)
+        assert predictions(servers[0], servers[1]) == [0, 2]
 
 
 def meaning(monkeypatch: pytest.MonkeyPatch, ports: list[int]) -> list[int]:

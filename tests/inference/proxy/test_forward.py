@@ -314,6 +314,41 @@ def test_health_is_what_is_verified_now(
         proxy.call(names.MODEL_INFER, ASK)
 
 
+def test_replicas_are_at_the_addresses_a_name_has_now(
+    simulated_root: SimulatedRoot, server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(app, "_LOOK_UP_SECONDS", 0.0)
+    ports = [server.port]
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host != "replicas.test":
+            return real(host, *arguments, **options)
+        if not ports:
+            raise socket.gaierror(socket.EAI_NONAME, "nobody")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", one)) for one in ports]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with (
+        case.live(case.machine(simulated_root)) as other,
+        LocalProxy("dns:///replicas.test", case.trust(simulated_root)) as proxy,
+    ):
+
+        def attested() -> list[str]:
+            return [one.target for one in proxy.pool.replicas if one.verdict]
+
+        assert attested() == [server.target]
+        ports[:] = [other.port]
+        eventually(lambda: attested() == [other.target])
+        proxy.call(names.MODEL_INFER, ASK)
+        assert other.record.count(names.MODEL_INFER) == 1
+        ports.clear()  # a resolver that fails changes nothing
+        before = other.record.count(names.SERVER_LIVE)
+        eventually(lambda: other.record.count(names.SERVER_LIVE) > before)
+        assert attested() == [other.target]
+
+
 def test_the_end_lets_calls_end(server: LiveServer, proxy: LocalProxy) -> None:
     server.model.gate.clear()
     asked = proxy.start(names.MODEL_INFER, ASK)

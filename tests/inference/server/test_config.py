@@ -14,6 +14,8 @@ from sealserve.inference.server.config import (
     MAX_MODELS,
     MAX_ROOTS,
     MAX_WORKERS,
+    Caller,
+    Callers,
     KeySource,
     Limits,
     ModelOptions,
@@ -31,11 +33,12 @@ GOOD: dict[str, Any] = {
 }
 # Written by hand: whoever knows the command line can write the same.
 CANONICAL = (
-    '{"early":false,'
+    '{"callers":{"client_ca":"","tokens":[]},"early":false,'
     '"keys":{"attestation_service":"","identity":"","vault":"trustd:vault.example:8443",'
     '"vault_ca":"","vault_ca_sha256":"51d0' + "00" * 30 + '","vault_credential":""},'
     '"limits":{"calls":128,"connection_seconds":3600.0,'
-    '"connections":1024,"drain_seconds":10.0,"message_bytes":16777216,"request_seconds":60.0,'
+    '"connections":1024,"drain_seconds":10.0,"message_bytes":16777216,"peer_bytes":1610612736,'
+    '"peer_calls":96,"request_seconds":60.0,'
     '"rotation_hours":12.0,"running":2,"threads":1,"waiting":64},'
     '"listen_host":"0.0.0.0","listen_port":8001,"model_control":"",'
     '"models":[{"path":"/models/net.sealed","roots":["'
@@ -69,6 +72,10 @@ DIFFERENT: dict[str, dict[str, Any]] = {
     "listen port": {"listen_port": 8002},
     "require root": {"require_root": True},
     "workers": {"workers": 2},
+    "tokens": {"callers": Callers(tokens=(Caller("clinic", "00" * 32),))},
+    "another token": {"callers": Callers(tokens=(Caller("clinic", "11" * 32),))},
+    "a token that ends": {"callers": Callers(tokens=(Caller("clinic", "00" * 32, "2027-03-31"),))},
+    "an authority of clients": {"callers": Callers(client_ca="PEM")},
     "early": {"early": True},
     "status host": {"status_host": "127.0.0.1"},
     "status port": {"status_port": 8002},

@@ -37,7 +37,7 @@ LIMITS = f"""version = 1
 [limits]
 message_bytes = {MESSAGE_BYTES}
 calls = {CALLS}
-connections = {MANY + 50}
+connections = {3 * MANY}
 request_seconds = 2
 """.encode()
 # Two messages for each call, and as much again for what the allocator keeps.
