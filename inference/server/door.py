@@ -60,20 +60,13 @@ class Door:
 
     def _guarded(self, path: str, method: _Method) -> _Method:
         async def call(request: Any, context: Any) -> Any:
-            place = await self._enter(path, context)
-            PLACE.set(place)
-            try:
-                return await method(request, context)
-            finally:
-                place.leave()
+            PLACE.set(await self._enter(path, context))
+            return await method(request, context)
 
         async def generate(request: Any, context: Any) -> AsyncIterator[Any]:
-            place = await self._enter(path, context)
-            try:
-                async for each in method(request, context):
-                    yield each
-            finally:
-                place.leave()
+            await self._enter(path, context)
+            async for each in method(request, context):
+                yield each
 
         # gRPC looks at what a handler is, too.
         return generate if inspect.isasyncgenfunction(method) else call
@@ -86,6 +79,8 @@ class Door:
             place = self._peers.enter(context.peer(), self._message_bytes if ours else 0)
             if ours and path not in _OPEN and self._callers.tokens:
                 self._require_caller(place, context)
+            # Not when the handler is done: an answer that nobody reads still takes a place.
+            context.add_done_callback(lambda _context: place.leave())
             return place
         except Exception as error:
             status = status_of(path.rpartition("/")[2], error, context)

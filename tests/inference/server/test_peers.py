@@ -20,6 +20,7 @@ from sealserve.inference.server.peers import PLACE, Peers, holding
 from sealserve.inference.wire import names
 from support.attestation_simulated import machine_of
 from support.client_server import Doubler
+from support.http2 import HEADERS, Caller
 from support.server_case import CALL_SECONDS, Served, doubler, infer_request, until
 
 ONE, TWO = "ipv4:192.0.2.1:5000", "ipv4:192.0.2.2:5000"
@@ -223,6 +224,18 @@ def test_a_stream_that_stays_open_is_a_call_under_way(machine: Machine, begin: A
         assert server.start(names.SERVER_LIVE, b"").code() is EXHAUSTED
         call.cancel()
         stop.set()
+        until(lambda: server.start(names.SERVER_LIVE, b"").code() is grpc.StatusCode.OK)
+
+
+def test_an_answer_that_nobody_reads_is_a_call_under_way(machine: Machine) -> None:
+    with (
+        Served(machine, doubler(), limits=Limits(peer_calls=1)) as server,
+        Caller(server.target, window=0) as caller,
+    ):
+        caller.send(caller.begin(names.MODEL_INFER), DOUBLING.SerializeToString())
+        next(frame for frame in caller.frames() if frame[0] == HEADERS)  # it was answered
+        assert server.start(names.SERVER_LIVE, b"").code() is EXHAUSTED
+        caller.cancel(1)
         until(lambda: server.start(names.SERVER_LIVE, b"").code() is grpc.StatusCode.OK)
 
 
