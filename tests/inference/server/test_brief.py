@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import math
 import threading
+import time
 from typing import Any, cast
 
 import numpy as np
@@ -149,7 +150,8 @@ def test_an_interrupted_run_begins_again_in_a_thread(monkeypatch: pytest.MonkeyP
 
 def test_a_model_that_was_slow_stays_away_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(brief.time, "monotonic", lambda: clock[0])
+    for name in ("monotonic", "thread_time"):
+        monkeypatch.setattr(brief.time, name, lambda: clock[0])
 
     def slow() -> None:
         clock[0] += 2 * brief.SLOW_SECONDS
@@ -162,6 +164,18 @@ def test_a_model_that_was_slow_stays_away_for_a_while(monkeypatch: pytest.Monkey
         assert not runs.may(model, 100)
         assert runs.may(other, 100)
         clock[0] += 1.0
+        assert runs.may(model, 100)
+    finally:
+        runs.close()
+
+
+def test_a_model_that_others_held_up_does_not_stay_away() -> None:
+    def preempted() -> None:
+        time.sleep(2 * brief.SLOW_SECONDS)
+
+    model, runs = watched(Watched(preempted)), BriefRuns()
+    try:
+        assert runs.run(model, ONE_ROW) is not None
         assert runs.may(model, 100)
     finally:
         runs.close()
