@@ -7,6 +7,7 @@ then anything heavy is imported (inference/server/hardening.py says why).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -166,10 +167,10 @@ def command(
     the calls under way have finished. SIGHUP opens the files as they are then, and serves them once
     all of them are verified; if one is not, nothing changes.
     """
+    sys.dont_write_bytecode = True  # a server writes nothing but its log
     from sealserve.inference.server.config import file_bytes
     from sealserve.inference.server.guard import guard
     from sealserve.inference.server.hardening import harden
-    from sealserve.inference.server.silence import install
 
     given = dict(os.environ)
     guard(os.environ)
@@ -179,6 +180,8 @@ def command(
     # NumPy's algebra, which nothing here uses, would start threads when it is loaded. Without them
     # this process has one, and may fork.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    from sealserve.inference.server.silence import install
+
     install()
     from sealserve.inference.server import app
     from sealserve.inference.server.config import KeySource, ServerConfig, pair

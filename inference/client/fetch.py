@@ -19,10 +19,11 @@ def fetch_certificate(host: str, port: int, deadline: Deadline) -> bytes:
     """
     address = format_address(host, port)
     try:
-        with _connect(host, port, deadline) as plain:
-            plain.settimeout(deadline.left())  # for the whole handshake, however it trickles in
-            with _context().wrap_socket(plain, server_hostname=None) as encrypted:
-                certificate = encrypted.getpeercert(binary_form=True)
+        try:
+            certificate = _shown(host, port, deadline)
+        except ConnectionResetError:
+            # A process that ends takes along who waits at its listener; another one may be there.
+            certificate = _shown(host, port, deadline)
     except (OSError, ValueError) as error:
         raise UnavailableError(
             f"no TLS 1.3 handshake with {address}: {_reason(error)}",
@@ -31,6 +32,13 @@ def fetch_certificate(host: str, port: int, deadline: Deadline) -> bytes:
     if not certificate:
         raise UnavailableError(f"{address} shows no certificate")
     return certificate
+
+
+def _shown(host: str, port: int, deadline: Deadline) -> bytes | None:
+    with _connect(host, port, deadline) as plain:
+        plain.settimeout(deadline.left())  # for the whole handshake, however it trickles in
+        with _context().wrap_socket(plain, server_hostname=None) as encrypted:
+            return encrypted.getpeercert(binary_form=True)
 
 
 def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:

@@ -70,7 +70,10 @@ FACES = [
 # Whoever asks a vault imports these, and with them urllib3, which tries for IPv6 as it loads.
 ASKING_A_VAULT = [
     *("bounded", "opener", "owner", "place", "vault"),
-    *(f"sidecar.{name}" for name in ("allowed", "app", "packets", "provider", "server", "service")),
+    *(
+        f"sidecar.{name}"
+        for name in ("allowed", "app", "packets", "provider", "server", "service", "wrapping")
+    ),
 ]
 EVERY_OTHER_MODULE = f"""
 import importlib, pkgutil, sealserve

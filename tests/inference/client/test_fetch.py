@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ import grpc
 import pytest
 
 from sealserve.attestation.simulated import SimulatedRoot
-from sealserve.inference.client import channel, clock
+from sealserve.inference.client import channel, clock, fetch
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.server.identity import Certificates
@@ -195,3 +196,40 @@ def test_no_session_is_taken_up_again(tmp_path: Path) -> None:
         eventually(lambda: len(peer.resumed) >= 2)
     assert not any(peer.resumed)
     assert set(peer.versions) == {"TLSv1.3"}
+
+
+def reset_first(listener: socket.socket, times: int) -> None:
+    """Reset that many connections, and then answer none any more."""
+    for _ in range(times):
+        plain, _ = listener.accept()
+        plain.recv(1)
+        plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        plain.close()
+
+
+def test_a_reset_is_tried_once_more(
+    monkeypatch: pytest.MonkeyPatch, simulated_root: SimulatedRoot
+) -> None:
+    """A process that ends resets who waits at its listener; the next connection is another's."""
+    connect = fetch._connect
+    with (
+        socket.create_server(("127.0.0.1", 0)) as first,
+        case.live(case.machine(simulated_root)) as server,
+    ):
+        ports = iter([first.getsockname()[1], server.port])
+        monkeypatch.setattr(
+            fetch, "_connect", lambda host, _, deadline: connect(host, next(ports), deadline)
+        )
+        thread = threading.Thread(target=reset_first, args=(first, 1))
+        thread.start()
+        assert fetch_certificate("127.0.0.1", 0, Deadline(10.0))
+        thread.join()
+
+
+def test_a_second_reset_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=reset_first, args=(listener, 2))
+        thread.start()
+        with pytest.raises(UnavailableError, match="reset"):
+            fetch_certificate(*listener.getsockname(), Deadline(10.0))
+        thread.join()
