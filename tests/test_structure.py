@@ -40,7 +40,6 @@ SERVER_ONLY = {
     "starlette",
     "structlog",
     "uvicorn",
-    "uvloop",
 }
 CLIENT_FOLDERS = ("native", "attestation", "policy", "inference/client", "inference/wire")
 SOURCES = sorted(

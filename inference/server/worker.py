@@ -48,10 +48,6 @@ def serve(duty: Duty, up: Channel, number: int = 0) -> int:
 
     Says there when it listens; new certificates come from there.
     """
-    # Calls that go through a ring in memory are seen by no filter and no trace of system calls.
-    os.environ["UV_USE_IO_URING"] = "0"
-    import uvloop
-
     from sealserve.inference.server.server import Server  # gRPC comes with it
 
     keep_from_swap()
@@ -60,7 +56,7 @@ def serve(duty: Duty, up: Channel, number: int = 0) -> int:
     slot.begin()
     log.count = slot.logged
     server = Server(duty.config, source, duty.identity, duty.opened, slot, held_port=duty.port)
-    uvloop.run(_until_told(server, duty, up))
+    asyncio.run(_until_told(server, duty, up))
     return 0
 
 
