@@ -13,6 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("*.py"))}
+# Each starts servers of several kinds, one after the other.
+LONG = {"serving", "cold_start", "overload", "replicas"}
+NAMES = [pytest.param(n, marks=pytest.mark.long) if n in LONG else n for n in SCRIPTS]
 SPEED = {
     "question",
     "name",
@@ -88,13 +91,22 @@ REQUESTS = {
 }
 
 
+class Told(dict[str, dict[str, Any]]):
+    """What each script says in a quick run, which left nothing behind; run when it is asked for."""
+
+    def __init__(self, temporary: Path) -> None:
+        super().__init__()
+        self._temporary = temporary
+
+    def __missing__(self, name: str) -> dict[str, Any]:
+        self[name] = said = run(SCRIPTS[name], self._temporary)
+        assert list(self._temporary.iterdir()) == []
+        return said
+
+
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What each script says in a quick run, which left nothing behind."""
-    temporary = tmp_path_factory.mktemp("benchmarks")
-    said = {name: run(path, temporary) for name, path in SCRIPTS.items()}
-    assert list(temporary.iterdir()) == []
-    return said
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    return Told(tmp_path_factory.mktemp("benchmarks"))
 
 
 def run(script: Path, temporary: Path, **environment: str) -> dict[str, Any]:
@@ -117,8 +129,8 @@ def test_these_are_the_questions() -> None:
     assert set(SCRIPTS) == set(GOALS)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_the_object_has_its_form(name: str, told: dict[str, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_the_object_has_its_form(name: str, told: Told) -> None:
     said = told[name]
     assert said["benchmark"] == name
     assert said["repeats"] == 2
@@ -133,10 +145,8 @@ def test_the_object_has_its_form(name: str, told: dict[str, dict[str, Any]]) -> 
     assert said["peers"] or name in ALONE
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_every_goal_has_its_ratio_or_says_why_not(
-    name: str, told: dict[str, dict[str, Any]]
-) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_every_goal_has_its_ratio_or_says_why_not(name: str, told: Told) -> None:
     ratios = {record["what"]: record for record in told[name]["ratios"]}
     missing = {record["what"] for record in told[name]["limit"] if "missing" in record}
     for what, goal in GOALS[name].items():
@@ -153,8 +163,8 @@ def holds(record: dict[str, Any]) -> bool:
     return record.get("at_least", value) <= value <= record.get("at_most", value)
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_a_speed_lies_in_its_spread(name: str, told: dict[str, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_speed_lies_in_its_spread(name: str, told: Told) -> None:
     speeds = [r for r in told[name]["ours"] + told[name]["peers"] if "missing" not in r]
     for record in speeds:
         if "in_flight" in record:
@@ -169,7 +179,7 @@ def test_a_speed_lies_in_its_spread(name: str, told: dict[str, dict[str, Any]]) 
         assert record["clock_ghz"] > 0
 
 
-def test_charts_are_drawn_from_the_objects(told: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+def test_charts_are_drawn_from_the_objects(told: Told, tmp_path: Path) -> None:
     for name, said in told.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(said))
     environment = {**os.environ, "MPLCONFIGDIR": str(tmp_path / "matplotlib")}
@@ -193,9 +203,7 @@ def test_without_our_kernels_no_limit_is_stated(tmp_path: Path) -> None:
     ]
 
 
-def test_a_program_that_is_not_installed_has_a_row_that_says_so(
-    told: dict[str, dict[str, Any]], tmp_path: Path
-) -> None:
+def test_a_program_that_is_not_installed_has_a_row_that_says_so(told: Told, tmp_path: Path) -> None:
     assert told  # its runs built what this one, which finds no compiler, uses
     bare = tmp_path / "bin"
     bare.mkdir()
