@@ -28,7 +28,6 @@ class Ready:
     """What the ready line tells."""
 
     host: str
-    config_sha256: str
     serving: Serving
 
     def line(self) -> str:
@@ -63,7 +62,7 @@ def run(
     """
 
     def tell(serving: Serving) -> None:
-        announce(Ready(config.listen_host, config.sha256().hex(), serving))
+        announce(Ready(config.listen_host, serving))
 
     log(Event.CALLERS, who=config.callers.who, number=len(config.callers.tokens))
     roots = [root for model in config.models for root in model.roots]

@@ -57,14 +57,13 @@ def attend(
 
 
 def renew(find_source: FindSource, identity: HandedIdentity, up: Channel) -> int:
-    """The next certificate takes over and one with fresh evidence follows; sends both up."""
-    try:
-        keep_from_swap()
-        owner = TlsIdentity(find_source(), kept=identity)
-        owner.rotate()
-    except Exception as error:  # whatever it was: those in use stay valid for weeks
-        up.fail(error)
-        return failures.exit_code(error)
+    """The next certificate takes over and one with fresh evidence follows; sends both up.
+
+    Raises whatever went wrong; the certificates in use stay valid for weeks.
+    """
+    keep_from_swap()
+    owner = TlsIdentity(find_source(), kept=identity)
+    owner.rotate()
     up.send(Kind.CERTIFICATES, **asdict(owner.certificates))
     return 0
 

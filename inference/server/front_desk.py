@@ -19,7 +19,7 @@ import grpc
 from sealserve.inference.server import status
 from sealserve.inference.server.control_socket import ControlSocket
 from sealserve.inference.server.events import Event, log
-from sealserve.inference.server.table import FRONT_DESK, Table
+from sealserve.inference.server.table import Table
 from sealserve.keys import serving
 
 _DRAIN_SECONDS: Final = 2  # a page takes far less
@@ -42,9 +42,6 @@ def run(table: Table, desk: Desk, ready: Callable[[], None]) -> None:
 
     Raises ConfigError and UnavailableError for the path.
     """
-    slot = table.slot(FRONT_DESK)
-    slot.begin()
-    log.count = slot.logged
     asyncio.run(_serve(table, desk, ready))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from sealserve.inference.server import failures, worker
+from sealserve.inference.server import worker
 from sealserve.inference.server.attendant import FindSource, HandedKeys, identity_in
 from sealserve.inference.server.channel import Channel, Kind
 from sealserve.inference.server.config import ServerConfig
@@ -35,21 +35,17 @@ def generate(
     """Open the models of `served`, and serve them until SIGTERM.
 
     config: the whole one, which is what evidence names. up: hears that they are open and that all
-    workers listen, or of what it failed; the TLS identity comes from there, and what follows its
-    certificates. over: gives their keys. share: what its processes count in.
+    workers listen; the TLS identity comes from there, and what follows its certificates. over:
+    gives their keys. share: what its processes count in. Raises what opening and serving raise.
     """
-    try:
-        keep_from_swap()
-        opened, leave = _open(served, namespace, up, over)
-        for model in opened.registry:
-            share.table.describe(model.root.hex(), model.name, model.version)
-        duty = Duty(config, opened, _identity(up), find_source, port, share, leave)
-        if config.workers == 1:
-            return worker.serve(duty, up)
-        return Crew(duty, up).run()
-    except Exception as error:  # told by whoever has a person to tell
-        up.fail(error)
-        return failures.exit_code(error)
+    keep_from_swap()
+    opened, leave = _open(served, namespace, up, over)
+    for model in opened.registry:
+        share.table.describe(model.root.hex(), model.name, model.version)
+    duty = Duty(config, opened, _identity(up), find_source, port, share, leave)
+    if config.workers == 1:
+        return worker.serve(duty, up)
+    return Crew(duty, up).run()
 
 
 def _open(

@@ -395,7 +395,8 @@ class Supervisor:
             return
 
         def serve(up: Channel) -> int:
-            return _serve_desk(reception, self._means.table, up)
+            reception.serve(self._means.table, lambda: up.send(Kind.LISTENING, workers=[]))
+            return 0
 
         def told(message: Message, _: Channel) -> None:
             if message.kind is Kind.LISTENING:
@@ -535,15 +536,6 @@ def _in_child(slot: Slot, work: Callable[[Channel], int], up: Channel) -> int:
     silence.only_the_log()
     try:
         return work(up)
-    except Exception as error:  # such as a package that is missing, told to who knows its extra
-        up.fail(error)
-        return failures.exit_code(error)
-
-
-def _serve_desk(reception: Reception, table: Table, up: Channel) -> int:
-    try:
-        reception.serve(table, lambda: up.send(Kind.LISTENING, workers=[]))
     except Exception as error:  # told by whoever has a person to tell
         up.fail(error)
         return failures.exit_code(error)
-    return 0
