@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sealserve.cli.caller_token import read_token, token_option
-from sealserve.cli.check import TARGET, Seconds, trust_option
+from sealserve.cli.check import TARGET, Seconds, connections_option, trust_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client.asynchronous import AsyncClient
 from sealserve.inference.client.clock import Deadline
@@ -21,7 +21,7 @@ from sealserve.inference.client.load import (
     shapes,
 )
 from sealserve.inference.client.pool_async import AsyncPool
-from sealserve.inference.client.terms import MAX_CONNECTIONS, Terms
+from sealserve.inference.client.terms import Terms
 from sealserve.policy import Trust
 from sealserve.policy.verdict import SIMULATED_BANNER
 
@@ -65,13 +65,7 @@ _PERCENTILES = (50.0, 90.0, 99.0)
     show_default=True,
     help="Of each input whose first dimension may have any size.",
 )
-@click.option(
-    "--connections",
-    type=click.IntRange(1, MAX_CONNECTIONS),
-    default=1,
-    show_default=True,
-    help="To each replica; one is one of its workers.",
-)
+@connections_option
 @click.option("--version", default="", help="Which version of the model.  [default: the server's]")
 @click.option(
     "--timeout",

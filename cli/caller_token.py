@@ -36,4 +36,9 @@ def read_token(path: Path | None) -> str | None:
     try:
         return data.decode("ascii").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        raise ConfigError("holds no token", file=str(path), key="--token-file") from None
+        raise ConfigError(
+            "holds no token",
+            file=str(path),
+            key="--token-file",
+            hint="one token in ASCII, and nothing else, has to stand in it",
+        ) from None

@@ -14,6 +14,7 @@ from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
 from sealserve.inference.client.roster import Replica
 from sealserve.inference.client.served import Served
+from sealserve.inference.client.terms import MAX_CONNECTIONS
 from sealserve.inference.wire.spec import TensorSpec
 from sealserve.native.errors import UnavailableError, printable
 from sealserve.policy import Trust
@@ -48,6 +49,13 @@ timeout_option = click.option(
     show_default=True,
     metavar="SECONDS",
     help="How long the verification may take.",
+)
+connections_option = click.option(
+    "--connections",
+    type=click.IntRange(1, MAX_CONNECTIONS),
+    default=1,
+    show_default=True,
+    help="To each replica; one is one of its workers.",
 )
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from sealserve.cli.caller_token import read_token, token_option
-from sealserve.cli.check import TARGET, timeout_option, trust_option
+from sealserve.cli.check import TARGET, connections_option, timeout_option, trust_option
 from sealserve.cli.output import say
-from sealserve.inference.client.terms import MAX_CONNECTIONS, Terms
+from sealserve.inference.client.terms import Terms
 from sealserve.inference.proxy.place import parse_place
 from sealserve.policy import Trust
 from sealserve.policy.verdict import SIMULATED_BANNER
@@ -34,13 +34,7 @@ from sealserve.policy.verdict import SIMULATED_BANNER
     help="DANGER: take an address for --listen that others can reach. They send in plain text, and "
     "may use the token.",
 )
-@click.option(
-    "--connections",
-    type=click.IntRange(1, MAX_CONNECTIONS),
-    default=1,
-    show_default=True,
-    help="To each replica; one is one of its workers.",
-)
+@connections_option
 @click.option(
     "--message-mib",
     type=click.IntRange(1, 2047),

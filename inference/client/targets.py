@@ -36,7 +36,10 @@ def addresses(target: Target) -> tuple[Address, ...]:
     texts = target.split(",") if isinstance(target, str) else list(target)
     found = tuple(dict.fromkeys(one for text in texts for one in _replicas(text)))
     if not 0 < len(found) <= MAX_REPLICAS:
-        raise ConfigError(f"{len(found)} replicas; 1 to {MAX_REPLICAS} are accepted")
+        raise ConfigError(
+            f"{len(found)} replicas; 1 to {MAX_REPLICAS} are accepted",
+            hint="HOST[:PORT] of each, with commas between them",
+        )
     return found
 
 
