@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from sealserve.inference.server.attendant import FindSource
 from sealserve.inference.server.commands import Commanded
 from sealserve.inference.server.config import ServerConfig
-from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.hardening import Namespace
 from sealserve.inference.server.reception import reception_for
 from sealserve.inference.server.supervisor import Means, Serving, Supervisor
@@ -64,7 +63,6 @@ def run(
     def tell(serving: Serving) -> None:
         announce(Ready(config.listen_host, serving))
 
-    log(Event.CALLERS, who=config.callers.who, number=len(config.callers.tokens))
     roots = [root for model in config.models for root in model.roots]
     table = Table(roots, workers=TURNS * config.workers)
     means = Means(namespace, find_source, machine, tell, table, reception_for(config))

@@ -153,6 +153,8 @@ class Supervisor:
         self._loop = Loop()
         self._slot.begin()
         log.count = self._slot.logged
+        callers = self._config.callers
+        log(Event.CALLERS, who=callers.who, number=len(callers.tokens))
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._stop)
         self._loop.on_signal(signal.SIGHUP, self._reload)

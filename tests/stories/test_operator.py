@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -99,6 +100,13 @@ def test_it_lives_and_is_ready_when_it_says_so(running: Server) -> None:
     assert (page(running, "/livez").text, page(running, "/readyz").text) == ("lives\n", "ready\n")
     assert metric(running, "sealserve_workers", state="serving") == 2
     assert metric(running, "sealserve_model_workers", model="first") == 2
+
+
+def test_every_line_of_the_log_up_to_the_first_call_is_counted(running: Server) -> None:
+    logged = Counter(each["event"] for each in running.events)
+    assert {event: metric(running, "sealserve_events_total", event=event) for event in logged} == (
+        logged
+    )
 
 
 def test_calls_to_any_worker_are_counted_together(running: Server) -> None:
