@@ -35,13 +35,13 @@ def fetch_certificate(host: str, port: int, deadline: Deadline) -> bytes:
 
 
 def _shown(host: str, port: int, deadline: Deadline) -> bytes | None:
-    with _connect(host, port, deadline) as plain:
-        plain.settimeout(deadline.left())  # for the whole handshake, however it trickles in
-        with _context().wrap_socket(plain, server_hostname=None) as encrypted:
-            return encrypted.getpeercert(binary_form=True)
+    with _connect(host, port, deadline) as encrypted:
+        encrypted.settimeout(deadline.left())  # for the whole handshake, however it trickles in
+        encrypted.do_handshake()
+        return encrypted.getpeercert(binary_form=True)
 
 
-def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
+def _connect(host: str, port: int, deadline: Deadline) -> ssl.SSLSocket:
     """To the first address that answers, like `socket.create_connection`, whose time is for each.
 
     Here it is for all of them, and none takes the share of those after it.
@@ -51,20 +51,26 @@ def _connect(host: str, port: int, deadline: Deadline) -> socket.socket:
     for position, (family, kind, protocol, _, address) in enumerate(found):
         share = deadline.left() / (len(found) - position)
         try:
-            return _connected(socket.socket(family, kind, protocol), address, share)
+            return _connected(_new_socket(family, kind, protocol), address, share)
         except OSError as error:
             failure = error
     raise failure
 
 
-def _connected(plain: socket.socket, address: Any, seconds: float) -> socket.socket:
+def _new_socket(family: int, kind: int, protocol: int) -> ssl.SSLSocket:
+    """Not connected: Python's ssl module forgets a socket that was reset before it is wrapped."""
+    plain = socket.socket(family, kind, protocol)
+    return _context().wrap_socket(plain, do_handshake_on_connect=False)
+
+
+def _connected(encrypted: ssl.SSLSocket, address: Any, seconds: float) -> ssl.SSLSocket:
     try:
-        plain.settimeout(seconds)
-        plain.connect(address)
+        encrypted.settimeout(seconds)
+        encrypted.connect(address)
     except BaseException:
-        plain.close()
+        encrypted.close()
         raise
-    return plain
+    return encrypted
 
 
 def _context() -> ssl.SSLContext:

@@ -5,11 +5,13 @@ All addresses of a name share one deadline.
 
 from __future__ import annotations
 
+import gc
 import itertools
 import socket
 import ssl
 import struct
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -57,7 +59,8 @@ class Clock:
         original = socket.socket.settimeout
 
         def settimeout(plain: socket.socket, seconds: Any) -> None:
-            self.timeouts.append(seconds)
+            if seconds is not None:  # what the ssl module gives a socket that is not connected
+                self.timeouts.append(seconds)
             original(plain, seconds)
 
         monkeypatch.setattr(socket.socket, "settimeout", settimeout)
@@ -224,6 +227,33 @@ def test_a_reset_is_tried_once_more(
         thread.start()
         assert fetch_certificate("127.0.0.1", 0, Deadline(10.0))
         thread.join()
+
+
+def reset_on_connecting(monkeypatch: pytest.MonkeyPatch, listener: socket.socket) -> None:
+    """Let every connection to it be over before its caller can do anything with it."""
+    connect = socket.socket.connect
+
+    def connect_and_be_reset(plain: socket.socket, address: Any) -> None:
+        connect(plain, address)
+        accepted, _ = listener.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+
+    monkeypatch.setattr(socket.socket, "connect", connect_and_be_reset)
+
+
+def test_a_reset_before_the_handshake_leaves_no_socket_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Python's ssl module forgets one that is wrapped when its connection is gone already."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reset_on_connecting(monkeypatch, listener)
+        with pytest.raises(UnavailableError, match="reset"):
+            fetch_certificate(*listener.getsockname(), Deadline(10.0))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert caught == []
 
 
 def test_a_second_reset_is_told() -> None:
