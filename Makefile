@@ -161,7 +161,8 @@ $(STAMPS)/aarch64: | $(STAMPS)/debian-long
 # What Debian has to bring, as COMMAND:PACKAGE, or FILE:PACKAGE for a library; this one exists for one
 # architecture alone.
 IPSEC := $(if $(filter x86_64,$(shell uname -m)),/usr/lib/x86_64-linux-gnu/libIPSec_MB.so.1:libipsec-mb1)
-NEEDS_build := gcc:gcc git:git
+HTTP2 := /usr/lib/$(shell $(CC) -print-multiarch)/libnghttp2.so.14:libnghttp2-14
+NEEDS_build := gcc:gcc git:git $(HTTP2)
 NEEDS_test := veritysetup:cryptsetup-bin unzip:unzip strace:strace openssl:openssl jq:jq pgrep:procps e2fsck:e2fsprogs
 NEEDS_bench := fsverity:fsverity h2load:nghttp2-client $(IPSEC)
 NEEDS_serving := haproxy:haproxy

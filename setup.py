@@ -20,8 +20,12 @@ if SANITIZERS:
     LINK = sanitize
 STRICT = ["-Wall", "-Wextra", "-Wconversion", "-Werror"]
 
-# The C sources belong to one module; the others reach them through its cdef functions.
-C_SOURCES = {"crypto": sorted(map(str, NATIVE.glob("src/*.c")))}
+# Each C source belongs to one module; the others reach it through cdef functions of that one.
+HTTP2 = NATIVE / "src/nghttp2.c"
+C_SOURCES = {
+    "crypto": sorted(str(path) for path in NATIVE.glob("src/*.c") if path != HTTP2),
+    "http2": [str(HTTP2)],
+}
 
 
 class BuildExt(build_ext):
