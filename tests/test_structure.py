@@ -23,6 +23,7 @@ ALLOWED = {
     "inference": {"native", "models", "attestation", "policy", "keys"},
     "inference.client": {"native", "attestation", "policy", "inference.wire"},
     "inference.proxy": {"native", "inference.client", "inference.wire", "keys.closed_log"},
+    "inference.transport": {"native", "inference.wire"},
     "inference.wire": {"native"},
     "cli": {*FOLDERS},
     "sealserve": {"inference.client", "models", "policy", "keys", "native"},

@@ -1,0 +1,156 @@
+"""A server of gRPC: what it listens on, whom it lets in, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import grpc
+
+from sealserve.inference.transport.connection import NOTICE_SECONDS, Connection
+from sealserve.inference.transport.metadata import Metadata
+from sealserve.inference.transport.methods import Method
+from sealserve.inference.transport.tls import TlsContext
+from sealserve.native.http2 import require_library
+
+_BACKLOG: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TransportLimits:
+    """What all connections together may take, and one of them.
+
+    connections, peer_connections: in all, and of one peer. calls: in all. streams: of one
+    connection. seconds: age at which a connection is ended. grace: seconds that its calls have
+    then. patience: seconds that a finished answer waits to be taken.
+    """
+
+    message_bytes: int
+    metadata_bytes: int
+    connections: int
+    peer_connections: int
+    calls: int
+    streams: int
+    seconds: float
+    grace: float
+    patience: float
+
+
+class _Asked(NamedTuple):
+    """`grpc.HandlerCallDetails`."""
+
+    method: str
+    invocation_metadata: Metadata
+
+
+class Server:
+    """Used from one event loop. Handlers are added before anything listens."""
+
+    def __init__(self, limits: TransportLimits, peer_of: Callable[[str], str]) -> None:
+        """peer_of: whom an address counts as. Raises UnavailableError without libnghttp2."""
+        require_library()
+        self.limits = limits
+        self._peer_of = peer_of
+        self._handlers: list[grpc.GenericRpcHandler] = []
+        self._methods: dict[bytes, Method] = {}  # as many as there are
+        self._listeners: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._of_peers: Counter[str] = Counter()
+        self._calls = 0
+        self._stopping = False
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """As of a `grpc.aio` server."""
+        self._handlers.extend(handlers)
+
+    def add_registered_method_handlers(self, _service: str, _handlers: Any) -> None:
+        """Not needed: a shorter way to handlers that were added the other way as well."""
+
+    async def listen(self, listener: socket.socket, tls: TlsContext | None) -> None:
+        """Serve on this socket, which is bound. tls: None for one that only its owner reaches."""
+        loop = asyncio.get_running_loop()
+
+        def accepted() -> Connection:
+            return Connection(self, None if tls is None else tls.new())
+
+        create: Any = (
+            loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
+        )
+        self._listeners.append(await create(accepted, sock=listener, backlog=_BACKLOG))
+
+    async def stop(self, grace: float) -> None:
+        """No new calls; those under way have that many seconds."""
+        self._stopping = True
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._connections):
+            connection.retire()
+        try:
+            async with asyncio.timeout(grace):
+                await self._empty.wait()
+        except TimeoutError:
+            await self._end_calls()
+
+    async def _end_calls(self) -> None:
+        for connection in list(self._connections):
+            for call in connection.calls:
+                call.stop(grpc.StatusCode.UNAVAILABLE, "this server was stopped")
+        await asyncio.sleep(NOTICE_SECONDS)  # for their handlers to end and their callers to hear
+        for connection in list(self._connections):
+            connection.abort()
+        await self._empty.wait()
+
+    # ---- connections call these
+
+    def admit(self, connection: Connection) -> bool:
+        """Whether there is a place for it."""
+        peer = self._peer_of(connection.peer)
+        full = len(self._connections) >= self.limits.connections
+        if full or self._stopping or self._of_peers[peer] >= self.limits.peer_connections:
+            return False
+        self._connections.add(connection)
+        self._of_peers[peer] += 1
+        self._empty.clear()
+        return True
+
+    def leave(self, connection: Connection) -> None:
+        """It is over, if it ever had a place."""
+        if connection not in self._connections:
+            return
+        self._connections.remove(connection)
+        peer = self._peer_of(connection.peer)
+        self._of_peers[peer] -= 1
+        if not self._of_peers[peer]:
+            del self._of_peers[peer]
+        if not self._connections:
+            self._empty.set()
+
+    def method(self, path: bytes, metadata: Metadata) -> Method | None:
+        """Who serves calls of that path."""
+        found = self._methods.get(path)
+        if found is None:
+            asked = _Asked(path.decode("latin-1"), metadata)
+            for each in self._handlers:
+                handler = each.service(asked)
+                if handler is not None:
+                    found = self._methods[path] = Method.of(handler)
+                    break
+        return found
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many calls as there may be."""
+        return self._calls >= self.limits.calls
+
+    def begin(self) -> None:
+        """One more call; `ended` follows."""
+        self._calls += 1
+
+    def ended(self, _call: Any) -> None:
+        self._calls -= 1
