@@ -28,6 +28,7 @@ from sealserve.inference.server.memory import SHARED_MEMORY, swap_is_on
 from sealserve.inference.server.port import HeldPort
 from sealserve.native import crypto
 from sealserve.native.errors import ConfigError, UnavailableError
+from sealserve.native.http2 import require_library
 
 State = Literal["ok", "warning", "missing"]
 
@@ -279,12 +280,16 @@ def python() -> Check:
 
 
 def libraries() -> Check:
-    """Are the packages of a server installed?"""
+    """Are the packages of a server installed, and HTTP/2's library?"""
     versions = {name: _installed(name) for name in ("sealserve", *LIBRARIES)}
     missing = [name for name, version in versions.items() if version is None]
     found = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
     if missing:
         return Check("libraries", "missing", found, "pip install 'sealserve[server]'")
+    try:
+        require_library()
+    except UnavailableError as error:
+        return Check("libraries", "missing", error.message, error.hint)
     return Check("libraries", "ok", found)
 
 

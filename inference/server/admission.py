@@ -186,7 +186,7 @@ class Admission:
         its work failed with.
         """
         loop = self._loop = asyncio.get_running_loop()
-        self._require_room(lane)
+        self.require_room(lane)
         if deadline - time.monotonic() <= lane.wait_seconds():
             raise TimeoutError
         job = Job(item, loop.create_future(), kind, rows, most_rows, deadline)
@@ -204,17 +204,8 @@ class Admission:
                 self._count(lane, -1)
             del job, item  # it has the error that has this frame, and what the work was done on
 
-    def close(self) -> bool:
-        """Take no more and drop what waits. False if something runs on, as it cannot be stopped."""
-        for lane in self._lanes:
-            for job in lane.take_all():
-                job.future.cancel()
-                self._count(lane, -1)
-        for _ in self._threads:
-            self._calls.put(None)
-        return not any(lane.is_running for lane in self._lanes)
-
-    def _require_room(self, lane: Lane) -> None:
+    def require_room(self, lane: Lane) -> None:
+        """BusyError if one more would be refused."""
         if self._admitted < self._limit and lane.admitted < lane.limit:
             return
         late = lane.take_late(time.monotonic())
@@ -226,6 +217,16 @@ class Admission:
             "server's limit",
             retry_after_seconds=min(max(lane.wait_seconds(), _RETRY_SECONDS[0]), _RETRY_SECONDS[1]),
         )
+
+    def close(self) -> bool:
+        """Take no more and drop what waits. False if something runs on, as it cannot be stopped."""
+        for lane in self._lanes:
+            for job in lane.take_all():
+                job.future.cancel()
+                self._count(lane, -1)
+        for _ in self._threads:
+            self._calls.put(None)
+        return not any(lane.is_running for lane in self._lanes)
 
     def _serve(self) -> None:
         """A thread's whole life: one turn after the other."""

@@ -20,6 +20,7 @@ from sealserve.inference.server.supervisor import Means, Serving, Supervisor
 from sealserve.inference.server.table import TURNS, Table
 from sealserve.inference.wire.address import format_address
 from sealserve.keys.azure_identity import MANAGED, MachineIdentity
+from sealserve.native.http2 import require_library
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,14 @@ def run(
     """Serve until a signal says stop. announce: called once, when every worker answers.
 
     find_source: called in each process that makes evidence. machine: as whom a vault of Azure's is
-    asked; no part of what is measured. commanded: ends of who may ask for more.
+    asked; no part of what is measured. commanded: ends of who may ask for more. Raises
+    UnavailableError without libnghttp2.
     """
 
     def tell(serving: Serving) -> None:
         announce(Ready(config.listen_host, serving))
 
+    require_library()  # before any key is asked for
     roots = [root for model in config.models for root in model.roots]
     table = Table(roots, workers=TURNS * config.workers)
     means = Means(namespace, find_source, machine, tell, table, reception_for(config))

@@ -67,6 +67,7 @@ class Limits:
     peer_calls: int = 96  # of them from one address; behind a balancer all callers have one
     peer_bytes: int = 96 * 16 * 2**20  # of its messages that came or are coming; one always may
     connections: int = 1024  # more are closed at once
+    peer_connections: int = 768  # of them from one address
     connection_seconds: float = 3600.0  # age at which clients have to make a new one
     running: int = 2  # predictions at the same time; each may use `threads`
     waiting: int = 64  # admitted and waiting for a turn; more are told to come back

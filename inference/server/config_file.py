@@ -34,6 +34,7 @@ BOUNDS: Final = {
     "peer_calls": (1, 65536),
     "peer_bytes": (1024, 2**47 - 1),  # as many calls, each with the longest message
     "connections": (1, 65536),
+    "peer_connections": (1, 65536),
     "connection_seconds": (1, 86400),
     "running": (1, 256),
     "waiting": (1, 65536),

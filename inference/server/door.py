@@ -17,6 +17,7 @@ from sealserve.inference.server.calls import Count, status_of
 from sealserve.inference.server.config import Callers
 from sealserve.inference.server.peers import PLACE, Peers, Place
 from sealserve.inference.server.table import METHODS, Slot
+from sealserve.inference.transport.server import Server
 from sealserve.inference.wire import names
 
 # Of our services; what others there are (health, reflection) is open too.
@@ -26,11 +27,11 @@ _Method = Callable[[Any, Any], Any]
 
 
 class Door:
-    """Handlers are added here instead of to a `grpc.aio` server, which gets them guarded."""
+    """Handlers are added here instead of to the server, which gets them guarded."""
 
     def __init__(
         self,
-        server: grpc.aio.Server,
+        server: Server,
         peers: Peers,
         callers: Callers,
         slot: Slot,

@@ -4,9 +4,7 @@ It holds for every call there is, before anything was attested and before anybod
 are, so that one address cannot take a server from all others. A peer is an IPv4 address or the /64
 of an IPv6 one; behind a balancer all callers are one peer.
 
-Connections cannot be limited by peer here: gRPC tells Python of calls, and of a connection neither
-when it is made nor when it ends. Their number in all is limited, and their age (`connections`,
-`connection_seconds`).
+Its connections are limited by the transport (`peer_connections`).
 """
 
 from __future__ import annotations

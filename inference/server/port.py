@@ -19,8 +19,7 @@ class HeldPort:
 
     def __init__(self, host: str, port: int) -> None:
         """UnavailableError if somebody listens there."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket = socket.socket(_family(host), socket.SOCK_STREAM)
         # Connections of the last server may still be on their way out.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -34,6 +33,28 @@ class HeldPort:
     def close(self) -> None:
         """Hold it no longer."""
         self._socket.close()
+
+
+def listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    """A socket that is bound there. shared: the port is one that we hold.
+
+    UnavailableError if somebody else has it.
+    """
+    # asyncio sends small answers at once (TCP_NODELAY) where it is told that this is TCP.
+    listener = socket.socket(_family(host), socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        # A port in use is an error, unless we are in it.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise port_taken(host, port) from error
+    return listener
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def port_taken(host: str, port: int) -> UnavailableError:

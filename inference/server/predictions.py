@@ -71,6 +71,11 @@ class Predictions:
         )
         return in_turn
 
+    def require_room(self, model: ServedSession, message_bytes: int) -> None:
+        """BusyError where a message for this model would be refused, before it is looked at."""
+        if not self._brief.may(model, message_bytes):
+            self._admission.require_room(self._lane(model))
+
     @property
     def admitted(self) -> int:
         """How many run or wait in threads."""

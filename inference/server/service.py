@@ -46,7 +46,7 @@ from sealserve.native.errors import InputError
 _VERSION: Final = importlib.metadata.version("sealserve")
 # By Triton's names. The repository has an index here, and no more.
 _EXTENSIONS: Final = ("model_configuration", "model_repository", "statistics")
-# gRPC lets a connection live a tenth longer than it was told to (gRFC A9).
+# The transport lets a connection live up to a tenth longer than it is told to.
 _CONNECTION_JITTER: Final = 1.1
 _Encode = Callable[[InferResponse], bytes]
 
@@ -84,7 +84,7 @@ class InferenceService:
         self._streams.drain()
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
-        """To be added to a `grpc.aio` server. They take no serializers: see wire/message.py."""
+        """To be added to the transport. They take no serializers: see wire/message.py."""
         methods: Mapping[str, Handler] = {
             names.SERVER_LIVE: self._server_live,
             names.SERVER_READY: self._server_ready,
@@ -102,7 +102,7 @@ class InferenceService:
         by_service: dict[str, dict[str, grpc.RpcMethodHandler]] = {}
         for path, handler in methods.items():
             _, service, method = path.split("/")
-            # As a stream, though it is one message: gRPC then leaves the waiting for it to us.
+            # As a stream, though it is one message: the waiting for it is left to us then.
             by_service.setdefault(service, {})[method] = grpc.stream_unary_rpc_method_handler(
                 with_status(method, handler, self._limits.request_seconds, self._slot)
             )
@@ -201,6 +201,7 @@ class InferenceService:
         asked = perf_counter_ns()
         counters = self._connections.counters(context.peer(), model.root)
         try:
+            self._predictions.require_room(model, incoming.message_bytes)
             # Only now: the root is the right one. Whatever takes longer for more contents is done
             # in a thread, once there is room for it.
             incoming.check_against(model.session.inputs, model.session.outputs)

@@ -1,6 +1,6 @@
 """A process that answers: it listens with the others on one port, until it is told to stop.
 
-The only one that loads gRPC, whose threads and locks no fork would survive.
+The only one that loads asyncio and gRPC, whose threads and locks no fork would survive.
 """
 
 from __future__ import annotations

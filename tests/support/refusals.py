@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from sealserve.inference.server import calls
@@ -12,11 +13,12 @@ from sealserve.inference.server import calls
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "refusals.md"
 STATUS = {kind.__name__: code.name for kind, code in calls._STATUS}
+STATUS["CompressionError"] = "INTERNAL"  # what else the transport says stands behind a status
 # A server that cannot start says UnavailableError too, to whoever started it; calls are answered
 # here.
 ANSWERS_CALLS = {
     "admission.py", "batching.py", "callers.py", "calls.py", "door.py", "challenge.py", "peers.py",
-    "predictions.py", "service.py", "streaming.py",
+    "predictions.py", "server.py", "service.py", "streaming.py",
 }  # fmt: skip
 OPERATORS_ALONE = "model_control.py"  # what it says is said on a socket that no caller reaches
 _LINE = re.compile(r"([A-Z_]+) +(.+)")
@@ -47,7 +49,8 @@ def _block(number: int) -> list[tuple[str, str]]:
 
 def written() -> set[tuple[str, str]]:
     """Status and words of every such error in the code, with what is filled in as it stands."""
-    sources = [*(ROOT / "inference/wire").glob("*.py"), *(ROOT / "inference/server").glob("*.py")]
+    folders = ("wire", "transport", "server")
+    sources = [each for name in folders for each in (ROOT / "inference" / name).glob("*.py")]
     return {
         found
         for source in sources
@@ -68,10 +71,22 @@ def is_listed(status: str, words: str) -> bool:
 
 def _raised(tree: ast.AST) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
-            status = STATUS.get(node.func.id)
-            if status:
-                yield status, _words(node.args[0])
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name) and node.func.id in STATUS and node.args:
+            yield STATUS[node.func.id], _words(node.args[0])
+        yield from _said(node.args)
+
+
+def _said(arguments: list[ast.expr]) -> Iterator[tuple[str, str]]:
+    """Words that stand behind a status of gRPC's."""
+    for status, words in pairwise(arguments):
+        if ast.unparse(status).startswith("grpc.StatusCode.") and _is_text(words):
+            yield ast.unparse(status).rpartition(".")[2], _words(words)
+
+
+def _is_text(argument: ast.expr) -> bool:
+    return isinstance(argument, ast.Constant | ast.JoinedStr)
 
 
 def _words(argument: ast.expr) -> str:

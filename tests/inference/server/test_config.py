@@ -38,7 +38,7 @@ CANONICAL = (
     '"vault_ca":"","vault_ca_sha256":"51d0' + "00" * 30 + '","vault_credential":""},'
     '"limits":{"calls":128,"connection_seconds":3600.0,'
     '"connections":1024,"drain_seconds":10.0,"message_bytes":16777216,"peer_bytes":1610612736,'
-    '"peer_calls":96,"request_seconds":60.0,'
+    '"peer_calls":96,"peer_connections":768,"request_seconds":60.0,'
     '"rotation_hours":12.0,"running":2,"threads":1,"waiting":64},'
     '"listen_host":"0.0.0.0","listen_port":8001,"model_control":"",'
     '"models":[{"path":"/models/net.sealed","roots":["'

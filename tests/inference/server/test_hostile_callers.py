@@ -38,11 +38,12 @@ LIMITS = f"""version = 1
 message_bytes = {MESSAGE_BYTES}
 calls = {CALLS}
 connections = {3 * MANY}
+peer_connections = {3 * MANY}
 request_seconds = 2
 """.encode()
 # Two messages for each call, and as much again for what the allocator keeps.
 BOUND_BYTES = 4 * CALLS * MESSAGE_BYTES
-IDLE_BYTES = 100 * 1024  # of a connection, in gRPC and TLS
+IDLE_BYTES = 100 * 1024  # of a connection, in HTTP/2 and TLS
 
 
 @pytest.fixture(scope="module", autouse=True)
