@@ -9,7 +9,8 @@ server answered right before, and the bytes of every burst's answers are counted
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from support.asked import SECONDS, Question, certificate, plain_channel
@@ -22,9 +23,10 @@ from support.report import Report, begin, event
 from support.turns import Missing, Speed, Way
 
 from sealserve.inference.client import connect
+from sealserve.inference.client.clock import Deadline
+from sealserve.inference.client.session import open_session
+from sealserve.inference.client.terms import Terms
 from sealserve.inference.wire import names
-from sealserve.inference.wire.infer import InferRequest, decode_response, encode_request
-from sealserve.inference.wire.tensor import Tensor
 
 QUESTION = "How many predictions a second, and how long does one take?"
 OURS, FLOOR, FLOOR_TLS = "sealserve, attested TLS", "bare, plain text", "bare, TLS"
@@ -72,22 +74,26 @@ def judge(report: Report, name: str, in_flight: int, speeds: dict[str, Speed]) -
 
 
 def attestation(report: Report, question: Question, server: Attested) -> None:
-    """The same server and request, once by a client that attested, once by one that did not."""
-    model, example = question.model, question.model.example()
+    """The same server and request, over a channel that was attested and one that was not.
+
+    Beside them what our client costs around such a call: names, types and shapes looked at twice.
+    """
+    model, example, address = question.model, question.model.example(), (server.host, server.port)
+    session = open_session(address, Terms(server.trust), Deadline(SECONDS))
     with (
+        closing(session),
         connect(f"{server.host}:{server.port}", server.trust) as client,
         plain_channel(Target(server.port, tls=True)) as plain,
     ):
-        call = plain.unary_unary(names.MODEL_INFER)
-
-        def pinned() -> None:
-            given = Tensor(INPUT, "FP32", example.shape, example)
-            request = encode_request(InferRequest(model.name, "", (given,)))
-            decode_response(call(request, timeout=SECONDS))
-
-        ours = event("our client, attested", lambda: client.predict(model.name, {INPUT: example}))
-        other = event("gRPC, certificate pinned, not attested", pinned)
-        speeds = report.compare(f"{model.name}, one prediction in Python", [ours], [other])
+        ours, other = (
+            event(name, partial(channel.unary_unary(names.MODEL_INFER), question.request, SECONDS))
+            for name, channel in (
+                ("gRPC, attested", session.channel),
+                ("gRPC, pinned, not attested", plain),
+            )
+        )
+        whole = event("our client", lambda: client.predict(model.name, {INPUT: example}))
+        speeds = report.compare(f"{model.name}, one call in Python", [ours, whole], [other])
         what = f"{model.name}, attested, times not attested"
         report.at_most(what, speeds[ours.name], speeds[other.name])
 
