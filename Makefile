@@ -17,6 +17,8 @@ SHELL := /bin/bash
 export PATH := $(PATH):/usr/sbin:/sbin
 export ORT_DISABLE_TELEMETRY := 1
 unexport PYTHONPATH
+# Where it is set every process compiles what it imports, and pytest rewrites every test anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= python3
 VENV := .venv
@@ -37,7 +39,7 @@ demo: setup
 	@$(PY) examples/breast_cancer/demo.py
 
 test: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench $(STAMPS)/peer $(STAMPS)/tinfoil
-	$(PY) -m pytest -n 2 --dist loadfile -m "not long"
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
 check: lint types sanitize fuzz
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from sealserve.cli.asking import TARGET, Seconds, trust_option
 from sealserve.cli.caller_token import read_token, token_option
-from sealserve.cli.check import TARGET, Seconds, connections_option, trust_option
+from sealserve.cli.check import connections_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client.asynchronous import AsyncClient
 from sealserve.inference.client.clock import Deadline

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
+from sealserve.cli.asking import TARGET, timeout_option, trust_option
 from sealserve.cli.caller_token import read_token, token_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
@@ -19,37 +19,6 @@ from sealserve.inference.wire.spec import TensorSpec
 from sealserve.native.errors import UnavailableError, printable
 from sealserve.policy import Trust
 
-TARGET = "HOST[:PORT][,HOST…]"
-
-
-class Seconds(click.FloatRange):
-    """A time above zero."""
-
-    def convert(
-        self, value: float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):  # it is in no range and out of none
-            self.fail("not a number", param, ctx)
-        return seconds
-
-
-trust_option = click.option(
-    "--trust",
-    "trust_file",
-    required=True,
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="What you expect of the server (`sealserve trust new` writes it).",
-)
-timeout_option = click.option(
-    "--timeout",
-    "timeout_seconds",
-    type=Seconds(min=0, min_open=True),
-    default=10.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long the verification may take.",
-)
 connections_option = click.option(
     "--connections",
     type=click.IntRange(1, MAX_CONNECTIONS),

@@ -20,7 +20,7 @@ from sealserve.attestation.report import REPORT_BYTES
 from sealserve.attestation.thim import MAX_THIM_BYTES
 from sealserve.attestation.tpm import MAX_DOCUMENT_BYTES
 from sealserve.cli import files
-from sealserve.cli.check import timeout_option
+from sealserve.cli.asking import timeout_option
 from sealserve.cli.judging import at_option, root_in, root_option, roots_of
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client.collect import collect

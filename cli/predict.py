@@ -14,8 +14,8 @@ import click
 import numpy as np
 
 from sealserve.cli import files
+from sealserve.cli.asking import TARGET, Seconds, trust_option
 from sealserve.cli.caller_token import read_token, token_option
-from sealserve.cli.check import TARGET, Seconds, trust_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
 from sealserve.native.errors import ConfigError, printable

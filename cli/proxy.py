@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from sealserve.cli.asking import TARGET, timeout_option, trust_option
 from sealserve.cli.caller_token import read_token, token_option
-from sealserve.cli.check import TARGET, connections_option, timeout_option, trust_option
+from sealserve.cli.check import connections_option
 from sealserve.cli.output import say
 from sealserve.inference.client.terms import Terms
 from sealserve.inference.proxy.place import parse_place

@@ -13,7 +13,7 @@ import click
 from sealserve.attestation.roots import ARK_SHA256, Roots
 from sealserve.attestation.tcb import LINES, Line
 from sealserve.cli import files, host_data
-from sealserve.cli.check import timeout_option
+from sealserve.cli.asking import timeout_option
 from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import ConfigError
 from sealserve.policy import Trust, claimed, floors

@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -113,18 +114,44 @@ def digest(text: str) -> str:
 
 def _shown_chain(host: str) -> list[bytes]:
     name, port = host_and_port(host)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
     try:
-        with (
-            socket.create_connection((name, port), timeout=HANDSHAKE_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=name) as encrypted,
-        ):
+        with _connect(name, port) as encrypted:
+            encrypted.do_handshake()
             # Public as SSLSocket.get_unverified_chain since Python 3.13; the object below it has
             # had the method since 3.10.
             chain = encrypted._sslobj.get_unverified_chain()  # type: ignore[attr-defined]
             return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain]
     except OSError as error:
         raise Peer.vault(host, ours=True).failure(error) from error
+
+
+def _connect(name: str, port: int) -> ssl.SSLSocket:
+    """To the first address of this name that answers; its handshake is to come."""
+    failure = OSError("this name has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        name, port, type=socket.SOCK_STREAM
+    ):
+        try:
+            return _connected(_wrapped(socket.socket(family, kind, protocol), name), address)
+        except OSError as error:
+            failure = error
+    raise failure
+
+
+def _wrapped(plain: socket.socket, name: str) -> ssl.SSLSocket:
+    """Not connected yet: Python's ssl module forgets a socket that was reset before this."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+
+
+def _connected(encrypted: ssl.SSLSocket, address: Any) -> ssl.SSLSocket:
+    try:
+        encrypted.settimeout(HANDSHAKE_SECONDS)
+        encrypted.connect(address)
+    except BaseException:
+        encrypted.close()
+        raise
+    return encrypted

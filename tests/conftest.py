@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+SLOW = {"benchmarks", "stories"}  # folders whose files have few tests, each of many seconds
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
@@ -26,6 +27,11 @@ hypothesis.settings.load_profile("gate")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """For the tests of vectors, `test_*_vectors.py`: other directories of the same form."""
     parser.addoption("--vectors", metavar="DIR", help="judge the cases in this directory")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones come first, so that at the end no worker is left alone with one."""
+    items.sort(key=lambda item: SLOW.isdisjoint(item.path.parts))
 
 
 pytest_plugins = ["support.attestation_simulated"]

@@ -153,6 +153,7 @@ def test_every_verb_has_its_module_and_no_module_lacks_its_verb():
 
     helpers = {
         "__init__",
+        "asking",
         "caller_token",
         "deploy_commands",
         "deploy_folder",

@@ -13,6 +13,7 @@ from support.cli_vault import VaultDesk
 from support.client_cli import Clinic
 from support.client_server import LiveServer
 from support.keys_trustd import LocalTrustd, make, serving
+from support.rsa_stock import rsa_stock as rsa_stock
 
 
 @pytest.fixture(scope="module")

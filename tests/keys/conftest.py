@@ -12,6 +12,7 @@ from sealserve.policy.release_build import build
 from support.attestation_simulated import HOST_DATA
 from support.keys_tls import Ca
 from support.keys_vault import SimulatedVault
+from support.rsa_stock import rsa_stock as rsa_stock
 
 KEY = bytes(range(100, 132))
 

@@ -15,6 +15,7 @@ from sealserve.native.errors import ConfigError, ReleaseError, UnavailableError
 from support.keys_server import LocalServer, Reply, serve
 from support.keys_tls import Issued
 from support.ports import free_port
+from support.resets import left_open, reset_on_connecting
 
 
 def answer(request):
@@ -107,6 +108,15 @@ def test_somebody_there_who_speaks_no_tls():
         thread.join()
     assert "does not answer: no TLS there" in caught.value.message
     assert "_ssl.c" not in caught.value.message
+
+
+def test_a_reset_before_the_handshake_leaves_no_socket_open(monkeypatch):
+    """Python's ssl module forgets one that is wrapped when its connection is gone already."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        reset_on_connecting(monkeypatch, listener)
+        with pytest.raises(UnavailableError, match="reset"):
+            Authority.from_handshake(f"127.0.0.1:{listener.getsockname()[1]}", "0" * 64)
+    assert left_open() == []
 
 
 def _greet(listener):

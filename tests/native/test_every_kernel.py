@@ -33,6 +33,16 @@ NOT_AGAIN = {
     "test_secret.py": "reaches no kernel",
     "test_stubs.py": "reaches no kernel",
 }
+# Of the files that are run again: what is about reading, waiting and ending, whatever the kernel.
+TESTS_NOT_AGAIN = (
+    "test_load.py::test_a_signal_in_the_middle",
+    "test_load.py::test_ended_in_the_middle",
+    "test_load.py::test_no_memory_for_a_load",
+    "test_load.py::test_other_python_threads_run_on",
+    "test_load.py::test_progress_is_told_every_tick",
+    "test_load_refusals.py::test_a_file_that_changes_while_it_is_read",
+    "test_load_refusals.py::test_what_was_read_is_not_read_again",
+)
 FILES = sorted(file.name for file in HERE.glob("test_*.py") if file.name not in NOT_AGAIN)
 LONG = ("test_kernel_edges.py",)
 
@@ -46,7 +56,8 @@ def run_with(names: tuple[str, ...], marker: str, *files: str) -> None:
     )
     assert tuple(seen.stdout.split()) == names
     paths = [str(HERE / file) for file in files]
-    selected = ["-m", marker, "-k", "not reference"]
+    but = [f"--deselect={HERE / test}" for test in TESTS_NOT_AGAIN]
+    selected = ["-m", marker, "-k", "not reference", *but]
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *selected, "-p", "no:xdist", *paths],
         env=environment,
@@ -75,6 +86,9 @@ def test_no_kernel_is_left_out() -> None:
 
 def test_what_is_not_run_again_is_there() -> None:
     assert all((HERE / file).exists() for file in (*NOT_AGAIN, *LONG))
+    for test in TESTS_NOT_AGAIN:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (HERE / file).read_text()
 
 
 def test_the_portable_kernel_is_always_there() -> None:

@@ -146,7 +146,7 @@ def desk(tmp_path: Path, simulated_root: SimulatedRoot) -> Desk:
 
 
 @pytest.mark.parametrize(
-    "kills", [5, pytest.param(100, marks=pytest.mark.long)], ids=lambda kills: f"{kills} kills"
+    "kills", [2, pytest.param(100, marks=pytest.mark.long)], ids=lambda kills: f"{kills} kills"
 )
 def test_each_killed_at_random_moments(kills: int, desk: Desk) -> None:
     seed = random.randrange(2**32)

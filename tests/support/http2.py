@@ -6,13 +6,12 @@ comes back is told apart by its frames.
 
 from __future__ import annotations
 
-import socket
-import ssl
 import struct
 from collections.abc import Iterator
 from types import TracebackType
 
 from sealserve.inference.wire.address import parse_address
+from support.h2_socket import encrypted
 
 SECONDS = 30.0
 DATA, HEADERS, RESET, SETTINGS, WINDOW_UPDATE = 0, 1, 3, 4, 8
@@ -22,21 +21,11 @@ _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _CANCEL = 8  # section 7
 
 
-def encrypted(target: str) -> ssl.SSLSocket:
-    """A connection whose handshake is done; who the other side is does not matter here."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    plain = socket.create_connection(parse_address(target, default_port=0), SECONDS)
-    return context.wrap_socket(plain)
-
-
 class Caller:
     """One connection. window: how many bytes of each answer it takes before it reads them."""
 
     def __init__(self, target: str, *, window: int = 65_535) -> None:
-        self._socket = encrypted(target)
+        self._socket = encrypted(parse_address(target, default_port=0), SECONDS)
         self._reader = self._socket.makefile("rb")
         self._stream = -1
         settings = struct.pack(">HI", INITIAL_WINDOW_SIZE, window)

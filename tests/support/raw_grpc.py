@@ -5,8 +5,7 @@ RFC 9113, sections 3.4, 4.1 and 6; headers are literals without an index (RFC 75
 
 from __future__ import annotations
 
-import socket
-import ssl
+from support.h2_socket import encrypted
 
 SECONDS = 10.0
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -19,12 +18,7 @@ class RawCall:
     """A call whose messages are whatever bytes a test wants."""
 
     def __init__(self, port: int, path: str) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
-        plain = socket.create_connection(("127.0.0.1", port), SECONDS)
-        self._socket = context.wrap_socket(plain)
+        self._socket = encrypted(("127.0.0.1", port), SECONDS)
         headers = {
             ":method": "POST",
             ":scheme": "https",

@@ -19,6 +19,7 @@ from typing import Any
 from sealserve.attestation.simulated import SOCKET_VARIABLE, Machine, platform
 from sealserve.inference.wire.address import parse_address
 from support import ready_process
+from support.h2_socket import encrypted
 from support.ready_process import SECONDS, ReadyProcess
 from support.system_calls import calls_in, strace
 
@@ -113,16 +114,8 @@ def _traced(
 
 def certificate_of(target: str) -> str:
     """The certificate a server shows (PEM), as the standard library gets it; nothing verified."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    address = parse_address(target, default_port=0)
-    with (
-        socket.create_connection(address, SECONDS) as plain,
-        context.wrap_socket(plain) as encrypted,
-    ):
-        return ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True) or b"")
+    with encrypted(parse_address(target, default_port=0), SECONDS) as shown:
+        return ssl.DER_cert_to_PEM_cert(shown.getpeercert(binary_form=True) or b"")
 
 
 def target_of(ready: str, err: str = "") -> str:

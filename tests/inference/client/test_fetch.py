@@ -5,13 +5,11 @@ All addresses of a name share one deadline.
 
 from __future__ import annotations
 
-import gc
 import itertools
 import socket
 import ssl
 import struct
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -30,6 +28,7 @@ from sealserve.native.errors import UnavailableError
 from support import client_case as case
 from support.client_case import FixedIdentity, Parts
 from support.client_server import eventually
+from support.resets import left_open, reset_on_connecting
 
 NAME = "a name with many addresses"
 
@@ -229,19 +228,6 @@ def test_a_reset_is_tried_once_more(
         thread.join()
 
 
-def reset_on_connecting(monkeypatch: pytest.MonkeyPatch, listener: socket.socket) -> None:
-    """Let every connection to it be over before its caller can do anything with it."""
-    connect = socket.socket.connect
-
-    def connect_and_be_reset(plain: socket.socket, address: Any) -> None:
-        connect(plain, address)
-        accepted, _ = listener.accept()
-        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        accepted.close()
-
-    monkeypatch.setattr(socket.socket, "connect", connect_and_be_reset)
-
-
 def test_a_reset_before_the_handshake_leaves_no_socket_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -250,10 +236,7 @@ def test_a_reset_before_the_handshake_leaves_no_socket_open(
         reset_on_connecting(monkeypatch, listener)
         with pytest.raises(UnavailableError, match="reset"):
             fetch_certificate(*listener.getsockname(), Deadline(10.0))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        gc.collect()
-    assert caught == []
+    assert left_open() == []
 
 
 def test_a_second_reset_is_told() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +18,7 @@ from sealserve.native.errors import UnavailableError
 from support.attestation_simulated import machine_of
 from support.client_case import as_pem
 from support.client_server import Doubler
+from support.h2_socket import encrypted
 from support.server_case import Served, doubler, infer_request, until
 from support.server_process import SECONDS, certificate_of
 
@@ -65,20 +65,15 @@ def test_calls_beyond_the_limit_are_refused_before_their_message_is_read(machine
 
 
 def test_a_connection_is_told_how_many_calls_it_may_have(machine: Machine) -> None:
-    with Served(machine, doubler(), limits=Limits(calls=7)) as server:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
-        with (
-            socket.create_connection(("127.0.0.1", server.port), SECONDS) as plain,
-            context.wrap_socket(plain) as connection,
-            connection.makefile("rwb") as stream,
-        ):
-            stream.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
-            stream.flush()
-            head = stream.read(9)  # RFC 9113, section 4.1; the first frame is SETTINGS
-            settings = dict(struct.iter_unpack(">HI", stream.read(int.from_bytes(head[:3], "big"))))
+    with (
+        Served(machine, doubler(), limits=Limits(calls=7)) as server,
+        encrypted(("127.0.0.1", server.port), SECONDS) as connection,
+        connection.makefile("rwb") as stream,
+    ):
+        stream.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+        stream.flush()
+        head = stream.read(9)  # RFC 9113, section 4.1; the first frame is SETTINGS
+        settings = dict(struct.iter_unpack(">HI", stream.read(int.from_bytes(head[:3], "big"))))
     assert settings[MAX_CONCURRENT_STREAMS] == 14
 
 

@@ -718,6 +718,7 @@ def test_health_says_when_a_server_is_being_stopped(machine: Machine) -> None:
         stopping = server.loop.begin(server.server.stop())
         for watch, seen in zip(watched, states, strict=True):
             seen.append(next(watch).status)
+            watch.cancel()  # or the server would wait for it as long as it waits for any call
         gate.set()
         assert call.result()
         assert stopping.result()
