@@ -178,7 +178,6 @@ EXTRAS = {
     "prometheus_client": "server",
     "re2": "owner",
     "starlette": "trustd",
-    "structlog": "server",
     "uvicorn": "trustd",
     "yaml": "owner",
     "zstandard": "owner",

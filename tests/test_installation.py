@@ -35,7 +35,6 @@ ABSENT = {
     "prometheus_client",
     "re2",
     "starlette",
-    "structlog",
     "uvicorn",
 }
 CLIENT_USES = (

@@ -39,7 +39,6 @@ SERVER_ONLY = {
     "onnxruntime",
     "prometheus_client",
     "starlette",
-    "structlog",
     "uvicorn",
 }
 CLIENT_FOLDERS = ("native", "attestation", "policy", "inference/client", "inference/wire")

@@ -17,5 +17,5 @@ def server_log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     written = io.StringIO()
     with redirect_stderr(written):
         fresh = ClosedLog(events.FIELDS)
-    monkeypatch.setattr(events.log, "_logger", fresh._logger)
+    monkeypatch.setattr(events.log, "_file", fresh._file)
     return written

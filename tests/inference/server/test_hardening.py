@@ -156,4 +156,4 @@ run(["serve", sys.executable, "--root", "00" * 32, "--identity", "owner.key"])
     )
     loaded = set(ran.stdout.split())
     assert "sealserve" in loaded, ran.stderr
-    assert not loaded & {"numpy", "grpc", "onnxruntime", "cryptography", "structlog", "azure"}
+    assert not loaded & {"numpy", "grpc", "onnxruntime", "cryptography", "azure"}
