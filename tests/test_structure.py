@@ -199,7 +199,16 @@ def test_an_unknown_public_name_is_an_attribute_error():
         sealserve.mystery  # noqa: B018
 
 
-@pytest.mark.parametrize("package", ["sealserve", "sealserve.keys", "sealserve.native"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        "sealserve",
+        "sealserve.keys",
+        "sealserve.native",
+        "sealserve.inference.wire",
+        "sealserve.attestation.simulated",
+    ],
+)
 def test_no_name_that_loads_on_first_use_is_a_modules(package):
     """Importing the module would put it in the name's place."""
     module = importlib.import_module(package)
