@@ -42,10 +42,11 @@ class Attested:
 
 @dataclass(frozen=True)
 class Owned:
-    """What an owner prepares for any number of servers. command: starts one."""
+    """What an owner prepares for any number of servers. command: starts one. roots: by name."""
 
     command: Sequence[str]
     trust: Trust
+    roots: Mapping[str, str]
 
     @contextmanager
     def serving(self, prefix: Sequence[object] = ()) -> Iterator[Attested]:
@@ -68,12 +69,23 @@ def owned(folder: Path, models: Mapping[str, Path] = EXAMPLE, *sealing: str) -> 
 
     models: ONNX files by the name that each is served under. sealing: further options of `seal`.
     """
-    key, policy, trust = folder / "owner.key", folder / "policy.rego", folder / "trust.toml"
+    key = folder / "owner.key"
     _told("key", "new", key)
     roots = {name: _sealed(folder, name, model, key, *sealing) for name, model in models.items()}
+    return served(folder, roots)
+
+
+def served(folder: Path, roots: Mapping[str, str], *options: str) -> Owned:
+    """The models that stand there sealed, served in another way. options: further ones of `serve`.
+
+    roots: by the name of each.
+    """
+    key = folder / "owner.key"
+    word = "".join(options) or "plain"
+    policy, trust = folder / f"{word}.rego", folder / f"{word}.toml"
     serve = ["serve", *(str(_file(folder, name)) for name in roots), "--identity", str(key)]
     serve += [word for root in roots.values() for word in ("--root", root)]
-    serve += ["--listen", "127.0.0.1:0"]
+    serve += ["--listen", "127.0.0.1:0", *options]
     _told("policy", "generate", "--process", "-o", policy, "--", SEALSERVE, *serve)
     platform = ("--root-dir", folder / "tee")
     about = _told("tee", "info", *platform)
@@ -84,7 +96,7 @@ def owned(folder: Path, models: Mapping[str, Path] = EXAMPLE, *sealing: str) -> 
         *(word for name, root in roots.items() for word in ("--model", f"{name}={root}")),
     )
     run = [SEALSERVE, "tee", "run", "--policy", policy, *platform, "--", SEALSERVE, *serve]
-    return Owned([*map(str, run)], Trust.load(trust))
+    return Owned([*map(str, run)], Trust.load(trust), roots)
 
 
 def _file(folder: Path, name: str) -> Path:
