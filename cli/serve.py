@@ -6,6 +6,7 @@ then anything heavy is imported (inference/server/hardening.py says why).
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Mapping
@@ -20,8 +21,7 @@ from sealserve.native.errors import ConfigError
 
 if TYPE_CHECKING:
     from sealserve.attestation.evidence import EvidenceSource
-    from sealserve.inference.server.config import Callers
-    from sealserve.inference.server.config_file import Settings
+    from sealserve.inference.server.config import Callers, Settings
 
 EPILOG = (
     "Example: sealserve serve model.sealed --root 9f2c… --vault trustd:vault.example:8443 "
@@ -168,6 +168,7 @@ def command(
     all of them are verified; if one is not, nothing changes.
     """
     sys.dont_write_bytecode = True  # a server writes nothing but its log
+    gc.disable()  # what is loaded from now on stays; whoever serves enables it again
     from sealserve.inference.server.config import file_bytes
     from sealserve.inference.server.guard import guard
     from sealserve.inference.server.hardening import harden
@@ -258,19 +259,22 @@ def _collateral_missing(why: str) -> None:
 
 
 def _settings(file: str, sha256: str) -> Settings:
-    from sealserve.inference.server.config_file import MAX_FILE_BYTES, Settings, settings_of
+    from sealserve.inference.server.config import Settings
 
     if file:
+        from sealserve.inference.server.config_file import MAX_FILE_BYTES, settings_of
+
         return settings_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
     _nothing_without(file="--config", option="--config-sha256", value=sha256)
     return Settings()
 
 
 def _callers(file: str, sha256: str) -> Callers:
-    from sealserve.inference.server.callers import MAX_FILE_BYTES, callers_of
     from sealserve.inference.server.config import Callers
 
     if file:
+        from sealserve.inference.server.callers import MAX_FILE_BYTES, callers_of
+
         return callers_of(read(Path(file), MAX_FILE_BYTES), sha256, file=file)
     _nothing_without(file="--callers", option="--callers-sha256", value=sha256)
     return Callers()

@@ -1,9 +1,10 @@
 """One server from its measured configuration to its last answer.
 
-The order is the promise: the port is held, the key and the certificates are made, every model is
-opened and verified, and only then anything listens. SIGTERM and SIGINT stop new calls, give those
-under way a limited time to finish, and end with success. SIGTERM before that wipes what was opened,
-with success too. SIGHUP opens the files anew. `supervisor.py` says which process does what.
+The order is the promise: the port is held, the keys are there, the certificates are made, every
+model is opened and verified, and only then anything listens. SIGTERM and SIGINT stop new calls,
+give those under way a limited time to finish, and end with success. SIGTERM before that wipes what
+was opened, with success too. SIGHUP opens the files anew. `supervisor.py` says which process does
+what.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sealserve.inference.server.attendant import FindSource
 from sealserve.inference.server.commands import Commanded
 from sealserve.inference.server.config import ServerConfig
+from sealserve.inference.server.handed import FindSource
 from sealserve.inference.server.hardening import Namespace
 from sealserve.inference.server.reception import reception_for
 from sealserve.inference.server.supervisor import Means, Serving, Supervisor

@@ -7,24 +7,21 @@ opens models and serves them has none of it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
 from sealserve.attestation.evidence import EvidenceSource
 from sealserve.inference.server import failures
-from sealserve.inference.server.channel import Channel, Kind, Message
+from sealserve.inference.server.channel import Channel, Kind
 from sealserve.inference.server.config import KeySource
 from sealserve.inference.server.events import Event, log
-from sealserve.inference.server.identity import Certificates, HandedIdentity, TlsIdentity
+from sealserve.inference.server.handed import FindSource, HandedIdentity, hand_on
+from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.release import opener_for
 from sealserve.keys.azure_identity import MachineIdentity
 from sealserve.models import Opener, Slot
-from sealserve.native.errors import UnavailableError
 from sealserve.native.secret import SecretBuffer
-
-FindSource = Callable[[], EvidenceSource]
 
 
 def attend(
@@ -38,7 +35,8 @@ def attend(
 ) -> int:
     """Get the models' keys for whoever opens them at the other end of `over`, until it ends.
 
-    introduce: make a TLS identity first, and send it up.
+    introduce: make a TLS identity as well, and send it up. The first key comes before it: models
+    are opened meanwhile, and nothing listens before both are there.
     """
     try:
         keep_from_swap()
@@ -47,6 +45,7 @@ def attend(
             log(Event.PLATFORM_FOUND, platform=source.platform)
         opener = opener_for(keys, source, machine)
         if introduce:
+            _answer_next(over, opener)
             _introduce(source, up)
     except Exception as error:  # whoever waits for something of ours has to hear of it
         up.fail(error)
@@ -66,47 +65,6 @@ def renew(find_source: FindSource, identity: HandedIdentity, up: Channel) -> int
     owner.rotate()
     up.send(Kind.CERTIFICATES, **asdict(owner.certificates))
     return 0
-
-
-class HandedKeys:
-    """An Opener whose keys another process gets: the one at the other end of this channel."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def unwrap(self, slots: Sequence[Slot], root: bytes, header_sha256: bytes) -> SecretBuffer:
-        """As the opener there. UnavailableError if that process ended."""
-        asked = [{**asdict(slot), "wrapped": slot.wrapped.hex()} for slot in slots]
-        self._channel.send(Kind.UNWRAP, slots=asked, root=root, header=header_sha256)
-        answer = self._channel.receive()
-        if answer is None:
-            raise UnavailableError("the process that gets the models' keys ended")
-        if answer.kind is Kind.FAILED:
-            raise failures.raised(answer.values)
-        return self._channel.receive_secret(inherited=False)
-
-    def close(self) -> None:
-        """No more keys are needed; that process ends."""
-        self._channel.close()
-
-
-def identity_in(message: Message, channel: Channel) -> HandedIdentity:
-    """What `hand_on` or an attendant sent."""
-    return HandedIdentity(
-        channel.receive_secret(inherited=True), certificates_in(message), message.data("spki")
-    )
-
-
-def certificates_in(message: Message) -> Certificates:
-    """What stands in a message of either kind."""
-    return Certificates(message.data("current"), message.data("next"))
-
-
-def hand_on(identity: HandedIdentity, channel: Channel, **more: Any) -> None:
-    """Send an identity. more: members beside it."""
-    certificates = asdict(identity.certificates)
-    channel.send(Kind.IDENTITY, spki=identity.spki_sha256, **certificates, **more)
-    channel.send_secret(identity.secret)
 
 
 def _introduce(source: EvidenceSource, up: Channel) -> None:
@@ -130,16 +88,25 @@ class _Refusing:
 
 
 def _answer(over: Channel, opener: Opener) -> None:
-    while (asked := over.receive()) is not None:
-        try:
-            slots = tuple(
-                Slot(**{**slot, "wrapped": bytes.fromhex(slot["wrapped"])})
-                for slot in asked.values["slots"]
-            )
-            key = opener.unwrap(slots, asked.data("root"), asked.data("header"))
-        except Exception as error:
-            over.fail(error)
-            continue
-        with key:
-            over.send(Kind.KEY)
-            over.send_secret(key)
+    while _answer_next(over, opener):
+        pass
+
+
+def _answer_next(over: Channel, opener: Opener) -> bool:
+    """One key, or why there is none; False once nobody asks any more."""
+    asked = over.receive()
+    if asked is None:
+        return False
+    try:
+        slots = tuple(
+            Slot(**{**slot, "wrapped": bytes.fromhex(slot["wrapped"])})
+            for slot in asked.values["slots"]
+        )
+        key = opener.unwrap(slots, asked.data("root"), asked.data("header"))
+    except Exception as error:
+        over.fail(error)
+        return True
+    with key:
+        over.send(Kind.KEY)
+        over.send_secret(key)
+    return True

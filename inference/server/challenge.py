@@ -22,7 +22,7 @@ from sealserve.attestation.binding import MAX_NONCES, ChallengeClaims
 from sealserve.attestation.evidence import EvidenceSource, encode
 from sealserve.inference.server.admission import BusyError
 from sealserve.inference.server.events import Event, log
-from sealserve.inference.server.identity import Identity
+from sealserve.inference.server.handed import Identity
 from sealserve.native.errors import UnavailableError
 
 WINDOW_SECONDS: Final = 0.005  # shorter than a report takes on hardware, long enough for a burst

@@ -121,7 +121,15 @@ class ModelOptions:
     batching: str = "auto"
     batch_rows: int = 32
     batch_delay_ms: int = 0
-    warm_up_runs: int = 2
+    warm_up_runs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a configuration file sets, if there is one. options: by the model's name."""
+
+    limits: Limits = field(default_factory=Limits)
+    options: Mapping[str, ModelOptions] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,15 +16,13 @@ Nothing that chooses what is served, to whom or with which key may be written he
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sealserve.inference.server.config import BATCHING, Limits, ModelOptions
+from sealserve.inference.server.config import BATCHING, Limits, ModelOptions, Settings
 from sealserve.native.errors import ConfigError
 from sealserve.policy.toml_table import MAX_FILE_BYTES, Table, read
 
-__all__ = ["BOUNDS", "MAX_FILE_BYTES", "MODEL_BOUNDS", "Settings", "settings_of"]
+__all__ = ["BOUNDS", "MAX_FILE_BYTES", "MODEL_BOUNDS", "settings_of"]
 
 _VERSION: Final = 1
 # Lowest and highest value of each limit.
@@ -52,14 +50,6 @@ MODEL_BOUNDS: Final = {
     "batch_delay_ms": (0, 1000),
     "warm_up_runs": (0, 100),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a file sets. options: by the model's name."""
-
-    limits: Limits = field(default_factory=Limits)
-    options: Mapping[str, ModelOptions] = field(default_factory=dict)
 
 
 def settings_of(data: bytes, sha256: str, *, file: str) -> Settings:

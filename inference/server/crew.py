@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from sealserve.inference.server import channel, failures, worker
-from sealserve.inference.server.attendant import certificates_in
 from sealserve.inference.server.channel import Channel, Kind, Message
 from sealserve.inference.server.events import Event, log
+from sealserve.inference.server.handed import certificates_in
 from sealserve.inference.server.loop import Loop
 from sealserve.inference.server.process import Child, Closable, fork
 from sealserve.inference.server.restarts import Restarts
@@ -65,6 +65,7 @@ class Crew:
         self._loop.watch(self._up, self._heard)
         gc.collect()
         gc.freeze()  # so that no collection in a worker writes to pages that it shares
+        gc.enable()
         for slot in range(self._duty.config.workers):
             self._start(slot)
         self._loop.run(lambda: bool(self._workers) or not self._stopping)

@@ -9,13 +9,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from sealserve.inference.server import worker
-from sealserve.inference.server.attendant import FindSource, HandedKeys, identity_in
+from sealserve.inference.server.ahead import Ahead
 from sealserve.inference.server.channel import Channel, Kind
 from sealserve.inference.server.config import ServerConfig
 from sealserve.inference.server.crew import Crew
 from sealserve.inference.server.events import Event, log
+from sealserve.inference.server.handed import (
+    FindSource,
+    HandedIdentity,
+    HandedKeys,
+    identity_in,
+)
 from sealserve.inference.server.hardening import Namespace
-from sealserve.inference.server.identity import HandedIdentity
 from sealserve.inference.server.memory import choose, keep_from_swap, swap_is_on
 from sealserve.inference.server.opening import Opened, open_all, weights_bytes
 from sealserve.inference.server.table import Share
@@ -55,10 +60,10 @@ def _open(
     weights = weights_bytes(config)
     hardened = namespace.mount(weights)
     keys = HandedKeys(over)
-    with ExitStack() as stack:
+    with _ahead(config) as ahead, ExitStack() as stack:
         memory = stack.enter_context(choose(hardened, weights, swap=swap_is_on()))
         log(Event.HARDENED, weights=memory.way, why_no_mount=hardened.why_no_mount)
-        opened = open_all(config, keys, memory)
+        opened = open_all(config, keys, memory, ahead.go_on)
         leave = stack.pop_all().close if config.early else None
     keys.close()
     up.send(
@@ -69,6 +74,15 @@ def _open(
         open_seconds=opened.open_seconds,
     )
     return opened, leave
+
+
+def _ahead(config: ServerConfig) -> Ahead:
+    """What is needed once the weights are decrypted; gRPC only where nothing is forked any more."""
+    runtime = ["sealserve.inference.server.preparing"]  # NumPy and ONNX Runtime come with it
+    serving = ["sealserve.inference.server.server", "sealserve.attestation.devices"]
+    if config.workers > 1:
+        return Ahead(runtime)
+    return Ahead([*runtime, *serving]) if config.early else Ahead(runtime, serving)
 
 
 def _identity(up: Channel) -> HandedIdentity:

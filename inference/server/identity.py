@@ -3,7 +3,7 @@
 Current and next carry the same key and each its own `tls` evidence. Clients pin both, so that a
 rotation, where next becomes current, breaks no client that attested within the last period.
 
-Who makes certificates has a `TlsIdentity`; who shows them has what was handed to it.
+Who makes certificates has a `TlsIdentity`; who shows them has what was handed to it (handed.py).
 """
 
 from __future__ import annotations
@@ -11,64 +11,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
 
-from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sealserve.attestation import ratls
 from sealserve.attestation.binding import TlsClaims
 from sealserve.attestation.evidence import EvidenceSource
+from sealserve.inference.server.handed import Certificates, HandedIdentity, pem
 from sealserve.native.secret import SecretBuffer
-
-
-@dataclass(frozen=True, slots=True)
-class Certificates:
-    """The certificate in use and the one that follows it, DER."""
-
-    current: bytes
-    next: bytes
-
-
-class Identity(Protocol):
-    """What a server shows of itself. key_pem, certificate_pem: as gRPC wants them."""
-
-    @property
-    def spki_sha256(self) -> bytes: ...
-
-    @property
-    def certificates(self) -> Certificates: ...
-
-    @property
-    def key_pem(self) -> bytes: ...
-
-    @property
-    def certificate_pem(self) -> bytes: ...
-
-
-class HandedIdentity:
-    """A key and certificates that another process made, and later others for the same key.
-
-    secret: the key as PEM; it stays the caller's to wipe.
-    """
-
-    def __init__(
-        self, secret: SecretBuffer, certificates: Certificates, spki_sha256: bytes
-    ) -> None:
-        self.secret = secret
-        self.certificates = certificates
-        self.spki_sha256 = spki_sha256
-
-    @property
-    def key_pem(self) -> bytes:
-        return bytes(self.secret)
-
-    @property
-    def certificate_pem(self) -> bytes:
-        return pem(self.certificates.current)
 
 
 class TlsIdentity:
@@ -124,10 +76,6 @@ class TlsIdentity:
     def _new_certificate(self) -> bytes:
         evidence = self._source.evidence(TlsClaims(self.spki_sha256).encode())
         return ratls.new_certificate(self._key, evidence, self._clock())
-
-
-def pem(der: bytes) -> bytes:
-    return x509.load_der_x509_certificate(der).public_bytes(serialization.Encoding.PEM)
 
 
 def _key_of(key_pem: SecretBuffer) -> ec.EllipticCurvePrivateKey:

@@ -25,18 +25,20 @@ def prepared(model: ServedSession, *, declared: bool) -> ServedSession:
     seconds = warm_up(model.session, options.warm_up_runs)
     shares = _shares_runs(model, declared=declared)
     if shares and options.running is None:
-        options = dataclasses.replace(options, running=_turns(model, seconds))
+        options = dataclasses.replace(options, running=_turns(model))
     return dataclasses.replace(model, options=options, run_seconds=seconds, shares_runs=shares)
 
 
-def _turns(model: ServedSession, seconds: float) -> int | None:
+def _turns(model: ServedSession) -> int | None:
     """One run at a time where a joined run takes little more than a single one.
 
     Two of them at once would share what waits, and each reads all weights for half of it.
     """
     rows = min(_TRIED_ROWS, model.options.batch_rows)
-    together = warm_up(model.session, model.options.warm_up_runs, rows=rows)
-    return 1 if together < rows * seconds / _WORTH_WAITING else None
+    runs = model.options.warm_up_runs
+    alone = warm_up(model.session, runs)  # anew: its very first run may have been a slow one
+    together = warm_up(model.session, runs, rows=rows)
+    return 1 if together < rows * alone / _WORTH_WAITING else None
 
 
 def _shares_runs(model: ServedSession, *, declared: bool) -> bool:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sealserve.attestation.evidence import EvidenceSource
 from sealserve.inference.server.config import KeySource
 from sealserve.inference.server.events import Event, log
 from sealserve.keys.azure_identity import MANAGED, MachineIdentity
 from sealserve.models import Opener, Slot
 from sealserve.native.errors import ConfigError
 from sealserve.native.secret import SecretBuffer
+
+if TYPE_CHECKING:
+    from sealserve.attestation.evidence import EvidenceSource
 
 
 def opener_for(

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from sealserve.inference.server.heap import huge_pages
 from sealserve.inference.server.memory import WeightsPlace
 from sealserve.inference.wire.datatypes import DATA_TYPES
 from sealserve.inference.wire.infer import InferRequest
@@ -76,10 +77,17 @@ class Session:
     """A model that can run; `run` may be called from several threads."""
 
     def __init__(
-        self, graph: bytes, place: WeightsPlace, *, threads: int, early: bool = False
+        self,
+        graph: bytes,
+        place: WeightsPlace,
+        *,
+        weights_bytes: int = 0,
+        threads: int,
+        early: bool = False,
     ) -> None:
         """Load the graph over the weights in `place`, and leave nothing there to be opened.
 
+        weights_bytes: of all of them; about as much is prepacked.
         early: do not prepack the weights, which takes nearly all of the time, and leave them there
         until `settle` is called.
         Raises FormatError for a model the runtime cannot load or the protocol cannot carry.
@@ -89,7 +97,9 @@ class Session:
         if early:
             options.add_session_config_entry(_NO_PREPACKING, "1")
             self._later = lambda: _settled(graph, place, threads)
-        with _early_weights(options, place) if early else _weights_for(options, place):
+        with (
+            _early_weights(options, place) if early else _weights_for(options, place, weights_bytes)
+        ):
             self._session = _loaded(graph, options)
         self.inputs = tuple(_input_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_output_specs(self._session.get_outputs()))
@@ -227,10 +237,10 @@ def _shown(options: Any, place: WeightsPlace) -> Iterator[None]:
 
 
 @contextmanager
-def _weights_for(options: Any, place: WeightsPlace) -> Iterator[None]:
+def _weights_for(options: Any, place: WeightsPlace, size_bytes: int) -> Iterator[None]:
     """Show the runtime where the weights are while it loads, and empty the place afterwards."""
     try:
-        with _shown(options, place), _forgetting_what_is_mapped(place):
+        with _shown(options, place), _forgetting_what_is_mapped(place), huge_pages(size_bytes):
             yield
     except BaseException:
         place.wipe()

@@ -17,7 +17,7 @@ from sealserve.inference.server import descriptors
 from sealserve.inference.server.challenge import Answerer, ChallengeWindow, peer_of
 from sealserve.inference.server.config import Limits, ServerConfig
 from sealserve.inference.server.door import Door
-from sealserve.inference.server.identity import Identity
+from sealserve.inference.server.handed import Identity
 from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.peers import Peers
 from sealserve.inference.server.port import listen

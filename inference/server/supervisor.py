@@ -14,6 +14,7 @@ that dies is loaded anew, a few times.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,20 +22,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from sealserve.inference.server import attendant, channel, failures, silence
-from sealserve.inference.server.attendant import (
-    FindSource,
-    certificates_in,
-    hand_on,
-    identity_in,
-)
+from sealserve.inference.server import channel, failures, silence
 from sealserve.inference.server.catalog import Catalog, Files
 from sealserve.inference.server.channel import Channel, Kind, Message
 from sealserve.inference.server.commands import Command, Commanded, Refusal, Verb
 from sealserve.inference.server.config import ServerConfig
 from sealserve.inference.server.events import Event, log
+from sealserve.inference.server.handed import (
+    FindSource,
+    HandedIdentity,
+    certificates_in,
+    hand_on,
+    identity_in,
+)
 from sealserve.inference.server.hardening import Namespace
-from sealserve.inference.server.identity import HandedIdentity
 from sealserve.inference.server.loop import Loop
 from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.port import HeldPort
@@ -163,6 +164,7 @@ class Supervisor:
         for each in self._commanded:
             self._loop.watch(each, partial(self._asked, each))
         self._begin(self._catalog.all)
+        gc.enable()  # `serve` went without to begin sooner; children enable it once they serve
         self._loop.run(lambda: bool(self._processes) or not self._stopping)
         if self._failure is not None:
             raise self._failure
@@ -230,14 +232,7 @@ class Supervisor:
         table = self._means.table
         self._fork(
             table.slot(ATTENDANT),
-            lambda up: attendant.attend(
-                self._config.keys,
-                self._means.find_source,
-                self._means.machine,
-                up,
-                theirs,
-                introduce=self._identity is None,
-            ),
+            lambda up: self._attend(up, theirs),
             self._told_by_attendant,
             self._attendant_ended,
             closing=(over, *self._received()),
@@ -254,8 +249,15 @@ class Supervisor:
         if self._identity is not None:
             hand_on(self._identity, generation.process.channel)
 
+    def _attend(self, up: Channel, over: Channel) -> int:
+        from sealserve.inference.server.attendant import attend  # X.509 comes with it
+
+        config, means = self._config, self._means
+        introduce = self._identity is None
+        return attend(config.keys, means.find_source, means.machine, up, over, introduce=introduce)
+
     def _generate(self, generation: _Generation, up: Channel, over: Channel) -> int:
-        from sealserve.inference.server.generation import generate  # ONNX Runtime comes with it
+        from sealserve.inference.server.generation import generate  # what opens models, too
 
         config, means = self._config, self._means
         models = tuple(config.models[number] for number in sorted(generation.files))
@@ -486,11 +488,16 @@ class Supervisor:
             return
         self._fork(
             self._means.table.slot(RENEWER),
-            lambda up: attendant.renew(self._means.find_source, identity, up),
+            lambda up: self._renew(identity, up),
             lambda message, _: self._rotated(message, time.monotonic() - started),
             self._rotate_later,
             closing=self._received(),
         )
+
+    def _renew(self, identity: HandedIdentity, up: Channel) -> int:
+        from sealserve.inference.server.attendant import renew
+
+        return renew(self._means.find_source, identity, up)
 
     def _rotated(self, message: Message, seconds: float) -> None:
         if message.kind is Kind.FAILED:

@@ -6,25 +6,27 @@ The only one that loads asyncio and gRPC, whose threads and locks no fork would 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sealserve.inference.server.attendant import FindSource, certificates_in
 from sealserve.inference.server.channel import Channel, Kind
 from sealserve.inference.server.config import ServerConfig
 from sealserve.inference.server.events import Event, log
-from sealserve.inference.server.identity import HandedIdentity
+from sealserve.inference.server.handed import FindSource, HandedIdentity, certificates_in
 from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.table import Share
 
 if TYPE_CHECKING:
     from sealserve.inference.server.server import Server
+
+_LAST: Final = 19  # the lowest priority there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ async def _until_told(server: Server, duty: Duty, up: Channel) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_reader(up.fileno(), heard)
     await server.start()
+    gc.freeze()  # what was loaded stays: no collection has to look at it
+    gc.enable()
     up.send(Kind.LISTENING, workers=[os.getpid()])
     if duty.leave is not None:
         threading.Thread(target=_settle, args=(duty, duty.leave), daemon=True).start()
@@ -85,6 +89,8 @@ async def _until_told(server: Server, duty: Duty, up: Channel) -> None:
 def _settle(duty: Duty, leave: Callable[[], None]) -> None:
     """Prepack what was put off, model by model, while calls are answered without."""
     started = time.monotonic()
+    # Of this thread alone [sched(7)]: who calls meanwhile comes first.
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LAST)
     for model in duty.opened.registry:
         try:
             model.session.settle()

@@ -42,7 +42,8 @@ from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.server import service
 from sealserve.inference.server.challenge import Answer
-from sealserve.inference.server.identity import Certificates, TlsIdentity
+from sealserve.inference.server.handed import Certificates
+from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.wire import names
 from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
 from sealserve.native.errors import EvidenceError, PolicyViolation, SealserveError

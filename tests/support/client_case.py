@@ -18,7 +18,7 @@ from sealserve.attestation.asn1 import octets
 from sealserve.attestation.ratls import EVIDENCE_OID, SERVER_NAME
 from sealserve.attestation.simulated import MEASUREMENT, Machine, SimulatedRoot
 from sealserve.inference.server.challenge import Answer
-from sealserve.inference.server.identity import Certificates
+from sealserve.inference.server.handed import Certificates
 from sealserve.policy import Trust
 from support import policy_case as case
 from support.client_server import CONFIG, LiveServer

@@ -18,7 +18,8 @@ import numpy as np
 from sealserve.attestation.evidence import EvidenceSource
 from sealserve.inference.server.challenge import Answer, Answerer, ChallengeWindow
 from sealserve.inference.server.config import Limits
-from sealserve.inference.server.identity import Certificates, TlsIdentity
+from sealserve.inference.server.handed import Certificates
+from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.server.predictions import Predictions
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.service import InferenceService

@@ -23,7 +23,7 @@ from sealserve.attestation.simulated import SimulatedRoot
 from sealserve.inference.client import channel, clock, fetch
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.fetch import fetch_certificate
-from sealserve.inference.server.identity import Certificates
+from sealserve.inference.server.handed import Certificates
 from sealserve.native.errors import UnavailableError
 from support import client_case as case
 from support.client_case import FixedIdentity, Parts

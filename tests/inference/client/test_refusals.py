@@ -21,7 +21,8 @@ from sealserve.attestation import ReleaseClaims, TlsClaims, encode, report_data
 from sealserve.attestation.simulated import MEASUREMENT, SimulatedRoot
 from sealserve.inference.client import connect
 from sealserve.inference.server.challenge import Answer
-from sealserve.inference.server.identity import Certificates, TlsIdentity
+from sealserve.inference.server.handed import Certificates
+from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.wire import names
 from sealserve.native.errors import (
     EvidenceError,

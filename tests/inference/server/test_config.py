@@ -21,9 +21,10 @@ from sealserve.inference.server.config import (
     ModelOptions,
     ServedModel,
     ServerConfig,
+    Settings,
     pair,
 )
-from sealserve.inference.server.config_file import BOUNDS, MODEL_BOUNDS, Settings, settings_of
+from sealserve.inference.server.config_file import BOUNDS, MODEL_BOUNDS, settings_of
 from sealserve.native.errors import ConfigError
 
 ROOT = "9f2c" + "22" * 30

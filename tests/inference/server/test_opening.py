@@ -81,6 +81,18 @@ def test_a_model_answers_bit_by_bit_and_its_weights_cannot_be_opened_again(
 
 
 @way
+def test_it_says_when_the_weights_of_each_are_decrypted(
+    memory: Callable[[], Memory], sealed: SealedModel, tmp_path: Path
+) -> None:
+    other = seal_model(classifier(2), tmp_path / "two", version="2")
+    told: list[int] = []
+    with memory() as place:
+        open_all(config(sealed, other), RawKey(KEY), place, lambda: told.append(len(left(place))))
+    assert len(told) == 2
+    assert place.folder is None or all(told)
+
+
+@way
 def test_models_keep_their_weights_apart(memory: Callable[[], Memory], tmp_path: Path) -> None:
     one = seal_model(classifier(1), tmp_path / "one")
     two = seal_model(classifier(2), tmp_path / "two", version="2")

@@ -234,3 +234,21 @@ def test_a_file_that_was_replaced_is_known_as_what_it_is_now(catalog: Catalog) -
 @pytest.mark.parametrize("verb", [Verb.LOAD, Verb.UNLOAD])
 def test_nobody_knows_another_name(catalog: Catalog, verb: Verb) -> None:
     assert catalog.wanted(command(verb, "x")) is Refusal.UNKNOWN_MODEL
+
+
+# ---- what each process loads before its first work
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("app", {"numpy", "grpc", "onnxruntime", "cryptography", "google.protobuf", "azure"}),
+        ("attendant", {"numpy", "grpc", "onnxruntime", "azure", "httpx"}),
+        ("generation", {"numpy", "grpc", "onnxruntime", "cryptography", "azure"}),
+    ],
+)
+def test_a_process_begins_without_what_it_needs_later(module: str, absent: set[str]) -> None:
+    told = ran(f"import sealserve.inference.server.{module}\nprint(*sys.modules)")
+    loaded = set(told.stdout.split())
+    assert f"sealserve.inference.server.{module}" in loaded, told.stderr
+    assert not loaded & absent
