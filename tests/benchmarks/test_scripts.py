@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("*.py"))}
 # Each starts servers of several kinds, one after the other.
-LONG = {"serving", "cold_start", "overload", "replicas"}
+LONG = {"serving", "workers", "cold_start", "overload", "replicas"}
 NAMES = [pytest.param(n, marks=pytest.mark.long) if n in LONG else n for n in SCRIPTS]
 SPEED = {
     "question",
@@ -73,6 +73,7 @@ GOALS = {
         "conv, against bare, TLS": 1.0,
         "conv, latency": 1.05,
     },
+    "workers": {"tabular, two workers against one": 1.5},
     "cold_start": {
         "cold start, times plain": 1.20,
         "cold start with --early, times plain": 0.5,
@@ -81,7 +82,16 @@ GOALS = {
     "overload": {"99 % of calls end within": 550, "goodput short of the peak": 10},
     "replicas": {"lost or wrong": 0},
 }
-OF_EVENTS = {"verify", "connect", "release", "serving", "cold_start", "overload", "replicas"}
+OF_EVENTS = {
+    "verify",
+    "connect",
+    "release",
+    "serving",
+    "workers",
+    "cold_start",
+    "overload",
+    "replicas",
+}
 ALONE = {"replicas"}  # nobody else does this
 LOAD = EVENT | {"per_second", "p99_us"}  # events that several threads waited for at once
 REQUESTS = {

@@ -16,7 +16,8 @@ def encrypted(address: tuple[str, int], seconds: float) -> ssl.SSLSocket:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])
-    wrapped = context.wrap_socket(socket.socket())
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    wrapped = context.wrap_socket(socket.socket(family))
     try:
         wrapped.settimeout(seconds)
         wrapped.connect(address)

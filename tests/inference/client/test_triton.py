@@ -285,6 +285,14 @@ def test_a_call_that_is_given_up(server: LiveServer, client: Any) -> None:
     assert outcome(told) == (None, "StatusCode.CANCELLED")
 
 
+def test_a_call_that_may_not_take_so_long(server: LiveServer, client: Any) -> None:
+    server.model.gate.clear()
+    with pytest.raises(Failure) as caught:
+        client.infer(MODEL, given(), client_timeout=0.2)
+    server.model.gate.set()
+    assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+
+
 def test_calls_under_way_end_with_the_client(
     server: LiveServer, simulated_root: SimulatedRoot
 ) -> None:
