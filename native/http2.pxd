@@ -126,8 +126,10 @@ cdef class Stream:
     cdef readonly Py_ssize_t too_long
     cdef public object call
     cdef size_t header_bytes
-    # What comes: complete messages, and the one that is coming, of which `have` bytes are there.
-    cdef object messages
+    # What comes: a complete message and behind it `rest`, unread; or one that is coming, of which
+    # `have` bytes are there.
+    cdef tuple waiting
+    cdef bytearray rest
     cdef bytes message
     cdef bint compressed
     cdef size_t have
@@ -143,6 +145,8 @@ cdef class Stream:
     cdef bint touched
 
     cdef int feed(self, const uint8_t *data, size_t size, size_t most) except -1
+    cdef int advance(self, size_t most) except -1
+    cdef size_t _scan(self, const uint8_t *data, size_t size, size_t most) except? 0
     cdef int _begin_message(self, size_t most) except -1
     cdef size_t fill(self, uint8_t *to, size_t room) noexcept
 

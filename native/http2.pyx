@@ -6,11 +6,13 @@ then as many as they say. A `Session` is one connection. It is given what came (
 for what goes (`send`) and for the streams to which something happened (`touched`).
 
 A caller may have one message on its way and a window more: leave to send on is given for what is
-taken, and for the message that is coming as long as none waits.
+taken, and for the message that is coming as long as none waits. What comes behind one that waits is
+not looked at: as objects, messages of a byte would take seventeen times the window.
 """
 
 from collections import deque
 
+from cpython.bytearray cimport PyByteArray_AS_STRING
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
@@ -39,7 +41,6 @@ cdef class Stream:
     def __cinit__(self, int32_t id):
         self.id = id
         self.headers = []
-        self.messages = deque()
         self.out = deque()
 
     @property
@@ -53,8 +54,30 @@ cdef class Stream:
         return self.out_bytes
 
     cdef int feed(self, const uint8_t *data, size_t size, size_t most) except -1:
+        cdef size_t read = self._scan(data, size, most)
+        if read == size or self.deaf:
+            return 0
+        if self.rest is None:
+            self.rest = bytearray()
+        self.rest += data[read:size]
+        return 0
+
+    cdef int advance(self, size_t most) except -1:
+        """The message that waited was taken: look for one in `rest`."""
+        cdef size_t read
+        self.waiting = None
+        if self.rest:
+            read = self._scan(
+                <const uint8_t *> PyByteArray_AS_STRING(self.rest), len(self.rest), most
+            )
+            del self.rest[:read]
+        return 0
+
+    cdef size_t _scan(self, const uint8_t *data, size_t size, size_t most) except? 0:
+        """Bytes that are read: all, or up to the end of a message."""
         cdef size_t part
-        while size and not self.deaf:
+        cdef const uint8_t *began = data
+        while size and not self.deaf and self.waiting is None:
             if self.message is None:
                 part = min(size, 5 - self.prefix_have)
                 memcpy(self.prefix + self.prefix_have, data, part)
@@ -68,9 +91,9 @@ cdef class Stream:
             data += part
             size -= part
             if self.message is not None and self.have == <size_t> PyBytes_GET_SIZE(self.message):
-                self.messages.append((self.compressed, self.message))
+                self.waiting = (self.compressed, self.message)
                 self.message = None
-        return 0
+        return data - began
 
     cdef int _begin_message(self, size_t most) except -1:
         cdef uint8_t *p = self.prefix
@@ -171,18 +194,20 @@ cdef class Session:
 
     def take(self, Stream stream not None):
         """Its next message, with whether it is compressed; None if none is there."""
-        if not stream.messages:
+        message = stream.waiting
+        if message is None:
             return None
-        message = stream.messages.popleft()
-        if not stream.messages:
+        stream.advance(self.max_message)
+        if stream.too_long:
+            self.touch(stream)
+        if stream.waiting is None:
             self._consume(stream)
         return message
 
     def ignore(self, Stream stream not None) -> None:
         """Take nothing of it any more, and drop what is there."""
         stream.deaf = True
-        stream.messages.clear()
-        stream.message = None
+        stream.waiting = stream.message = stream.rest = None
         self._consume(stream)
 
     def respond(self, Stream stream not None, list headers not None) -> None:
@@ -378,9 +403,9 @@ cdef int _on_data(
     try:
         stream.feed(data, size, session.max_message)
         stream.owed += size
-        if stream.messages or stream.too_long:
+        if stream.waiting is not None or stream.too_long:
             session.touch(stream)
-        if not stream.messages:
+        if stream.waiting is None:
             session._consume(stream)
     except BaseException as error:
         return _failed(session, error)
