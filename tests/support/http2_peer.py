@@ -110,7 +110,8 @@ class Peer:
 
     def fields(self, frame: Any) -> list[tuple[str, str]]:
         """Of a frame of headers; to be asked once for each, in their order."""
-        return [(str(name), str(value)) for name, value in self._reads.decode(frame.data)]
+        pairs = self._reads.decode(frame.data, raw=True)
+        return [(name.decode(), value.decode("latin-1")) for name, value in pairs]
 
     def leave(self, stream: int) -> int:
         """How many bytes more may be sent on, which is told now."""
