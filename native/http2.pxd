@@ -1,4 +1,4 @@
-from libc.stdint cimport int32_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 
 cdef extern from "nghttp2.h":
@@ -85,6 +85,8 @@ cdef extern from "nghttp2.h":
         int (*option_new)(nghttp2_option **)
         void (*option_no_auto_window_update)(nghttp2_option *, int)
         void (*option_no_closed_streams)(nghttp2_option *, int)
+        void (*option_stream_reset_rate_limit)(nghttp2_option *, uint64_t, uint64_t)
+        void (*option_max_continuations)(nghttp2_option *, size_t)
         int (*session_server_new2)(
             nghttp2_session **, const nghttp2_session_callbacks *, void *, const nghttp2_option *
         )
@@ -93,6 +95,7 @@ cdef extern from "nghttp2.h":
         Py_ssize_t (*session_mem_send)(nghttp2_session *, const uint8_t **)
         int (*session_want_read)(nghttp2_session *)
         int (*session_want_write)(nghttp2_session *)
+        size_t (*session_get_outbound_queue_size)(nghttp2_session *)
         int (*session_consume_connection)(nghttp2_session *, size_t)
         int (*session_consume_stream)(nghttp2_session *, int32_t, size_t)
         int (*session_resume_data)(nghttp2_session *, int32_t)
@@ -157,6 +160,7 @@ cdef class Session:
     cdef list happened
     cdef size_t max_message
     cdef size_t max_headers
+    cdef size_t most_waiting
     cdef object failure
 
     cdef Stream stream(self, int32_t id)

@@ -23,6 +23,15 @@ from sealserve.native.errors import InputError, UnavailableError
 WINDOW_BYTES = 2**20  # of one stream; of a connection four of them
 _COMPRESSED = 1
 _HEADER_OVERHEAD = 32  # that a header counts beside its letters [RFC 9113 section 6.5.2]
+# Frames of ours that may wait: of a stream its answer, leave to send on and its reset, and what has
+# to be said of streams that never were. Whoever asks for more and reads nothing is not served.
+_MOST_WAITING = 1000
+_MOST_WAITING_OF_STREAM = 8
+# The library's own values. A connection of which more is reset by its peer [CVE-2023-44487], or whose
+# headers come in more frames [CVE-2024-28182], is ended.
+_RESETS_AT_ONCE = 1000
+_RESETS_PER_SECOND = 33
+_MOST_CONTINUATIONS = 8
 cdef enum:
     SEND_BYTES = 256 * 1024  # of one `send`, and one frame more
     FRAME_ROOM = 64 * 1024  # frames have 16 KiB and a header, since nobody asks for longer ones
@@ -135,6 +144,7 @@ cdef class Session:
         self.happened = []
         self.max_message = max_message
         self.max_headers = max_headers
+        self.most_waiting = _MOST_WAITING + _MOST_WAITING_OF_STREAM * <size_t> max_streams
         if nghttp2.session_server_new2(&self.session, callbacks, <void *> self, options):
             raise MemoryError
         cdef nghttp2_settings_entry settings[3]
@@ -160,6 +170,8 @@ cdef class Session:
             raise self.failure
         if read < 0:
             raise InputError(f"no HTTP/2: {nghttp2.strerror(<int> read).decode()}")
+        if nghttp2.session_get_outbound_queue_size(self.session) > self.most_waiting:
+            raise InputError("no HTTP/2: a peer that asks for much and reads nothing")
 
     def send(self) -> bytes:
         """What goes now, about 256 KiB at most; empty if nothing does."""
@@ -311,6 +323,8 @@ cdef int _prepare() except -1:
         raise MemoryError
     nghttp2.option_no_auto_window_update(options, 1)
     nghttp2.option_no_closed_streams(options, 1)
+    nghttp2.option_stream_reset_rate_limit(options, _RESETS_AT_ONCE, _RESETS_PER_SECOND)
+    nghttp2.option_max_continuations(options, _MOST_CONTINUATIONS)
     nghttp2.on_begin_headers(callbacks, _on_begin_headers)
     nghttp2.on_header(callbacks, _on_header)
     nghttp2.on_frame_recv(callbacks, _on_frame_recv)

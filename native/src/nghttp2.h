@@ -6,7 +6,9 @@
 #include <sys/types.h>
 
 /* The part of nghttp2/nghttp2.h (libnghttp2.so.14, 1.52) that a server of gRPC needs; the library
-   keeps this interface since 1.0. Declared here so that neither a build nor a client needs it. */
+   keeps this interface since 1.0, but for the two limits against floods: distributions have brought
+   these to whatever version they have, and one without them is not good enough. Declared here so
+   that neither a build nor a client needs it. */
 
 typedef struct nghttp2_session nghttp2_session;
 typedef struct nghttp2_session_callbacks nghttp2_session_callbacks;
@@ -103,6 +105,8 @@ struct nghttp2_functions {
     void (*option_del)(nghttp2_option *);
     void (*option_no_auto_window_update)(nghttp2_option *, int);
     void (*option_no_closed_streams)(nghttp2_option *, int);
+    void (*option_stream_reset_rate_limit)(nghttp2_option *, uint64_t, uint64_t);
+    void (*option_max_continuations)(nghttp2_option *, size_t);
     int (*session_server_new2)(nghttp2_session **, const nghttp2_session_callbacks *, void *,
                                const nghttp2_option *);
     void (*session_del)(nghttp2_session *);
@@ -110,6 +114,7 @@ struct nghttp2_functions {
     ssize_t (*session_mem_send)(nghttp2_session *, const uint8_t **);
     int (*session_want_read)(nghttp2_session *);
     int (*session_want_write)(nghttp2_session *);
+    size_t (*session_get_outbound_queue_size)(nghttp2_session *);
     int (*session_consume_connection)(nghttp2_session *, size_t);
     int (*session_consume_stream)(nghttp2_session *, int32_t, size_t);
     int (*session_resume_data)(nghttp2_session *, int32_t);
