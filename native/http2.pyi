@@ -1,6 +1,6 @@
-from typing import Any, Final
+from typing import Any
 
-WINDOW_BYTES: Final[int]
+WINDOW_BYTES: int
 
 class Stream:
     @property
