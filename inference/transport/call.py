@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 import grpc
 
@@ -29,8 +29,8 @@ class Call:
     """From its headers to the end of its stream, which comes after that of its handler."""
 
     __slots__ = (
-        "_answering", "_connection", "_done", "_ended", "_metadata", "_reader", "_stream",
-        "_task", "_timer", "_trailing", "_writer", "deadline", "encoding", "method",
+        "_answering", "_connection", "_done", "_ended", "_metadata", "_reader", "_stopped",
+        "_stream", "_task", "_timer", "_trailing", "_writer", "deadline", "encoding", "method",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,7 @@ class Call:
         self._trailing: Metadata = ()
         self._answering = False
         self._ended = False
+        self._stopped = False
         self._done: list[Callable[[Any], None]] = []
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
@@ -136,8 +137,12 @@ class Call:
             self._timer = loop.call_at(self.deadline, self._too_late)
 
     async def only_message(self) -> Any:
-        """The one message of a call that has one."""
-        message = await self.read()
+        """The one message of a call that has one, for which a server has so much patience."""
+        try:
+            async with asyncio.timeout(self._connection.patience):
+                message = await self.read()
+        except TimeoutError:
+            self._refuse(grpc.StatusCode.DEADLINE_EXCEEDED, "the request took too long")
         if message is END:
             self._refuse(grpc.StatusCode.INVALID_ARGUMENT, "the call ended before its message came")
         return message
@@ -162,8 +167,7 @@ class Call:
     def stop(self, code: grpc.StatusCode, words: str) -> None:
         """End, and with it the handler."""
         self.end(code, words)
-        if self._task is not None:
-            self._task.cancel()
+        self._stop_handler()
 
     def happened(self) -> None:
         """Something came, went, or ended."""
@@ -195,11 +199,16 @@ class Call:
         self._ended = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+        self._stop_handler()
         done, self._done = self._done, []
         for each in done:
             each(self)
+
+    def _stop_handler(self) -> None:
+        """Once: what it has to tidy up then is not stopped again."""
+        if self._task is not None and not self._stopped:
+            self._stopped = True
+            self._task.cancel()
 
     def _decoded(self, data: bytes) -> Any:
         try:
@@ -221,7 +230,6 @@ class Call:
             )
         except compression.CompressionError as error:
             self._refuse(grpc.StatusCode.INTERNAL, str(error))
-        raise AssertionError("a refusal raises")
 
     def _refuse_message(self) -> None:
         size = self._stream.too_long
@@ -234,6 +242,6 @@ class Call:
             f"the message has {size} bytes; {most} are the most",
         )
 
-    def _refuse(self, code: grpc.StatusCode, words: str) -> None:
+    def _refuse(self, code: grpc.StatusCode, words: str) -> NoReturn:
         self.stop(code, words)
         raise asyncio.CancelledError

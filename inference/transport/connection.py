@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
             max_streams=limits.streams,
         )
         self.message_bytes = limits.message_bytes
+        self.patience = limits.patience
         self.peer = "unix:"
         self._paused = False
         self._flushing = False

@@ -38,7 +38,7 @@ def trailers(code: int, words: str, metadata: Iterable[tuple[str, str | bytes]])
     """How an answer ends. code: of gRPC's list."""
     pairs = [(b"grpc-status", str(code).encode())]
     if words:
-        pairs.append((b"grpc-message", quote(words, safe=_PLAIN).encode()))
+        pairs.append((b"grpc-message", quote(words, safe=_PLAIN, errors="replace").encode()))
     pairs.extend(_encoded(key, value) for key, value in metadata)
     return pairs
 
