@@ -19,6 +19,7 @@ from sealserve.inference.transport.metadata import (
 )
 from sealserve.inference.transport.refusal import NotGrpcError, RefusedError
 
+_OF_GRPC: Final = re.compile(re.escape(TYPE) + rb"(?:[+;]|\Z)")  # and not -web, for browsers
 _TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 
@@ -41,7 +42,7 @@ def read(headers: Iterable[Pair]) -> Asked:
     named = dict(headers)
     if named.get(b":method") != b"POST":
         raise NotGrpcError(b"405")
-    if not named.get(b"content-type", b"").startswith(TYPE):
+    if not _OF_GRPC.match(named.get(b"content-type", b"")):
         raise NotGrpcError(b"415")
     encoding = named.get(b"grpc-encoding", compression.IDENTITY)
     if not compression.known(encoding):

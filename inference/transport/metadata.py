@@ -31,7 +31,9 @@ class MetadataError(Exception):
 
 def caller_metadata(headers: Iterable[Pair]) -> Metadata:
     """What the caller itself said, in its order. Raises MetadataError."""
-    return tuple([_decoded(name.decode("ascii"), value) for name, value in headers if _own(name)])
+    return tuple(
+        [pair for name, value in headers if _own(name) for pair in _decoded(name.decode(), value)]
+    )
 
 
 def trailers(code: int, words: str, metadata: Iterable[tuple[str, str | bytes]]) -> list[Pair]:
@@ -47,11 +49,16 @@ def _own(name: bytes) -> bool:
     return name not in _RESERVED and not name.startswith(_RESERVED_STARTS)
 
 
-def _decoded(name: str, value: bytes) -> tuple[str, str | bytes]:
+def _decoded(name: str, value: bytes) -> list[tuple[str, str | bytes]]:
+    """One value, or several bytes that HTTP joined by commas; text may have commas of its own."""
     if not name.endswith(_BINARY):
-        return name, value.decode("latin-1")
+        return [(name, value.decode("latin-1"))]
+    return [(name, _bytes(each.strip(b" "))) for each in value.split(b",")]
+
+
+def _bytes(text: bytes) -> bytes:
     try:
-        return name, b64decode(value + b"=" * (-len(value) % 4), validate=True)
+        return b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
         raise MetadataError("metadata whose name ends in -bin is base64") from error
 
