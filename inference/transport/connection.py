@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HANDSHAKE_SECONDS: Final = 10.0
 # Between asking for no more calls and taking none: what was sent meanwhile is on its way.
 NOTICE_SECONDS: Final = 0.1
+LAST_WORDS_SECONDS: Final = 1.0  # that a peer who broke the protocol has to read why it ends
 _JITTER: Final = 0.1  # of an age: connections made at the same time do not end so
 _SEND_AHEAD: Final = 1024 * 1024  # bytes that may wait in the socket's buffer
 _CANCEL: Final = 8  # RFC 9113 section 7
@@ -78,20 +79,23 @@ class Connection(asyncio.Protocol):
                 self._receive(self._tls, data)
         except (TlsError, InputError):
             self._flush()  # an alert, or why HTTP/2 ends here
-            self._transport.close()
+            self._close(LAST_WORDS_SECONDS)
             return
         self._look_around()
         self._flush_soon()
 
     def pause_writing(self) -> None:
+        """Whoever reads nothing would not hear of anything else either."""
         self._paused = True
+        self._in("unread", self.patience, self._transport.abort)
 
     def resume_writing(self) -> None:
         self._paused = False
+        self._timers["unread"].cancel()
         self._flush_soon()
 
-    def eof_received(self) -> bool:
-        return False
+    def eof_received(self) -> None:
+        self._close(self.patience)
 
     def connection_lost(self, _error: Exception | None) -> None:
         for timer in self._timers.values():
@@ -110,6 +114,8 @@ class Connection(asyncio.Protocol):
 
     def retire(self) -> None:
         """No new calls; ends with the last of its own, or after the grace that calls have."""
+        if self._transport.is_closing():
+            return
         if self._tls is not None and not self._tls.ready:
             self._transport.abort()
             return
@@ -167,7 +173,7 @@ class Connection(asyncio.Protocol):
         if tls.ready and not was_ready:
             self._timers["handshake"].cancel()
         if tls.ended:
-            self._transport.close()
+            self._close(self.patience)
 
     def _look_around(self) -> None:
         for stream in self._http.touched():
@@ -178,6 +184,7 @@ class Connection(asyncio.Protocol):
                 call.happened()
             if stream.closed:
                 self._unread.pop(stream, None)
+                stream.call = None  # or each would be the other's until somebody looks for circles
 
     def _begin(self, stream: Stream) -> Call | None:
         """The call of a stream whose headers came; None if they are refused."""
@@ -247,7 +254,12 @@ class Connection(asyncio.Protocol):
             self._looking = True
             self._in("give up", self._server.limits.patience, self._give_up)
         if not self._http.alive:
-            self._transport.close()
+            self._close(self.patience)
+
+    def _close(self, seconds: float) -> None:
+        """End when all that was said has gone, or has not gone for so long."""
+        self._transport.close()
+        self._in("abort", seconds, self._transport.abort)
 
     def _write(self, data: bytes) -> None:
         if data:
@@ -257,12 +269,9 @@ class Connection(asyncio.Protocol):
         """On answers that nobody took for as long as a call may last."""
         self._looking = False
         before = self._loop.time() - self._server.limits.patience
-        late = [stream for stream, since in self._unread.items() if since <= before]
-        if late and self._paused:  # nor would anybody hear that they are given up
-            self._transport.abort()
-            return
-        for stream in late:
-            self._http.reset(stream, _CANCEL)
+        for stream, since in self._unread.items():
+            if since <= before:
+                self._http.reset(stream, _CANCEL)
         self._flush_soon()
 
     def _in(self, name: str, seconds: float, do: Callable[[], None]) -> None:
