@@ -77,8 +77,12 @@ class Connection(asyncio.Protocol):
                 self._http.receive(data)
             else:
                 self._receive(self._tls, data)
-        except (TlsError, InputError):
-            self._flush()  # an alert, or why HTTP/2 ends here
+        except InputError:
+            self._flush()  # why HTTP/2 ends here
+            self._close(LAST_WORDS_SECONDS)
+            return
+        except TlsError as error:
+            self._write(error.alert)  # nothing else can be sealed
             self._close(LAST_WORDS_SECONDS)
             return
         self._look_around()

@@ -19,7 +19,14 @@ Pem = tuple[bytes, bytes]
 
 
 class TlsError(Exception):
-    """A handshake or a record that is not as it has to be; the connection is over."""
+    """A handshake or a record that is not as it has to be; the connection is over.
+
+    alert: what the other side is told, if anything.
+    """
+
+    def __init__(self, reason: str, alert: bytes = b"") -> None:
+        super().__init__(reason)
+        self.alert = alert
 
 
 class TlsContext:
@@ -57,7 +64,7 @@ class Tls:
         self.ended = False
 
     def open(self, data: bytes) -> Iterator[bytes]:
-        """What was said in these bytes. Raises TlsError; `outgoing` may have an alert then."""
+        """What was said in these bytes. Raises TlsError."""
         self._came.write(data)
         if not self.ready and not self._shake_hands():
             return
@@ -67,7 +74,7 @@ class Tls:
             except ssl.SSLWantReadError:
                 return
             except ssl.SSLError as error:
-                raise TlsError(error.reason) from error
+                raise TlsError(error.reason, self.outgoing()) from error
             if not plain:  # the other side says that nothing more comes
                 self.ended = True
                 return
@@ -88,7 +95,7 @@ class Tls:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError as error:
-            raise TlsError(error.reason) from error
+            raise TlsError(error.reason, self.outgoing()) from error
         if self._tls.selected_alpn_protocol() != _PROTOCOL:
             raise TlsError("the client does not speak HTTP/2")
         self.ready = True
