@@ -100,6 +100,7 @@ from fuzz.of_tokens import (
     token_head,
     token_keys,
 )
+from fuzz.of_transport import grpc_headers, http2_session
 from support.fuzz_mutations import Target
 
 TARGETS: dict[str, Callable[[], Target]] = {
@@ -117,6 +118,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
         key_request,
         master_sealed,
         *(prediction, prediction_answer, prediction_stream, repository_request),
+        *(http2_session, grpc_headers),
         *(layer_tar, pax_records, inode_attributes, image_archive, image_config, layer_record),
         *(trust, release_policy, execution_policy, process_policy),
         *(policy_of_any_layout, policy_in_any_file, host_requests, denial_in_a_log),
