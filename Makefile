@@ -2,7 +2,8 @@
 # make test    every test that takes seconds
 # make check   formatting, types, warnings as errors, the native core under sanitizers, short hunts
 # make long    soak, big models, slow peers, long hunts
-# make interop verifiers of other projects, built here, on the evidence of our tests (minutes)
+# make interop verifiers of other projects, built here, on the evidence of our tests, and h2spec on our
+#              server (minutes)
 # make bench   ours beside the best peer and the machine's limit
 # make bench-serving  a server beside other servers, cold, overloaded, and with replicas; half an hour
 # make clean   everything these made
@@ -69,6 +70,7 @@ interop: setup
 	$(PY) tests/interop/run.py build/interop
 	$(PY) tests/interop/layers.py build/interop
 	$(PY) tests/interop/decisions.py build/interop
+	$(PY) tests/interop/http2.py build/interop
 
 bench: setup $(STAMPS)/debian-test $(STAMPS)/debian-bench $(STAMPS)/deps-bench
 	@mkdir -p build/bench
