@@ -52,20 +52,26 @@ class Door:
         """Not added: a shorter way to the same handlers, which would lead past the door."""
 
     def guard(self, path: str, handler: grpc.RpcMethodHandler) -> grpc.RpcMethodHandler:
-        """The same handler behind the door."""
+        """The same handler behind the door, where the one message of a call is awaited as well."""
         every: Any = handler
-        streams = bool(every.request_streaming), bool(every.response_streaming)
-        kind, field = _KINDS[streams]
-        guarded = self._guarded(path, getattr(every, field))
+        takes, gives = (
+            "stream" if streams else "unary"
+            for streams in (every.request_streaming, every.response_streaming)
+        )
+        method = getattr(every, f"{takes}_{gives}")
+        guarded = self._guarded(path, method, one=not every.request_streaming)
+        kind = _KINDS[gives]
         return kind(guarded, every.request_deserializer, every.response_serializer)
 
-    def _guarded(self, path: str, method: _Method) -> _Method:
-        async def call(request: Any, context: Any) -> Any:
+    def _guarded(self, path: str, method: _Method, *, one: bool) -> _Method:
+        async def call(requests: Any, context: Any) -> Any:
             PLACE.set(await self._enter(path, context))
+            request = await context.only_message() if one else requests
             return await method(request, context)
 
-        async def generate(request: Any, context: Any) -> AsyncIterator[Any]:
+        async def generate(requests: Any, context: Any) -> AsyncIterator[Any]:
             await self._enter(path, context)
+            request = await context.only_message() if one else requests
             async for each in method(request, context):
                 yield each
 
@@ -76,7 +82,7 @@ class Door:
         """The call's place; a call that gets none is told why, and ends."""
         ours = path.startswith(_OURS)
         try:
-            # Of other services gRPC reads the message first, and its length is not told.
+            # The length of other services' messages is not told.
             place = self._peers.enter(context.peer(), self._message_bytes if ours else 0)
             if ours and path not in _OPEN and self._callers.tokens:
                 self._require_caller(place, context)
@@ -119,9 +125,7 @@ class _Guarded(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no typ
         return found
 
 
-_KINDS: Final[dict[tuple[bool, bool], tuple[Callable[..., grpc.RpcMethodHandler], str]]] = {
-    (False, False): (grpc.unary_unary_rpc_method_handler, "unary_unary"),
-    (False, True): (grpc.unary_stream_rpc_method_handler, "unary_stream"),
-    (True, False): (grpc.stream_unary_rpc_method_handler, "stream_unary"),
-    (True, True): (grpc.stream_stream_rpc_method_handler, "stream_stream"),
+_KINDS: Final[dict[str, Callable[..., grpc.RpcMethodHandler]]] = {
+    "unary": grpc.stream_unary_rpc_method_handler,
+    "stream": grpc.stream_stream_rpc_method_handler,
 }

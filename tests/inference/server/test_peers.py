@@ -227,6 +227,22 @@ def test_a_stream_that_stays_open_is_a_call_under_way(machine: Machine, begin: A
         until(lambda: server.start(names.SERVER_LIVE, b"").code() is grpc.StatusCode.OK)
 
 
+@pytest.mark.parametrize("path", ["Check", "Watch"])
+def test_a_call_counts_before_its_message_comes(machine: Machine, path: str) -> None:
+    """Of services that are not ours as well; nobody has to send one to take a place."""
+    with Served(machine, doubler(), limits=Limits(peer_calls=2)) as server:
+        with Caller(f"127.0.0.1:{server.port}") as caller:
+            for _ in range(2):
+                caller.begin(f"/grpc.health.v1.Health/{path}")
+            caller.begin(f"/grpc.health.v1.Health/{path}")
+            refused = next(frame for frame in caller.frames() if frame[0] == HEADERS)
+            assert refused[1] == 5
+            with pytest.raises(grpc.RpcError) as told:
+                server.infer(DOUBLING)
+            assert told.value.code() is EXHAUSTED
+        until(lambda: health(server).code() is grpc.StatusCode.OK)
+
+
 def test_an_answer_that_nobody_reads_is_a_call_under_way(machine: Machine) -> None:
     with (
         Served(machine, doubler(), limits=Limits(peer_calls=1)) as server,
