@@ -104,4 +104,4 @@ def main(folder: Path, count: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else LAYERS))
+    sys.exit(main(Path(sys.argv[1]).absolute(), int(sys.argv[2]) if sys.argv[2:] else LAYERS))
