@@ -160,8 +160,8 @@ class Call:
         """The status; the first one counts."""
         if self._ended:
             return
-        self._ended = True
         lines = trailers(code.value[0], words, self._trailing)
+        self._ended = True
         self._connection.end(self._stream, lines, begun=self._answering)
 
     def stop(self, code: grpc.StatusCode, words: str) -> None:
@@ -190,6 +190,7 @@ class Call:
             self.end(grpc.StatusCode.CANCELLED, "the call was cancelled")
         except Exception as error:  # whatever it was: its words are not for callers
             self._connection.failed(error)
+            self._trailing = ()  # it may be what failed
             self.end(grpc.StatusCode.UNKNOWN, "the server failed on this call")
 
     def _too_late(self) -> None:

@@ -132,10 +132,6 @@ class Connection(asyncio.Protocol):
         """End, whatever is under way."""
         self._transport.abort()
 
-    def flush(self) -> None:
-        """Send what can go now."""
-        self._flush()
-
     # ---- its calls call these
 
     def take(self, stream: Stream) -> tuple[bool, bytes] | None:

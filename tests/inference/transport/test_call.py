@@ -220,6 +220,21 @@ async def test_words_that_nothing_can_encode() -> None:
     assert (answer.status, answer.last["grpc-message"]) == (5, "half ?")
 
 
+@pytest.mark.parametrize("ends", [True, False], ids=["its end", "its answer"])
+@in_loop
+async def test_a_handler_that_says_what_is_no_metadata(ends: bool) -> None:
+    async def unary_unary_odd(_request: bytes, context: Any) -> bytes:
+        context.set_trailing_metadata((("key", 7),))
+        if ends:
+            await context.abort(grpc.StatusCode.NOT_FOUND)
+        return b""
+
+    answer = await called("unary_unary_odd", message(), unary_unary_odd)
+    assert answer.last["grpc-message"] == "the server failed on this call"
+    assert "key" not in answer.last
+    assert len(told()) == 1
+
+
 @in_loop
 async def test_metadata_of_both_ends() -> None:
     seen: list[Any] = []
