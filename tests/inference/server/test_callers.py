@@ -10,10 +10,6 @@ from typing import Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +20,7 @@ from sealserve.inference.server.config import Caller, Callers
 from sealserve.inference.wire import names
 from sealserve.native.errors import ConfigError
 from support.attestation_simulated import machine_of
+from support.client_authority import Authority, Issued
 from support.server_case import CALL_SECONDS, NO_LIMITS, PINNED, Served, doubler, infer_request
 
 TOKEN = "mF_9.B5f-4.1JqM"
@@ -251,55 +248,12 @@ def test_who_may_call_is_one_word() -> None:
 # ---- certificates
 
 
-def certificate(
-    name: str, issuer: str, key: Any, signer: Any, *, authority: bool
-) -> x509.Certificate:
-    def called(common: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(called(name))
-        .issuer_name(called(issuer))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+def channel_of(server: Served, client: Issued) -> grpc.Channel:
+    credentials = grpc.ssl_channel_credentials(
+        server.identity.certificate_pem, client.key, client.chain
     )
-    if not authority:
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = builder.add_extension(usage, critical=False)
-    return builder.sign(signer, hashes.SHA256())
-
-
-def pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def key_pem(key: Any) -> bytes:
-    plain = serialization.NoEncryption()
-    data: bytes = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain
-    )
-    return data
-
-
-class Authority:
-    """An authority of clients, and one client of it."""
-
-    def __init__(self) -> None:
-        self.key, self.client_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        self.own = pem(certificate("ca", "ca", self.key, self.key, authority=True))
-        self.client = pem(certificate("me", "ca", self.client_key, self.key, authority=False))
-
-    def channel(self, server: Served) -> grpc.Channel:
-        credentials = grpc.ssl_channel_credentials(
-            server.identity.certificate_pem, key_pem(self.client_key), self.client
-        )
-        own = [("grpc.use_local_subchannel_pool", 1)]
-        return grpc.secure_channel(server.target, credentials, [*PINNED, *NO_LIMITS, *own])
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    return grpc.secure_channel(server.target, credentials, [*PINNED, *NO_LIMITS, *own])
 
 
 @pytest.fixture(scope="module")
@@ -322,14 +276,15 @@ def test_two_authorities_are_refused(authority: Authority) -> None:
 def test_only_clients_of_the_authority_get_through_a_handshake(
     machine: Machine, authority: Authority
 ) -> None:
+    client = authority.issue()
     with Served(machine, doubler(), callers=load(authority.own)) as server:
-        with authority.channel(server) as channel:
+        with channel_of(server, client) as channel:
             message = DOUBLING.SerializeToString()
             assert channel.unary_unary(names.MODEL_INFER)(message, timeout=CALL_SECONDS)
             server.identity.rotate()
-        with authority.channel(server) as channel:  # after a rotation too
+        with channel_of(server, client) as channel:  # after a rotation too
             assert channel.unary_unary(names.SERVER_LIVE)(b"", timeout=CALL_SECONDS)
-        for stranger in (server.connect(), Authority().channel(server)):
+        for stranger in (server.connect(), channel_of(server, Authority().issue())):
             call = stranger.unary_unary(names.SERVER_LIVE).future(b"", timeout=CALL_SECONDS)
             assert call.code() is grpc.StatusCode.UNAVAILABLE
             stranger.close()
