@@ -6,6 +6,7 @@
 """
 
 from sealserve.inference.client.asynchronous import AsyncClient, connect_async
+from sealserve.inference.client.certificate import Certificate
 from sealserve.inference.client.synchronous import Client, check, connect
 
-__all__ = ["AsyncClient", "Client", "check", "connect", "connect_async"]
+__all__ = ["AsyncClient", "Certificate", "Client", "check", "connect", "connect_async"]

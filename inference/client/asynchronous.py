@@ -7,6 +7,7 @@ from types import TracebackType
 
 import grpc
 
+from sealserve.inference.client.certificate import Certificate
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.inputs import Cast
 from sealserve.inference.client.known_models import ANYBODY, accepted
@@ -30,10 +31,11 @@ async def connect_async(
     timeout_seconds: float = 10.0,
     connections: int = 1,
     token: str | None = None,
+    certificate: Certificate | None = None,
 ) -> AsyncClient:
     """Verify a server, or several replicas of one, for this event loop; as `connect`."""
     deadline = Deadline(timeout_seconds)
-    pool = await AsyncPool.of(target, Terms(trust, connections, token))
+    pool = await AsyncPool.of(target, Terms(trust, connections, token, certificate))
     try:
         await pool.open(deadline)
     except BaseException:

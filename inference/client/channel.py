@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import serialization
 
 from sealserve.attestation.evidence import MAX_EVIDENCE_BYTES
 from sealserve.attestation.ratls import MAX_CERTIFICATE_BYTES
+from sealserve.inference.client.certificate import Certificate
 from sealserve.inference.wire.names import SERVER_NAME
 
 # An answer's length. Before the verdict: evidence, a certificate, and their tags and lengths.
@@ -15,9 +16,15 @@ EVIDENCE_BYTES = MAX_EVIDENCE_BYTES + MAX_CERTIFICATE_BYTES + 64
 ANSWER_BYTES = 256 * 2**20  # after it: more than servers send unless told to
 
 
-def credentials(*certificates: bytes) -> grpc.ChannelCredentials:
-    """Only these certificates (DER) are believed; no authority of the system is."""
-    return grpc.ssl_channel_credentials(b"".join(_pem(der) for der in certificates))
+def credentials(*certificates: bytes, own: Certificate | None = None) -> grpc.ChannelCredentials:
+    """Only these certificates (DER) are believed; no authority of the system is.
+
+    own: what is shown to a server that asks for a client's.
+    """
+    believed = b"".join(_pem(der) for der in certificates)
+    if own is None:
+        return grpc.ssl_channel_credentials(believed)
+    return grpc.ssl_channel_credentials(believed, own.key, own.chain)
 
 
 def options(answer_bytes: int) -> list[tuple[str, int | str]]:
@@ -36,10 +43,12 @@ def options(answer_bytes: int) -> list[tuple[str, int | str]]:
     ]
 
 
-def pinned(host: str, port: int, answer_bytes: int, *certificates: bytes) -> grpc.Channel:
-    """A channel to whoever holds the key of one of these certificates (DER)."""
+def pinned(
+    host: str, port: int, answer_bytes: int, *certificates: bytes, own: Certificate | None = None
+) -> grpc.Channel:
+    """A channel to whoever holds the key of one of these certificates (DER). own: the client's."""
     return grpc.secure_channel(
-        target(host, port), credentials(*certificates), options(answer_bytes)
+        target(host, port), credentials(*certificates, own=own), options(answer_bytes)
     )
 
 

@@ -14,12 +14,14 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from sealserve.attestation import Evidence, decode, read_certificate
+from sealserve.inference.client.certificate import Certificate
 from sealserve.inference.client.clock import Deadline, now
+from sealserve.inference.client.refused import no_evidence_from
 from sealserve.inference.client.session import challenged
-from sealserve.inference.client.status import no_evidence
+from sealserve.inference.client.targets import Address
 from sealserve.inference.client.verification import Verification
 from sealserve.inference.wire import names
-from sealserve.inference.wire.address import format_address, parse_address
+from sealserve.inference.wire.address import parse_address
 from sealserve.inference.wire.attestation_pb2 import GetEvidenceRequest, GetEvidenceResponse
 from sealserve.native.errors import EvidenceError
 from sealserve.policy import Trust, Verdict
@@ -42,23 +44,31 @@ class Collected:
     verdict: Verdict | None
 
 
-def collect(target: str, trust: Trust | None, *, timeout_seconds: float = 10.0) -> Collected:
+def collect(
+    target: str,
+    trust: Trust | None,
+    *,
+    timeout_seconds: float = 10.0,
+    certificate: Certificate | None = None,
+) -> Collected:
     """Evidence of this moment. target: `HOST` or `HOST:PORT`.
 
-    Raises UnavailableError, ConfigError (no address), EvidenceError for what is no evidence of
-    ours; with a trust file all that `connect` raises.
+    Raises UnavailableError, ConfigError (an address that is none, a server that wants a client's
+    certificate and is given none), EvidenceError for what is no evidence of ours; with a trust file
+    all that `connect` raises.
     """
-    host, port = parse_address(target, default_port=names.DEFAULT_PORT)
+    address = Address(*parse_address(target, default_port=names.DEFAULT_PORT))
+    deadline = Deadline(timeout_seconds)
     visit = _Visit(None if trust is None else Verification(trust))
     try:
-        answer, _ = challenged(visit, host, port, Deadline(timeout_seconds))
+        answer, _ = challenged(visit, address, deadline, certificate)
     except grpc.RpcError as error:
-        raise no_evidence(error) from error
+        raise no_evidence_from(address, error, certificate, deadline) from error
     at = now()
     verdict = None if visit.verification is None else visit.verification.accept(answer, at).verdict
     encoded = _evidence(answer)
     return Collected(
-        address=format_address(host, port),
+        address=str(address),
         at=at,
         certificate=visit.certificate,
         nonce=visit.nonce,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
-from typing import Any
+from typing import Any, Final
 
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.wire.address import format_address
 from sealserve.native.errors import UnavailableError
+
+# OpenSSL's name for an alert that says nothing else (RFC 8446, section 6.2).
+_CERTIFICATE_REQUIRED: Final = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
 
 
 def fetch_certificate(host: str, port: int, deadline: Deadline) -> bytes:
@@ -32,6 +35,25 @@ def fetch_certificate(host: str, port: int, deadline: Deadline) -> bytes:
     if not certificate:
         raise UnavailableError(f"{address} shows no certificate")
     return certificate
+
+
+def wants_certificate(host: str, port: int, deadline: Deadline) -> bool:
+    """Whether this server ends a connection because the client shows no certificate.
+
+    With TLS 1.3 a client is done with its handshake before it is told (RFC 8446, section 4.4.2.4),
+    so one byte is waited for: of an alert, or of what every HTTP/2 server says first. False if
+    nobody says so in that time.
+    """
+    try:
+        with _connect(host, port, deadline) as encrypted:
+            encrypted.settimeout(deadline.left())
+            encrypted.do_handshake()
+            encrypted.recv(1)
+    except ssl.SSLError as error:
+        return error.reason == _CERTIFICATE_REQUIRED
+    except (OSError, ValueError, UnavailableError):
+        return False
+    return False
 
 
 def _shown(host: str, port: int, deadline: Deadline) -> bytes | None:

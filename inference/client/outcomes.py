@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from sealserve.inference.client.clock import Deadline
-from sealserve.native.errors import EvidenceError, PolicyViolation, SealserveError
+from sealserve.native.errors import ConfigError, EvidenceError, PolicyViolation, SealserveError
 
 _Key = TypeVar("_Key")
 
@@ -54,7 +54,7 @@ class Outcomes(Generic[_Key]):
 
 def _most_serious(reasons: list[SealserveError]) -> SealserveError:
     """What no patience mends comes first."""
-    for kind in (EvidenceError, PolicyViolation):
+    for kind in (EvidenceError, PolicyViolation, ConfigError):
         for reason in reasons:
             if isinstance(reason, kind):
                 return reason

@@ -11,6 +11,7 @@ from typing import Protocol
 import grpc
 
 from sealserve.inference.client import channel
+from sealserve.inference.client.certificate import Certificate
 from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS, Deadline, elapsed, now
 from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.client.prediction import (
@@ -19,6 +20,7 @@ from sealserve.inference.client.prediction import (
     require_root,
     root_metadata,
 )
+from sealserve.inference.client.refused import no_evidence_from
 from sealserve.inference.client.served import Probe, Told, root_of, unknown_model
 from sealserve.inference.client.status import no_evidence, nobody_answered
 from sealserve.inference.client.targets import Address
@@ -117,16 +119,18 @@ def open_session(address: Address, terms: Terms, deadline: Deadline) -> Session:
     try:
         return _attest(address, terms, deadline)
     except grpc.RpcError as error:
-        raise no_evidence(error) from error
+        raise no_evidence_from(address, error, terms.certificate, deadline) from error
 
 
 def _attest(address: Address, terms: Terms, deadline: Deadline) -> Session:
     """The whole verification; grpc.RpcError if the challenge was not answered."""
     verification = Verification(terms.trust)
-    answer, asked_at = challenged(verification, *address, deadline)
+    answer, asked_at = challenged(verification, address, deadline, terms.certificate)
     verified = verification.accept(answer, now())
     channels = tuple(
-        channel.pinned(*address, channel.ANSWER_BYTES, *verified.certificates)
+        channel.pinned(
+            *address, channel.ANSWER_BYTES, *verified.certificates, own=terms.certificate
+        )
         for _ in range(terms.connections)
     )
     return Session(channels, verified, asked_at, terms)
@@ -139,11 +143,13 @@ class Challenger(Protocol):
     def challenge(self) -> bytes: ...
 
 
-def challenged(steps: Challenger, host: str, port: int, deadline: Deadline) -> tuple[bytes, float]:
-    """Steps 1 and 2: the answer to the challenge, and when that was made."""
-    certificate = fetch_certificate(host, port, deadline)
+def challenged(
+    steps: Challenger, address: Address, deadline: Deadline, own: Certificate | None
+) -> tuple[bytes, float]:
+    """Steps 1 and 2: the answer to the challenge, and when that was made. own: the client's."""
+    certificate = fetch_certificate(*address, deadline)
     steps.read_certificate(certificate, now())
-    with channel.pinned(host, port, channel.EVIDENCE_BYTES, certificate) as opened:
+    with channel.pinned(*address, channel.EVIDENCE_BYTES, certificate, own=own) as opened:
         asked_at = elapsed()
         ask = opened.unary_unary(names.GET_EVIDENCE)
         return ask(steps.challenge(), timeout=deadline.left()), asked_at

@@ -12,6 +12,7 @@ import grpc
 
 from sealserve.inference.client import channel
 from sealserve.inference.client.apart import apart
+from sealserve.inference.client.certificate import Certificate
 from sealserve.inference.client.clock import MAX_EVIDENCE_AGE_SECONDS, Deadline, elapsed, now
 from sealserve.inference.client.fetch import fetch_certificate
 from sealserve.inference.client.prediction import (
@@ -20,6 +21,7 @@ from sealserve.inference.client.prediction import (
     require_root,
     root_metadata,
 )
+from sealserve.inference.client.refused import no_evidence_from
 from sealserve.inference.client.served import Probe, Told, root_of, unknown_model
 from sealserve.inference.client.session import ModelKey
 from sealserve.inference.client.status import no_evidence, nobody_answered
@@ -128,7 +130,8 @@ async def open_session(address: Address, terms: Terms, deadline: Deadline) -> As
     try:
         return await _attest(address, terms, deadline)
     except grpc.RpcError as error:
-        raise no_evidence(error) from error
+        asked = partial(no_evidence_from, address, error, terms.certificate, deadline)
+        raise await apart(asked) from error
 
 
 async def _attest(address: Address, terms: Terms, deadline: Deadline) -> AsyncSession:
@@ -136,21 +139,23 @@ async def _attest(address: Address, terms: Terms, deadline: Deadline) -> AsyncSe
     verification = Verification(terms.trust)
     certificate = await apart(partial(fetch_certificate, *address, deadline))
     await asyncio.to_thread(verification.read_certificate, certificate, now())
-    async with _pinned(address, channel.EVIDENCE_BYTES, certificate) as opened:
+    async with _pinned(address, channel.EVIDENCE_BYTES, terms.certificate, certificate) as opened:
         asked_at = elapsed()
         ask = opened.unary_unary(names.GET_EVIDENCE)
         answer = await ask(verification.challenge(), timeout=deadline.left())
     verified = await asyncio.to_thread(verification.accept, answer, now())
     channels = tuple(
-        _pinned(address, channel.ANSWER_BYTES, *verified.certificates)
+        _pinned(address, channel.ANSWER_BYTES, terms.certificate, *verified.certificates)
         for _ in range(terms.connections)
     )
     return AsyncSession(channels, verified, asked_at, terms)
 
 
-def _pinned(address: Address, answer_bytes: int, *certificates: bytes) -> grpc.aio.Channel:
+def _pinned(
+    address: Address, answer_bytes: int, own: Certificate | None, *certificates: bytes
+) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(
         channel.target(*address),
-        channel.credentials(*certificates),
+        channel.credentials(*certificates, own=own),
         channel.options(answer_bytes),
     )

@@ -7,6 +7,7 @@ from types import TracebackType
 
 import grpc
 
+from sealserve.inference.client.certificate import Certificate
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.inputs import Cast
 from sealserve.inference.client.known_models import ANYBODY, accepted
@@ -30,6 +31,7 @@ def connect(
     timeout_seconds: float = 10.0,
     connections: int = 1,
     token: str | None = None,
+    certificate: Certificate | None = None,
 ) -> Client:
     """Verify a server, or several replicas of one; returns a client of them, or raises.
 
@@ -38,11 +40,13 @@ def connect(
     its own and takes part only if it met every expectation.
     connections: to each replica; one connection is one of a server's workers.
     token: a caller's, for servers that ask for one; sent to nobody who was not verified.
+    certificate: a client's, for servers that ask for one in the handshake.
     Raises EvidenceError (not genuine), PolicyViolation (genuine, not acceptable), UnavailableError
-    if no replica could be verified; ConfigError (an address or a token that is none). No byte of
-    data leaves before this has returned.
+    if no replica could be verified; ConfigError (an address or a token that is none, a server that
+    wants a client's certificate and is given none). No byte of data leaves before this has
+    returned.
     """
-    pool = Pool(target, Terms(trust, connections, token))
+    pool = Pool(target, Terms(trust, connections, token, certificate))
     try:
         pool.open(Deadline(timeout_seconds))
     except BaseException:
@@ -51,9 +55,15 @@ def connect(
     return Client(pool)
 
 
-def check(target: Target, trust: Trust, *, timeout_seconds: float = 10.0) -> Verdict:
+def check(
+    target: Target,
+    trust: Trust,
+    *,
+    timeout_seconds: float = 10.0,
+    certificate: Certificate | None = None,
+) -> Verdict:
     """Verify a server and say what was found; raises what `connect` raises."""
-    with connect(target, trust, timeout_seconds=timeout_seconds) as client:
+    with connect(target, trust, timeout_seconds=timeout_seconds, certificate=certificate) as client:
         return client.verdict
 
 

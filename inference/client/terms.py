@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from sealserve.inference.client.certificate import Certificate
 from sealserve.native.errors import ConfigError
 from sealserve.policy import Trust
 
@@ -19,11 +20,13 @@ class Terms:
     """trust: what a server has to prove. connections: to each replica.
 
     token: a caller's, for servers that ask for one; it is sent to nobody who was not verified.
+    certificate: a client's, for servers whose handshakes ask for one.
     """
 
     trust: Trust
     connections: int = 1
     token: str | None = field(default=None, repr=False)
+    certificate: Certificate | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.connections <= MAX_CONNECTIONS:

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from sealserve.inference.client.certificate import Certificate
 from sealserve.inference.client.clock import Deadline
 from sealserve.inference.client.known_models import ANYBODY
 from sealserve.inference.client.pool import Pool
@@ -46,9 +47,10 @@ Headers = Mapping[str, str] | None
 class InferenceServerClient:
     """A verified server, or several replicas of one.
 
-    trust: a Trust, or the name of a trust file. token, connections: as for `connect`. Arguments of
-    the original that say how to believe a server are taken and ignored. Verifies at once; raises
-    InferenceServerException if nobody can be verified, ConfigError for a trust file that is none.
+    trust: a Trust, or the name of a trust file. token, connections, certificate: as for `connect`.
+    Arguments of the original that say how to believe a server are taken and ignored. Verifies at
+    once; raises InferenceServerException if nobody can be verified, ConfigError for a trust file
+    that is none.
     """
 
     def __init__(
@@ -66,11 +68,14 @@ class InferenceServerClient:
         trust: Trust | str | Path,
         token: str | None = None,
         connections: int = 1,
+        certificate: Certificate | None = None,
     ) -> None:
         if creds is not None or private_key is not None:
-            raise InferenceServerException("a client is known by its token here: token=…")
+            raise InferenceServerException(
+                "a client is known by its token or its certificate here: token=…, certificate=…"
+            )
         loaded = trust if isinstance(trust, Trust) else Trust.load(Path(trust))
-        terms = Terms(loaded, connections, token)
+        terms = Terms(loaded, connections, token, certificate)
         try:
             self._pool = Pool(url, terms)
             self._pool.open(Deadline(_CONNECT_SECONDS))

@@ -6,17 +6,26 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+from sealserve.inference.client.certificate import Certificate
 from sealserve.inference.client.triton import client, errors, tensors
 from sealserve.policy import Trust
 
 
 def trusting(
-    trust: Trust | str | Path, *, token: str | None = None, connections: int = 1
+    trust: Trust | str | Path,
+    *,
+    token: str | None = None,
+    connections: int = 1,
+    certificate: Certificate | None = None,
 ) -> SimpleNamespace:
     """What `import tritonclient.grpc` would give, with clients that verify against `trust`."""
     return SimpleNamespace(
         InferenceServerClient=partial(
-            client.InferenceServerClient, trust=trust, token=token, connections=connections
+            client.InferenceServerClient,
+            trust=trust,
+            token=token,
+            connections=connections,
+            certificate=certificate,
         ),
         InferInput=tensors.InferInput,
         InferRequestedOutput=tensors.InferRequestedOutput,
