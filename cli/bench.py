@@ -10,6 +10,7 @@ import click
 from sealserve.cli.asking import TARGET, Seconds, trust_option
 from sealserve.cli.caller_token import read_token, token_option
 from sealserve.cli.check import connections_option
+from sealserve.cli.client_certificate import certificate_options, read_certificate
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client.asynchronous import AsyncClient
 from sealserve.inference.client.clock import Deadline
@@ -78,6 +79,7 @@ _PERCENTILES = (50.0, 90.0, 99.0)
     help="How long verification and each answer may take.",
 )
 @token_option
+@certificate_options
 @json_option
 def command(
     target: str,
@@ -91,6 +93,8 @@ def command(
     version: str,
     timeout_seconds: float,
     token_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
     as_json: bool,
 ) -> None:
     """Verify the server at HOST, then ask MODEL as fast as it answers.
@@ -98,7 +102,8 @@ def command(
     Sends random values of the model's shapes, over verified channels, and tells answers per second
     and how long they took. It is a load: not for a server that others are waiting for.
     """
-    terms = Terms(Trust.load(trust_file), connections, read_token(token_file))
+    certificate = read_certificate(certificate_file, key_file)
+    terms = Terms(Trust.load(trust_file), connections, read_token(token_file), certificate)
     load = Load(in_flight, seconds, warm_seconds, timeout_seconds)
     sent, measured = asyncio.run(_run(target, model, terms, load, rows, version))
     emit(

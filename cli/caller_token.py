@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 import click
@@ -26,13 +25,7 @@ def read_token(path: Path | None) -> str | None:
     if path is None:
         return None
     data = files.read(path, _MAX_BYTES)
-    if path.stat().st_mode & stat.S_IRWXO:
-        raise ConfigError(
-            "everybody may read it",
-            file=str(path),
-            key="--token-file",
-            hint=f"chmod o= {path}; and think about who has seen it",
-        )
+    files.require_private(path, "--token-file")
     try:
         return data.decode("ascii").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:

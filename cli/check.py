@@ -10,6 +10,7 @@ import click
 
 from sealserve.cli.asking import TARGET, timeout_option, trust_option
 from sealserve.cli.caller_token import read_token, token_option
+from sealserve.cli.client_certificate import certificate_options, read_certificate
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
 from sealserve.inference.client.roster import Replica
@@ -32,12 +33,15 @@ connections_option = click.option(
 @click.argument("target", metavar=TARGET)
 @trust_option
 @token_option
+@certificate_options
 @timeout_option
 @json_option
 def command(
     target: str,
     trust_file: Path,
     token_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
     timeout_seconds: float,
     as_json: bool,
 ) -> None:
@@ -53,7 +57,10 @@ def command(
     """
     trust = Trust.load(trust_file)
     token = read_token(token_file)
-    with connect(target, trust, timeout_seconds=timeout_seconds, token=token) as client:
+    certificate = read_certificate(certificate_file, key_file)
+    with connect(
+        target, trust, timeout_seconds=timeout_seconds, token=token, certificate=certificate
+    ) as client:
         _require_all(client.replicas)
         served = client.served(timeout_seconds=timeout_seconds)
         verdict = client.verdict

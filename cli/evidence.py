@@ -21,6 +21,7 @@ from sealserve.attestation.thim import MAX_THIM_BYTES
 from sealserve.attestation.tpm import MAX_DOCUMENT_BYTES
 from sealserve.cli import files
 from sealserve.cli.asking import timeout_option
+from sealserve.cli.client_certificate import certificate_options, read_certificate
 from sealserve.cli.judging import at_option, root_in, root_option, roots_of
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client.collect import collect
@@ -130,18 +131,26 @@ def _start(path: Path | None, limit: int) -> bytes | None:
     help="New folder.",
 )
 @_file("--trust", "trust_file", "What you expect; without it nothing is judged.")
+@certificate_options
 @timeout_option
 @json_option
 def get(
-    target: str, out: Path, trust_file: Path | None, timeout_seconds: float, as_json: bool
+    target: str,
+    out: Path,
+    trust_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
+    timeout_seconds: float,
+    as_json: bool,
 ) -> None:
     """Keep a server's evidence in a folder that `evidence check` can judge years later.
 
     With --trust the server is verified as `check` does, and nothing is kept of one that fails.
     """
     trust = None if trust_file is None else Trust.load(trust_file)
+    certificate = read_certificate(certificate_file, key_file)
     files.check_place(out)
-    collected = collect(target, trust, timeout_seconds=timeout_seconds)
+    collected = collect(target, trust, timeout_seconds=timeout_seconds, certificate=certificate)
     kept = bundle_of(collected)
     files.write_folder(out, kept)
     words = f"kept in {out}: {', '.join(kept)}"

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +37,17 @@ def read_start(path: Path, limit: int) -> bytes:
         raise ConfigError(
             f"cannot be read: {error.strerror}", file=str(path), hint="is it there, and readable?"
         ) from error
+
+
+def require_private(path: Path, option: str) -> None:
+    """ConfigError for a file that everybody may read."""
+    if path.stat().st_mode & stat.S_IRWXO:
+        raise ConfigError(
+            "everybody may read it",
+            file=str(path),
+            key=option,
+            hint=f"chmod o= {path}; and think about who has seen it",
+        )
 
 
 def write(path: Path, data: bytes, *, inputs: Collection[Path] = ()) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from sealserve.cli import files
 from sealserve.cli.asking import TARGET, Seconds, trust_option
 from sealserve.cli.caller_token import read_token, token_option
+from sealserve.cli.client_certificate import certificate_options, read_certificate
 from sealserve.cli.output import emit, json_option, say
 from sealserve.inference.client import connect
 from sealserve.native.errors import ConfigError, printable
@@ -62,6 +63,7 @@ _NPZ = b"PK\x03\x04"  # a ZIP archive of such arrays
     help="How long verification and prediction may take, each.",
 )
 @token_option
+@certificate_options
 @json_option
 def command(
     target: str,
@@ -73,6 +75,8 @@ def command(
     out: Path | None,
     timeout_seconds: float,
     token_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
     as_json: bool,
 ) -> None:
     """Verify the server at HOST, then send MODEL these inputs.
@@ -83,11 +87,15 @@ def command(
     """
     trust = Trust.load(trust_file)
     token = read_token(token_file)
+    certificate = read_certificate(certificate_file, key_file)
     given = _inputs(inputs)
-    read = [trust_file, *_files(inputs), *([token_file] if token_file else [])]
+    secrets = (token_file, certificate_file, key_file)
+    read = [trust_file, *_files(inputs), *(file for file in secrets if file)]
     if out is not None:
         _check_out(out, read)
-    with connect(target, trust, timeout_seconds=timeout_seconds, token=token) as client:
+    with connect(
+        target, trust, timeout_seconds=timeout_seconds, token=token, certificate=certificate
+    ) as client:
         _warn(client.verdict)
         answers = client.predict(
             model,

@@ -9,6 +9,7 @@ import click
 from sealserve.cli.asking import TARGET, timeout_option, trust_option
 from sealserve.cli.caller_token import read_token, token_option
 from sealserve.cli.check import connections_option
+from sealserve.cli.client_certificate import certificate_options, read_certificate
 from sealserve.cli.output import say
 from sealserve.inference.client.terms import Terms
 from sealserve.inference.proxy.place import parse_place
@@ -33,7 +34,7 @@ from sealserve.policy.verdict import SIMULATED_BANNER
     "--listen-anywhere",
     is_flag=True,
     help="DANGER: take an address for --listen that others can reach. They send in plain text, and "
-    "may use the token.",
+    "may use the token and the certificate.",
 )
 @connections_option
 @click.option(
@@ -45,6 +46,7 @@ from sealserve.policy.verdict import SIMULATED_BANNER
     help="Longest request that is taken; servers have a limit of their own.",
 )
 @token_option
+@certificate_options
 @timeout_option
 def command(
     target: str,
@@ -54,6 +56,8 @@ def command(
     connections: int,
     message_mib: int,
     token_file: Path | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
     timeout_seconds: float,
 ) -> None:
     """Take plain gRPC from programs of this machine, and pass it on to HOST, verified.
@@ -66,7 +70,8 @@ def command(
 
     place = parse_place(listen, anywhere=listen_anywhere)
     trust = Trust.load(trust_file)
-    terms = Terms(trust, connections, read_token(token_file))
+    certificate = read_certificate(certificate_file, key_file)
+    terms = Terms(trust, connections, read_token(token_file), certificate)
     if place.anywhere:
         say(f"DANGER: whoever reaches {place.text()} is read by everybody on the way")
 

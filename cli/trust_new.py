@@ -6,7 +6,7 @@ import datetime
 import os
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
@@ -14,6 +14,7 @@ from sealserve.attestation.roots import ARK_SHA256, Roots
 from sealserve.attestation.tcb import LINES, Line
 from sealserve.cli import files, host_data
 from sealserve.cli.asking import timeout_option
+from sealserve.cli.client_certificate import certificate_options, read_certificate
 from sealserve.cli.output import emit, json_option, say
 from sealserve.native.errors import ConfigError
 from sealserve.policy import Trust, claimed, floors
@@ -21,6 +22,9 @@ from sealserve.policy.claimed import Draft
 from sealserve.policy.expectations import Kind, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.trust_schema import KINDS
 from sealserve.policy.trust_text import trust_text
+
+if TYPE_CHECKING:
+    from sealserve.inference.client import Certificate
 
 
 @click.command(
@@ -82,6 +86,7 @@ from sealserve.policy.trust_text import trust_text
     metavar="HOST[:PORT]",
     help="Write what the machine there claims instead, for a person to approve.",
 )
+@certificate_options
 @timeout_option
 @json_option
 def command(
@@ -98,6 +103,8 @@ def command(
     models: tuple[str, ...],
     expires: datetime.datetime | None,
     source: str | None,
+    certificate_file: Path | None,
+    key_file: Path | None,
     timeout_seconds: float,
     as_json: bool,
 ) -> None:
@@ -124,10 +131,13 @@ def command(
     }
     if source is not None:
         _refuse_beside_from(click.get_current_context().params)
-        draft = _claimed(source, timeout_seconds, _models(models), given, str(out))
+        certificate = read_certificate(certificate_file, key_file)
+        draft = _claimed(source, timeout_seconds, certificate, _models(models), given, str(out))
         files.write(out, draft.text.encode())
         _tell_claimed(out, draft, as_json)
         return
+    if certificate_file or key_file:
+        raise click.UsageError("--certificate and --key are for --from: nobody else is asked")
     if not policies:
         raise _missing("--policy", "What may run; `none` if anything may.")
     if not models:
@@ -174,6 +184,7 @@ def _refuse_beside_from(given: Mapping[str, object]) -> None:
 def _claimed(
     source: str,
     timeout_seconds: float,
+    certificate: Certificate | None,
     named: Mapping[str, Sequence[str]],
     given: _Given,
     file: str,
@@ -183,7 +194,10 @@ def _claimed(
 
     root = bytes.fromhex(given["simulated_root_sha256"])
     introduced = introduce(
-        source, Roots.simulated(root) if root else Roots.amd(), timeout_seconds=timeout_seconds
+        source,
+        Roots.simulated(root) if root else Roots.amd(),
+        timeout_seconds=timeout_seconds,
+        certificate=certificate,
     )
     return claimed.draft(
         introduced.claims,

@@ -154,6 +154,7 @@ def test_every_verb_has_its_module_and_no_module_lacks_its_verb():
         "__init__",
         "asking",
         "caller_token",
+        "client_certificate",
         "deploy_commands",
         "deploy_folder",
         "deploy_lint",
