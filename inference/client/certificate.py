@@ -22,7 +22,8 @@ from sealserve.attestation.pem import MAX_PEM_BYTES
 from sealserve.inference.client.clock import now
 from sealserve.native.errors import ConfigError
 
-# What gRPC's TLS signs a handshake with.
+# What gRPC's TLS signs a handshake with; of curves, those of RFC 8446, section 4.2.3.
+_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 _Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 _PEM: Final = serialization.Encoding.PEM
 
@@ -116,16 +117,17 @@ def _private_key(data: bytes, file: str) -> _Key:
         ) from None
     except (ValueError, UnsupportedAlgorithm):
         raise _no_key(file) from None
-    if not isinstance(key, _Key):
+    other_curve = isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name not in _CURVES
+    if other_curve or not isinstance(key, _Key):
         raise _no_key(file)
     return key
 
 
 def _no_key(file: str) -> ConfigError:
     return ConfigError(
-        "holds no private key in PEM that signs",
+        "holds no private key in PEM that signs handshakes",
         file=file,
-        hint="RSA, EC or Ed25519; -----BEGIN PRIVATE KEY----- begins one",
+        hint="RSA, P-256, P-384, P-521 or Ed25519; -----BEGIN PRIVATE KEY----- begins one",
     )
 
 
@@ -134,7 +136,7 @@ def _public(certificate: x509.Certificate, file: str) -> bytes:
         return _spki(certificate.public_key())
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(
-            "the certificate has a key of an unknown kind", file=file, hint="RSA, EC or Ed25519"
+            "the certificate has a key of an unknown kind", file=file, hint="is it a client's?"
         ) from error
 
 

@@ -2,7 +2,8 @@
 
 With TLS 1.3 a server looks at its client's certificate after the client is done with the handshake.
 A refusal is then a connection that breaks, of which gRPC tells nothing more. So the server is asked
-once again, without a certificate, and its alert is read.
+once again, without a certificate, and its alert is read: somebody's claim, as all is before a
+verdict, so it chooses between words of ours and does nothing else.
 """
 
 from __future__ import annotations

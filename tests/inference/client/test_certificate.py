@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +65,15 @@ def encrypted() -> bytes:
     return key_pem(serialization.load_pem_private_key(GOOD.key, None), b"words")
 
 
+def of_unknown_kind() -> bytes:
+    """Its public key is of an algorithm nobody has given this number to."""
+    der = ssl.PEM_cert_to_DER_cert(GOOD.chain.decode())
+    known = bytes.fromhex("06072a8648ce3d0201")  # id-ecPublicKey, RFC 5480
+    assert known in der
+    return ssl.DER_cert_to_PEM_cert(der.replace(known, known[:-1] + b"\x7f")).encode()
+
+
+KOBLITZ = key_pem(ec.generate_private_key(ec.SECP256K1()))
 X25519 = key_pem(x25519.X25519PrivateKey.generate())
 CERTIFICATE, KEY = "client.pem", "client.key"
 # What stands in the two files, which of them the error names, and its words.
@@ -78,10 +88,12 @@ BAD: dict[str, tuple[bytes, bytes, str, str]] = {
         "holds no certificate in PEM",
     ),
     "too long a certificate": (b" " * 2**16, GOOD.key, CERTIFICATE, "is longer than 32768 bytes"),
+    "a certificate of an unknown kind": (of_unknown_kind(), GOOD.key, CERTIFICATE, "unknown kind"),
     "no key": (GOOD.chain, b"", KEY, "holds no private key in PEM"),
     "a certificate for a key": (GOOD.chain, GOOD.chain, KEY, "holds no private key in PEM"),
     "half a key": (GOOD.chain, GOOD.key[:60] + GOOD.key[-26:], KEY, "holds no private key in PEM"),
     "a key that signs nothing": (GOOD.chain, X25519, KEY, "holds no private key in PEM"),
+    "a key on a curve of no handshake": (GOOD.chain, KOBLITZ, KEY, "that signs handshakes"),
     "an encrypted key": (GOOD.chain, encrypted(), KEY, "the key is encrypted"),
     "too long a key": (GOOD.chain, GOOD.key + b" " * 2**16, KEY, "is longer than 32768 bytes"),
     "another's key": (GOOD.chain, AUTHORITY.issue().key, KEY, "the key does not fit"),

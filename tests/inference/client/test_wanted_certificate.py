@@ -74,6 +74,7 @@ def refused(kind: type[SealserveError], *words: str, by: Callable[[], object]) -
 KEYS: dict[str, Callable[[], Any]] = {
     "P-256": lambda: ec.generate_private_key(ec.SECP256R1()),
     "P-384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
     "RSA": lambda: rsa.generate_private_key(65537, 2048),
     "Ed25519": ed25519.Ed25519PrivateKey.generate,
 }
