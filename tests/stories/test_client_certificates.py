@@ -86,6 +86,7 @@ def clinic(
         yield Clinic(folder, server)
         written = "".join(path.read_text() for path in folder.parent.glob("*.err"))
     assert '"event": "ready"' in written
+    assert "unforeseen" not in written  # a stranger's handshake is nothing special
     assert GOOD.private.decode() not in written
 
 
