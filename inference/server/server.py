@@ -119,7 +119,8 @@ class Server:
         port = self._held_port or self._config.listen_port
         listener = listen(self._config.listen_host, port, shared=bool(self._held_port))
         tls = TlsContext(
-            lambda: (self._identity.key_pem, self._identity.certificate_pem),
+            lambda: self._identity.key_pem,
+            lambda: self._identity.certificate_pem,
             self._config.callers.client_ca,
         )
         await self._transport.listen(listener, tls)

@@ -15,7 +15,6 @@ from typing import Final
 
 _PROTOCOL: Final = "h2"  # the only one of gRPC [RFC 9113 section 3.2]
 _READ_BYTES: Final = 256 * 1024  # of one look; OpenSSL gives a record at a time, 16 KiB
-Pem = tuple[bytes, bytes]
 
 
 class TlsError(Exception):
@@ -32,24 +31,28 @@ class TlsError(Exception):
 class TlsContext:
     """What new connections show: the identity of the moment they come.
 
-    identity: asked before each handshake for its key and certificates, each in PEM. client_ca:
-    whose clients alone may connect, in PEM; "": anybody.
+    certificate: in PEM, asked for before each handshake. key: its private key in PEM, asked for
+    once for each certificate and not kept. client_ca: whose clients alone may connect, in PEM; "":
+    anybody.
     """
 
-    def __init__(self, identity: Callable[[], Pem], client_ca: str = "") -> None:
-        self._identity = identity
+    def __init__(
+        self, key: Callable[[], bytes], certificate: Callable[[], bytes], client_ca: str = ""
+    ) -> None:
+        self._key = key
+        self._certificate = certificate
         self._client_ca = client_ca
-        self._shown: Pem = (b"", b"")
+        self._shown = b""
         self._context = _new_context(client_ca)
 
     def new(self) -> Tls:
         """Of one connection that is beginning."""
-        identity = self._identity()
-        if identity != self._shown:
+        certificate = self._certificate()
+        if certificate != self._shown:
             context = _new_context(self._client_ca)
-            with _only_in_memory(b"\n".join(identity)) as path:
+            with _only_in_memory(b"\n".join((self._key(), certificate))) as path:
                 context.load_cert_chain(path)
-            self._context, self._shown = context, identity
+            self._context, self._shown = context, certificate
         return Tls(self._context)
 
 

@@ -26,8 +26,7 @@ sys.path[:1] = [str(ROOT / "src"), str(ROOT / "tests")]
 from interop.run import NotBuiltError, built  # noqa: E402
 from sealserve.inference.transport import connection  # noqa: E402
 from sealserve.inference.transport.asked import Asked  # noqa: E402
-from sealserve.inference.transport.tls import TlsContext  # noqa: E402
-from support.transport_case import LIMITS, identity, port_of, serving  # noqa: E402
+from support.transport_case import LIMITS, identity, port_of, serving, showing  # noqa: E402
 
 H2SPEC = "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"
 ANSWER_SECONDS: Final = 0.1
@@ -66,7 +65,7 @@ async def asked(folder: Path) -> str:
     late = Asked(b"/test/stream_stream_late", (), b"identity", None)
     connection.read = lambda _headers: late
     many = replace(LIMITS, calls=1000)  # or a call is refused before there are too many streams
-    async with serving(stream_stream_late, limits=many, tls=TlsContext(lambda: ours)) as server:
+    async with serving(stream_stream_late, limits=many, tls=showing(lambda: ours)) as server:
         running = await asyncio.create_subprocess_exec(
             *(folder / "bin" / "h2spec", "-h", "127.0.0.1", "-p", str(port_of(server))),
             *("-t", "-k", "-o", "5", "-j", folder / "h2spec.xml"),

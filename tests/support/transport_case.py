@@ -32,10 +32,11 @@ from hyperframe.frame import (
 )
 
 from sealserve.inference.transport.server import Server, TransportLimits
-from sealserve.inference.transport.tls import Pem, TlsContext
+from sealserve.inference.transport.tls import TlsContext
 from support.http2_peer import CALL, PREFACE, Fields, message, parsed
 
 SECONDS = 20.0  # that a test waits for what has to come
+Pem = tuple[bytes, bytes]  # a key and its certificate
 LIMITS = TransportLimits(
     message_bytes=2**20,
     metadata_bytes=16_384,
@@ -151,6 +152,11 @@ def bound(host: str = "127.0.0.1") -> socket.socket:
 
 def port_of(server: Server) -> int:
     return int(server._listeners[0].sockets[0].getsockname()[1])
+
+
+def showing(identity: Callable[[], Pem], client_ca: str = "") -> TlsContext:
+    """What connections show that come while `identity` gives this."""
+    return TlsContext(lambda: identity()[0], lambda: identity()[1], client_ca)
 
 
 def identity(name: str = "sealserve.internal") -> Pem:

@@ -13,7 +13,6 @@ import pytest
 
 from sealserve.inference.transport import server as module
 from sealserve.inference.transport.server import Server
-from sealserve.inference.transport.tls import TlsContext
 from sealserve.native.errors import UnavailableError
 from support.http2_peer import message
 from support.transport_case import (
@@ -23,6 +22,7 @@ from support.transport_case import (
     in_loop,
     port_of,
     serving,
+    showing,
     unary_unary_forever,
     until,
     wire,
@@ -179,7 +179,7 @@ async def test_h2load(tmp_path: Path, window: int) -> None:
     ours = identity()
     body = tmp_path / "message"
     body.write_bytes(message(bytes(100_000)))
-    async with serving(tls=TlsContext(lambda: ours)) as server:
+    async with serving(tls=showing(lambda: ours)) as server:
         running = await asyncio.create_subprocess_exec(
             *("h2load", "-n", "1000", "-c", "4", "-m", "2", "-w", str(window), "-W", str(window)),
             *("-d", body, "-H", "content-type: application/grpc", "-H", "te: trailers"),

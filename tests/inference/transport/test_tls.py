@@ -18,14 +18,16 @@ from hyperframe.frame import HeadersFrame, SettingsFrame
 from sealserve.inference.transport import connection as connections
 from sealserve.inference.transport import tls as module
 from sealserve.inference.transport.server import Server
-from sealserve.inference.transport.tls import Pem, Tls, TlsContext, TlsError
+from sealserve.inference.transport.tls import Tls, TlsContext, TlsError
 from support.http2_peer import CALL, PREFACE, message
 from support.transport_case import (
+    Pem,
     client_context,
     identity,
     in_loop,
     port_of,
     serving,
+    showing,
     until,
     wire,
 )
@@ -54,7 +56,7 @@ class Client:
 
 
 def shaken(context: ssl.SSLContext, of: TlsContext | None = None) -> tuple[Client, Tls]:
-    ours = (of or TlsContext(lambda: OURS)).new()
+    ours = (of or showing(lambda: OURS)).new()
     client = Client(context)
     client.shake(ours)
     return client, ours
@@ -96,7 +98,7 @@ def test_no_connection_resumes_another() -> None:
 
 
 def test_bytes_one_at_a_time() -> None:
-    ours, client = TlsContext(lambda: OURS).new(), Client(client_context())
+    ours, client = showing(lambda: OURS).new(), Client(client_context())
     with pytest.raises(ssl.SSLWantReadError):
         client.tls.do_handshake()
     for byte in client.goes.read():
@@ -112,7 +114,7 @@ def test_bytes_one_at_a_time() -> None:
 
 
 def test_clients_of_one_authority_alone(tmp_path: Any) -> None:
-    of = TlsContext(lambda: OURS, client_ca=OTHER[1].decode())
+    of = showing(lambda: OURS, client_ca=OTHER[1].decode())
     context = client_context()
     with pytest.raises(TlsError, match="CERTIFICATE"):
         shaken(context, of)
@@ -139,7 +141,7 @@ def shown(of: TlsContext) -> bytes:
 
 def test_new_connections_show_the_identity_of_the_moment() -> None:
     now: list[Pem] = [OURS]
-    of = TlsContext(lambda: now[0])
+    of = showing(lambda: now[0])
     assert shown(of) == OURS[1]
     before = of.new()
     now[0] = OTHER
@@ -153,7 +155,7 @@ def test_an_identity_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
     real = os.memfd_create
     monkeypatch.setattr(os, "memfd_create", lambda *a: made.append(1) or real(*a))
-    of = TlsContext(lambda: (bytes(OURS[0]), bytes(OURS[1])))
+    of = showing(lambda: (bytes(OURS[0]), bytes(OURS[1])))
     for _ in range(3):
         of.new()
     assert made == [1]
@@ -185,7 +187,7 @@ def test_keys_are_overwritten_and_on_no_disk(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(os, "memfd_create", create)
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watched)
     before = open_files()
-    TlsContext(lambda: OURS).new()
+    showing(lambda: OURS).new()
     assert paths == ["/memfd:identity (deleted)"]
     left = os.pread(kept[0], 2**16, 0)
     assert left == bytes(len(b"\n".join(OURS)))
@@ -203,7 +205,7 @@ def test_keys_are_overwritten_when_they_are_none(monkeypatch: pytest.MonkeyPatch
         return file
 
     monkeypatch.setattr(os, "memfd_create", create)
-    of = TlsContext(lambda: (OURS[0], b"no certificate"))
+    of = showing(lambda: (OURS[0], b"no certificate"))
     with pytest.raises(ssl.SSLError):
         of.new()
     assert set(os.pread(kept[0], 2**16, 0)) == {0}
@@ -215,7 +217,7 @@ def test_keys_are_overwritten_when_they_are_none(monkeypatch: pytest.MonkeyPatch
 
 def test_garbage_instead_of_a_handshake() -> None:
     with pytest.raises(TlsError):
-        list(TlsContext(lambda: OURS).new().open(b"GET / HTTP/1.1\r\n\r\n"))
+        list(showing(lambda: OURS).new().open(b"GET / HTTP/1.1\r\n\r\n"))
 
 
 def test_garbage_behind_a_handshake() -> None:
@@ -241,7 +243,7 @@ def test_the_other_side_says_that_nothing_comes() -> None:
 
 @asynccontextmanager
 async def served(*functions: Any) -> AsyncIterator[Server]:
-    async with serving(*functions, tls=TlsContext(lambda: OURS)) as server:
+    async with serving(*functions, tls=showing(lambda: OURS)) as server:
         yield server
 
 
