@@ -85,89 +85,128 @@ INLINE void one_round(__m512i s[8], __m512i w[WORDS], int t, int more)
     s[3] = c, s[2] = b, s[1] = a, s[0] = next_a;
 }
 
-INLINE void compress(__m512i state[8], __m512i w[WORDS])
+/* A message block of each lane is turned so that a register holds one word of every lane: rows
+ * become columns, sixteen by sixteen. That goes to one port alone, so it is cut into steps, done among
+ * the last rounds of the block before, which have no more words to make and leave that port idle. */
+typedef struct {
+    __m512i words[WORDS];    /* of the sixteen lanes, one each */
+    __m512i quarters[LANES]; /* 4 * j + m: words 4j to 4j + 3 of lanes m, m + 4, m + 8, m + 12 */
+    const uint8_t *const *lanes;
+    ptrdiff_t at;    /* where in each lane's data the message block begins */
+    __mmask16 mask;  /* which of its words are data; others are zero, and not touched */
+    uintptr_t ahead; /* how far behind that lies what is wanted soon */
+} message;
+
+#define STEPS 16
+
+INLINE __m512i row(const message *m, int lane)
+{
+    const uint8_t *from = m->lanes[lane] + m->at;
+    _mm_prefetch((const char *)((uintptr_t)from + m->ahead), _MM_HINT_T1);
+    return _mm512_maskz_loadu_epi32(m->mask, from);
+}
+
+/* The even quarters of both, or the odd ones. */
+INLINE __m512i quarters_of(__m512i a, __m512i b, int odd)
+{
+    return odd ? _mm512_shuffle_i32x4(a, b, 0xdd) : _mm512_shuffle_i32x4(a, b, 0x88);
+}
+
+INLINE void gather(message *m, int lane, int odd)
+{
+    NEW(left, quarters_of(row(m, lane), row(m, lane + 4), odd));
+    NEW(right, quarters_of(row(m, lane + 8), row(m, lane + 12), odd));
+    m->quarters[4 * odd + lane] = quarters_of(left, right, 0);
+    m->quarters[4 * odd + lane + 8] = quarters_of(left, right, 1);
+}
+
+INLINE __m512i words_of(__m512i a, __m512i b, int upper)
+{
+    return upper ? _mm512_unpackhi_epi32(a, b) : _mm512_unpacklo_epi32(a, b);
+}
+
+/* Two words, and their bytes in our order. */
+INLINE void spread(message *m, int quarter, int upper)
+{
+    const __m512i swap = _mm512_broadcast_i32x4(
+        _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
+    const __m512i *q = m->quarters + 4 * quarter;
+    __m512i *words = m->words + 4 * quarter + 2 * upper;
+    NEW(left, words_of(q[0], q[1], upper));
+    NEW(right, words_of(q[2], q[3], upper));
+    words[0] = _mm512_shuffle_epi8(_mm512_unpacklo_epi64(left, right), swap);
+    words[1] = _mm512_shuffle_epi8(_mm512_unpackhi_epi64(left, right), swap);
+}
+
+INLINE void one_step(message *m, int step)
+{
+    if (step < STEPS / 2)
+        gather(m, step / 2, step % 2);
+    else
+        spread(m, (step - STEPS / 2) / 2, step % 2);
+}
+
+/* Of the words `w`; meanwhile the next ones are made. */
+INLINE void compress(__m512i state[8], __m512i w[WORDS], message *next)
 {
     __m512i s[8];
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
         s[i] = state[i];
 #pragma GCC unroll 64
-    for (int t = 0; t < 64; t++)
+    for (int t = 0; t < 64; t++) {
         one_round(s, w, t, t + WORDS < 64);
+        if (t >= 64 - STEPS)
+            one_step(next, t - (64 - STEPS));
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++)
         state[i] = add(state[i], s[i]);
 }
 
-/* Rows become columns: in[lane] holds 16 words of one lane, out[word] one word of 16 lanes. */
-INLINE void transpose(__m512i r[16])
+/* The first message block: the salt, and as much of the data as goes behind it. */
+INLINE void begin(message *m, const uint8_t salt[SHA256_SALT_BYTES])
 {
-    __m512i t[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-    }
-}
-
-/* The words `mask` selects of one message block in each lane, big-endian; others are zero. */
-INLINE void load(__m512i w[WORDS], const uint8_t *const lanes[LANES], ptrdiff_t at, __mmask16 mask,
-                 uintptr_t ahead)
-{
-    const __m512i swap = _mm512_broadcast_i32x4(
-        _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3));
+    m->at = -SHA256_SALT_BYTES; /* nothing in front of the data is touched */
+    m->mask = 0xFF00;
 #pragma GCC unroll 16
-    for (int i = 0; i < LANES; i++) {
-        w[i] = _mm512_shuffle_epi8(_mm512_maskz_loadu_epi32(mask, lanes[i] + at), swap);
-        _mm_prefetch((const char *)((uintptr_t)lanes[i] + (uintptr_t)at + ahead), _MM_HINT_T1);
-    }
-    transpose(w);
+    for (int i = 0; i < STEPS; i++)
+        one_step(m, i);
+    for (int i = 0; i < HALF; i++)
+        m->words[i] = _mm512_set1_epi32((int)sha256_get32(salt + 4 * i));
 }
 
-/* ahead: how far behind each lane's data that lies which is wanted soon. */
+/* FIPS 180-4, section 5.1.1, into the second half of the last message block. */
+INLINE void pad(__m512i w[WORDS], size_t block_bytes)
+{
+    const uint64_t bytes = SHA256_SALT_BYTES + block_bytes;
+    w[8] = _mm512_set1_epi32((int)0x80000000);
+    w[14] = _mm512_set1_epi32((int)(bytes >> 29));
+    w[15] = _mm512_set1_epi32((int)(bytes << 3));
+}
+
 TARGET static void sixteen(const uint8_t salt[SHA256_SALT_BYTES],
                            const uint8_t *const lanes[LANES], size_t block_bytes,
                            uint8_t *const digests[LANES], uintptr_t ahead)
 {
+    const ptrdiff_t end = (ptrdiff_t)block_bytes;
     __m512i state[8], w[WORDS];
+    message m;
+    m.lanes = lanes;
+    m.ahead = ahead;
     for (int i = 0; i < 8; i++)
         state[i] = _mm512_set1_epi32((int)SHA256_START[i]);
-    /* masked-off words are not touched, so the address before the block is never read */
-    load(w, lanes, -SHA256_SALT_BYTES, 0xFF00, ahead);
-    for (int i = 0; i < HALF; i++)
-        w[i] = _mm512_set1_epi32((int)sha256_get32(salt + 4 * i));
-    compress(state, w);
-    size_t at = SHA256_SALT_BYTES;
-    for (; at + 64 <= block_bytes; at += 64) {
-        load(w, lanes, (ptrdiff_t)at, 0xFFFF, ahead);
-        compress(state, w);
+    begin(&m, salt);
+    while (m.at < end) {
+#pragma GCC unroll 16
+        for (int i = 0; i < WORDS; i++)
+            w[i] = m.words[i];
+        m.at += 64;
+        m.mask = m.at + 64 <= end ? 0xFFFF : m.at < end ? 0x00FF : 0;
+        if (!m.mask)
+            pad(w, block_bytes);
+        compress(state, w, &m);
     }
-    load(w, lanes, (ptrdiff_t)at, 0x00FF, ahead);
-    w[8] = _mm512_set1_epi32((int)0x80000000);
-    w[14] = _mm512_set1_epi32((int)((uint64_t)(SHA256_SALT_BYTES + block_bytes) >> 29));
-    w[15] = _mm512_set1_epi32((int)((SHA256_SALT_BYTES + block_bytes) << 3));
-    compress(state, w);
     uint32_t words[8][LANES];
     for (int i = 0; i < 8; i++)
         _mm512_storeu_si512(words[i], state[i]);
