@@ -55,6 +55,16 @@ def test_a_turn_is_as_many_bursts_as_fit(turns: ModuleType, now: SimpleNamespace
     assert len(now.order) == 1 + 4
 
 
+def test_a_short_way_is_gone_as_often_as_makes_a_burst(
+    turns: ModuleType, now: SimpleNamespace
+) -> None:
+    way = turns.Way("a", 10, taking(now, "a", 5)).in_bursts_of(45)
+    speed = turns.take_turns([way], 1, turn_seconds=0, clock=lambda: turns.Reading(1.0))["a"]
+    assert len(now.order) == 1 + 4
+    assert speed.rate == 10 / 5
+    assert turns.Way("a", 10, taking(now, "a", 5)).in_bursts_of(9).passes == 1
+
+
 def test_a_rate_is_the_median_burst_and_the_best_one_is_kept(
     turns: ModuleType, now: SimpleNamespace
 ) -> None:
