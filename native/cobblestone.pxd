@@ -12,8 +12,8 @@ cdef class Message:
 
 
 # Opens chunks `first`, `first` + 1, … of `size` sealed bytes, the last one as short as it comes.
-# -1, or the number of the first chunk that does not authenticate (its plaintext wiped, that of
-# the chunks before it still in `plain`).
+# -1, or the number of the first chunk that does not authenticate (its plaintext and that
+# of all behind it wiped, that of the chunks before it still in `plain`).
 cdef int64_t open_chunks(
     gcm_key* key,
     const uint8_t* base_nonce,

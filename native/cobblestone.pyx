@@ -20,8 +20,8 @@ from sealserve.native.crypto cimport (
     equal,
     free_key,
     new_key,
-    open_sealed,
-    seal,
+    open_row,
+    seal_row,
     wipe_memory,
 )
 from sealserve.native.views cimport View, overlap, readable, writable
@@ -202,19 +202,9 @@ cdef int64_t open_chunks(
     size_t size,
     uint8_t* plain,
 ) noexcept nogil:
-    cdef uint8_t nonce[GCM_NONCE_BYTES]
-    cdef uint64_t number = first
-    cdef size_t take
-    while size:
-        take = SEALED_CHUNK if size > SEALED_CHUNK else size
-        _nonce(base_nonce, number, nonce)
-        if not open_sealed(key, nonce, sealed, take, plain):
-            return <int64_t> number
-        sealed += take
-        plain += CHUNK
-        size -= take
-        number += 1
-    return -1
+    cdef size_t chunks = (size + SEALED_CHUNK - 1) // SEALED_CHUNK
+    cdef size_t opened = open_row(key, base_nonce, first, CHUNK, sealed, size, plain)
+    return -1 if opened == chunks else <int64_t> (first + opened)
 
 
 cdef bint seal_chunks(
@@ -226,26 +216,7 @@ cdef bint seal_chunks(
     size_t size,
     uint8_t* sealed,
 ) noexcept nogil:
-    cdef uint8_t nonce[GCM_NONCE_BYTES]
-    cdef size_t i, take
-    for i in range(chunks):
-        take = CHUNK if size > CHUNK else size
-        _nonce(base_nonce, first + i, nonce)
-        if not seal(key, nonce, plain, take, sealed):
-            return False
-        plain += take
-        size -= take
-        sealed += SEALED_CHUNK
-    return True
-
-
-cdef void _nonce(const uint8_t* base, uint64_t number, uint8_t* nonce) noexcept nogil:
-    """The base nonce XOR the chunk number, big-endian (C2SP chunked-encryption, AEAD usage)."""
-    cdef int i
-    for i in range(GCM_NONCE_BYTES):
-        nonce[i] = base[i]
-    for i in range(8):
-        nonce[GCM_NONCE_BYTES - 1 - i] ^= <uint8_t> (number >> (8 * i))
+    return seal_row(key, base_nonce, first, CHUNK, chunks, plain, size, sealed)
 
 
 cdef Message _derive(object key, bytes salt, object context):

@@ -1,5 +1,5 @@
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 
 
 cdef extern from "crypto.h" nogil:
@@ -21,11 +21,24 @@ cdef extern from "crypto.h" nogil:
 # src/crypto.h says what each one promises.
 cdef gcm_key* new_key(const uint8_t* key, gcm_direction direction) noexcept nogil
 cdef void free_key(gcm_key* key) noexcept nogil
-cdef bint seal(
-    gcm_key* key, const uint8_t* nonce, const uint8_t* plain, size_t plain_bytes, uint8_t* sealed
+cdef bint seal_row(
+    gcm_key* key,
+    const uint8_t* base,
+    uint64_t first,
+    size_t chunk_bytes,
+    size_t chunks,
+    const uint8_t* plain,
+    size_t plain_bytes,
+    uint8_t* sealed,
 ) noexcept nogil
-cdef bint open_sealed(
-    gcm_key* key, const uint8_t* nonce, const uint8_t* sealed, size_t sealed_bytes, uint8_t* plain
+cdef size_t open_row(
+    gcm_key* key,
+    const uint8_t* base,
+    uint64_t first,
+    size_t chunk_bytes,
+    const uint8_t* sealed,
+    size_t sealed_bytes,
+    uint8_t* plain,
 ) noexcept nogil
 cdef bint hash_blocks(
     const uint8_t* salt, const uint8_t* blocks, size_t block_bytes, size_t count, uint8_t* digests

@@ -23,6 +23,12 @@ cdef extern from "crypto.h" nogil:
     void c_gcm_free "gcm_free"(gcm_key*)
     int c_gcm_seal "gcm_seal"(gcm_key*, const uint8_t*, const uint8_t*, size_t, uint8_t*)
     int c_gcm_open "gcm_open"(gcm_key*, const uint8_t*, const uint8_t*, size_t, uint8_t*)
+    int c_seal_row "gcm_seal_chunks"(
+        gcm_key*, const uint8_t*, uint64_t, size_t, size_t, const uint8_t*, size_t, uint8_t*
+    )
+    size_t c_open_row "gcm_open_chunks"(
+        gcm_key*, const uint8_t*, uint64_t, size_t, const uint8_t*, size_t, uint8_t*
+    )
     int c_sha256 "sha256_blocks"(
         const uint8_t*, const uint8_t*, size_t, size_t, uint8_t*, const uint8_t*
     )
@@ -40,16 +46,29 @@ cdef void free_key(gcm_key* key) noexcept nogil:
     c_gcm_free(key)
 
 
-cdef bint seal(
-    gcm_key* key, const uint8_t* nonce, const uint8_t* plain, size_t plain_bytes, uint8_t* sealed
+cdef bint seal_row(
+    gcm_key* key,
+    const uint8_t* base,
+    uint64_t first,
+    size_t chunk_bytes,
+    size_t chunks,
+    const uint8_t* plain,
+    size_t plain_bytes,
+    uint8_t* sealed,
 ) noexcept nogil:
-    return c_gcm_seal(key, nonce, plain, plain_bytes, sealed)
+    return c_seal_row(key, base, first, chunk_bytes, chunks, plain, plain_bytes, sealed)
 
 
-cdef bint open_sealed(
-    gcm_key* key, const uint8_t* nonce, const uint8_t* sealed, size_t sealed_bytes, uint8_t* plain
+cdef size_t open_row(
+    gcm_key* key,
+    const uint8_t* base,
+    uint64_t first,
+    size_t chunk_bytes,
+    const uint8_t* sealed,
+    size_t sealed_bytes,
+    uint8_t* plain,
 ) noexcept nogil:
-    return c_gcm_open(key, nonce, sealed, sealed_bytes, plain)
+    return c_open_row(key, base, first, chunk_bytes, sealed, sealed_bytes, plain)
 
 
 cdef bint hash_blocks(

@@ -95,19 +95,13 @@ EXPORT double bench_ports(void)
 typedef int (*open_one)(void *, const uint8_t *, const uint8_t *, size_t, uint8_t *,
                         const uint8_t *);
 
-static void nonce_of(const uint8_t *base, uint64_t number, uint8_t *nonce)
-{
-    memcpy(nonce, base, GCM_NONCE_BYTES);
-    for (int i = 0; i < 8; i++)
-        nonce[GCM_NONCE_BYTES - 1 - i] ^= (uint8_t)(number >> (8 * i));
-}
-
 static int open_each(open_one open, void *key, const uint8_t *base, size_t chunk_bytes,
                      const uint8_t *sealed, size_t sealed_bytes, uint8_t *plain)
 {
+    const gcm_chunks chunks = {base, 0, chunk_bytes};
     uint8_t nonce[GCM_NONCE_BYTES];
-    for (uint64_t number = 0; sealed_bytes; number++) {
-        nonce_of(base, number, nonce);
+    for (size_t i = 0; sealed_bytes; i++) {
+        gcm_chunk_nonce(&chunks, i, nonce);
         if (!open(key, nonce, sealed, chunk_bytes, plain, sealed + chunk_bytes))
             return 0;
         sealed += chunk_bytes + GCM_TAG_BYTES;
@@ -132,17 +126,11 @@ EXPORT const char *bench_own_start(const uint8_t *key, const char *gcm, const ch
     return own_key ? NULL : "no memory";
 }
 
-static int own_open_one(void *key, const uint8_t *nonce, const uint8_t *sealed, size_t bytes,
-                        uint8_t *plain, const uint8_t *tag)
-{
-    (void)tag; /* stands behind the text */
-    return gcm_open(key, nonce, sealed, bytes + GCM_TAG_BYTES, plain);
-}
-
 EXPORT int bench_own_open(const uint8_t *base, size_t chunk_bytes, const uint8_t *sealed,
                           size_t sealed_bytes, uint8_t *plain)
 {
-    return open_each(own_open_one, own_key, base, chunk_bytes, sealed, sealed_bytes, plain);
+    return gcm_open_chunks(own_key, base, 0, chunk_bytes, sealed, sealed_bytes, plain)
+           == sealed_bytes / (chunk_bytes + GCM_TAG_BYTES);
 }
 
 /* ---- the system's OpenSSL */

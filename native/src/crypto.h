@@ -45,6 +45,21 @@ int gcm_seal(gcm_key *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *
 int gcm_open(gcm_key *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *sealed,
              size_t sealed_bytes, uint8_t *plain);
 
+/* A message in chunks of chunk_bytes each, the last one as short as it comes, a tag behind each. The
+ * nonce of a chunk is the base nonce XOR the chunk's number, which is `first` and so on, big-endian
+ * (C2SP chunked-encryption, AEAD usage).
+ *
+ * Seals `chunks` of them. 1, or 0 when the kernel fails (the chunk that it failed at wiped). */
+int gcm_seal_chunks(gcm_key *key, const uint8_t base[GCM_NONCE_BYTES], uint64_t first,
+                    size_t chunk_bytes, size_t chunks, const uint8_t *plain, size_t plain_bytes,
+                    uint8_t *sealed);
+
+/* How many chunks were opened: all, or those before the first whose tag differs (the plaintext of
+ * that and of all behind it wiped). A last chunk must be as long as its tag at least. */
+size_t gcm_open_chunks(gcm_key *key, const uint8_t base[GCM_NONCE_BYTES], uint64_t first,
+                       size_t chunk_bytes, const uint8_t *sealed, size_t sealed_bytes,
+                       uint8_t *plain);
+
 /* digests[i] = SHA-256(salt || block i) for `count` blocks of block_bytes each, back to back.
  * soon: NULL, or as many bytes that are wanted next; they are brought nearer but never read, so it
  * need not be there any more. 1, or 0 when memory or libcrypto fails. */

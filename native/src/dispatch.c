@@ -148,6 +148,48 @@ int gcm_open(gcm_key *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *
     return 0;
 }
 
+/* What the kernel does not take in a row goes one by one, as does the last chunk. */
+int gcm_seal_chunks(gcm_key *key, const uint8_t base[GCM_NONCE_BYTES], uint64_t first,
+                    size_t chunk_bytes, size_t chunks, const uint8_t *plain, size_t plain_bytes,
+                    uint8_t *sealed)
+{
+    const gcm_chunks row = {base, first, chunk_bytes};
+    const size_t whole = plain_bytes / chunk_bytes;
+    size_t done = gcms[0]->seal_chunks ? gcms[0]->seal_chunks(key, &row, whole, plain, sealed) : 0;
+    for (; done < chunks; done++) {
+        uint8_t nonce[GCM_NONCE_BYTES];
+        size_t at = done * chunk_bytes, rest = plain_bytes - at;
+        gcm_chunk_nonce(&row, done, nonce);
+        if (!gcm_seal(key, nonce, plain + at, rest < chunk_bytes ? rest : chunk_bytes,
+                      sealed + at + done * GCM_TAG_BYTES))
+            return 0;
+    }
+    return 1;
+}
+
+/* As above; so the chunk that a row failed at is found by opening it once more. */
+size_t gcm_open_chunks(gcm_key *key, const uint8_t base[GCM_NONCE_BYTES], uint64_t first,
+                       size_t chunk_bytes, const uint8_t *sealed, size_t sealed_bytes,
+                       uint8_t *plain)
+{
+    const gcm_chunks row = {base, first, chunk_bytes};
+    const size_t stride = chunk_bytes + GCM_TAG_BYTES, whole = sealed_bytes / stride;
+    const size_t chunks = whole + (sealed_bytes % stride != 0);
+    const size_t plain_bytes = sealed_bytes - chunks * GCM_TAG_BYTES;
+    size_t done = gcms[0]->open_chunks ? gcms[0]->open_chunks(key, &row, whole, sealed, plain) : 0;
+    for (; done < chunks; done++) {
+        uint8_t nonce[GCM_NONCE_BYTES];
+        size_t rest = sealed_bytes - done * stride;
+        gcm_chunk_nonce(&row, done, nonce);
+        if (!gcm_open(key, nonce, sealed + done * stride, rest < stride ? rest : stride,
+                      plain + done * chunk_bytes)) {
+            wipe(plain + done * chunk_bytes, plain_bytes - done * chunk_bytes);
+            return done;
+        }
+    }
+    return chunks;
+}
+
 int sha256_blocks(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks, size_t block_bytes,
                   size_t count, uint8_t *digests, const uint8_t *soon)
 {

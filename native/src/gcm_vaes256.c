@@ -294,10 +294,12 @@ TARGET static int seal(void *schedule_of, const uint8_t nonce[GCM_NONCE_BYTES],
     return 1;
 }
 
-const gcm_kernel gcm_vaes256 = {"vaes256", cpu_has_vaes256, make_schedule, forget, seal, open};
+const gcm_kernel gcm_vaes256 = {
+    "vaes256", cpu_has_vaes256, make_schedule, forget, seal, open, NULL, NULL,
+};
 
 #else
 
-const gcm_kernel gcm_vaes256 = {"vaes256", cpu_never, NULL, NULL, NULL, NULL};
+const gcm_kernel gcm_vaes256 = {"vaes256", cpu_never, NULL, NULL, NULL, NULL, NULL, NULL};
 #endif
 

@@ -152,7 +152,7 @@ static int open(void *key, const uint8_t nonce[GCM_NONCE_BYTES], const uint8_t *
            && finish(key);
 }
 
-const gcm_kernel gcm_libcrypto = {"libcrypto", always, schedule, forget, seal, open};
+const gcm_kernel gcm_libcrypto = {"libcrypto", always, schedule, forget, seal, open, NULL, NULL};
 
 static size_t hash(const uint8_t salt[SHA256_SALT_BYTES], const uint8_t *blocks,
                    size_t block_bytes, size_t count, uint8_t *digests, const uint8_t *soon)

@@ -97,6 +97,19 @@ def test_nothing_depends_on_a_secret(harness: Path, kernel: str, size: int) -> N
     }
 
 
+@pytest.mark.parametrize("size", [512, 1024, 2560])
+def test_chunks_in_a_row_depend_on_no_secret(harness: Path, size: int) -> None:
+    ran = run(harness, "row", size)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    told = dict(line.split(" ") for line in ran.stdout.splitlines())
+    plain, base, peer = filled(3 * size, 3), int.from_bytes(filled(12, 2)), AESGCM(filled(32, 1))
+    sealed = b"".join(
+        peer.encrypt((base ^ 0xFFFE + i).to_bytes(12), plain[i * size :][:size], None)
+        for i in range(3)
+    )
+    assert told == {"sealed": sealed.hex(), "opened": plain.hex()}
+
+
 @pytest.mark.parametrize("size", [0, 1, 16, 31, 32, 56, 64, 4097])
 def test_a_comparison_takes_no_turn(harness: Path, size: int) -> None:
     """Of tags, commitments, digests and secrets: `constant_time_equal` is the only one there is."""

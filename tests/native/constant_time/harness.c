@@ -2,6 +2,7 @@
  * one of the other routines that see secrets.
  *
  *     harness KERNEL BYTES [leak]
+ *     harness row BYTES
  *     harness equal BYTES [leak]
  *     harness hmac BYTES
  *
@@ -67,6 +68,41 @@ static int answer(const gcm_kernel *kernel, size_t bytes, int leak)
     return fits && !fits_no_more ? 0 : 3;
 }
 
+/* Chunks in a row, by the kernel that takes them so. */
+static int answer_row(const gcm_kernel *kernel, size_t bytes)
+{
+    enum { CHUNKS = 3 };
+    const size_t stride = bytes + GCM_TAG_BYTES;
+    uint8_t key[GCM_KEY_BYTES], base[GCM_NONCE_BYTES];
+    uint8_t *plain = malloc(CHUNKS * bytes), *sealed = malloc(CHUNKS * stride);
+    uint8_t *opened = malloc(CHUNKS * bytes);
+    const gcm_chunks row = {base, 0xFFFE, bytes};
+    fill(key, sizeof key, 1);
+    fill(base, sizeof base, 2);
+    fill(plain, CHUNKS * bytes, 3);
+    VALGRIND_MAKE_MEM_UNDEFINED(key, sizeof key);
+    VALGRIND_MAKE_MEM_UNDEFINED(plain, CHUNKS * bytes);
+
+    void *schedule = kernel->schedule(key, GCM_SEAL);
+    size_t done = kernel->seal_chunks(schedule, &row, CHUNKS, plain, sealed);
+    VALGRIND_MAKE_MEM_DEFINED(sealed, CHUNKS * stride);
+    size_t fit = kernel->open_chunks(schedule, &row, CHUNKS, sealed, opened);
+    sealed[stride + bytes + 3] ^= 1; /* in the second tag */
+    size_t fit_no_more = kernel->open_chunks(schedule, &row, CHUNKS, sealed, plain);
+    sealed[stride + bytes + 3] ^= 1;
+    kernel->forget(schedule);
+
+    VALGRIND_MAKE_MEM_DEFINED(&fit, sizeof fit);
+    VALGRIND_MAKE_MEM_DEFINED(&fit_no_more, sizeof fit_no_more);
+    VALGRIND_MAKE_MEM_DEFINED(opened, CHUNKS * bytes);
+    print("sealed", sealed, CHUNKS * stride);
+    print("opened", opened, CHUNKS * bytes);
+    free(plain);
+    free(sealed);
+    free(opened);
+    return done == CHUNKS && fit == CHUNKS && !fit_no_more ? 0 : 3;
+}
+
 /* Not in our code: it ends at the first difference. */
 static int hasty_equal(const uint8_t *a, const uint8_t *b, size_t bytes)
 {
@@ -121,6 +157,8 @@ int main(int argc, char **argv)
     size_t bytes = strtoul(argv[2], NULL, 10);
     if (!strcmp(argv[1], "equal"))
         return compare(bytes, argc > 3);
+    if (!strcmp(argv[1], "row"))
+        return answer_row(&gcm_vaes512, bytes);
     if (!strcmp(argv[1], "hmac"))
         return authenticate(bytes);
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++)

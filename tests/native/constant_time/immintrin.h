@@ -258,6 +258,13 @@ MODEL __m256i _mm256_shuffle_epi32(__m256i a, int order)
     return a;
 }
 
+MODEL __m512i _mm512_shuffle_epi32(__m512i a, int order)
+{
+    for (int i = 0; i < 4; i++)
+        a.l[i] = _mm_shuffle_epi32(a.l[i], order);
+    return a;
+}
+
 MODEL __m256i _mm256_setzero_si256(void)
 {
     return (__m256i){{_mm_setzero_si128(), _mm_setzero_si128()}};
