@@ -279,8 +279,8 @@ cdef class Session:
 
     cdef void touch(self, Stream stream) noexcept:
         if not stream.touched:
-            stream.touched = True
             self.happened.append(stream)
+            stream.touched = True
 
     cdef int _submit(self, Stream stream, list headers, bint with_data) except -1:
         if stream.closed:

@@ -42,7 +42,7 @@ class TlsContext:
         self._key = key
         self._certificate = certificate
         self._client_ca = client_ca
-        self._shown = b""
+        self._shown: bytes | None = None
         self._context = _new_context(client_ca)
 
     def new(self) -> Tls:
