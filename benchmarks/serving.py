@@ -13,10 +13,10 @@ from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
-from support.asked import SECONDS, Question, certificate, plain_channel
+from support.asked import SECONDS, Question, certificate, plain_channel, saved_questions
 from support.attested import SHARES_RUNS, Attested, attested
 from support.h2load import Call, Target, require
-from support.models import INPUT, models
+from support.models import INPUT
 from support.options import options
 from support.peers import PEERS, bare, installed
 from support.report import Report, begin, event
@@ -103,10 +103,8 @@ def main() -> None:
     report = begin("serving", QUESTION, options(QUESTION, repeats=9))
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        (folder / "models").mkdir()
         (folder / "sealed").mkdir()
-        questions = [Question.of(model) for model in models()]
-        saved = {q.model.name: q.model.save(folder / "models") for q in questions}
+        questions, saved = saved_questions(folder / "models")
         server = stack.enter_context(attested(folder / "sealed", saved, SHARES_RUNS))
         connect(f"{server.host}:{server.port}", server.trust).close()
         pair = certificate(folder)

@@ -16,11 +16,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from support.asked import Question
+from support.asked import Question, saved_questions
 from support.attested import SHARES_RUNS, Attested, owned, served
 from support.group import Memory, group, why_none
 from support.h2load import Call, Target, require
-from support.models import models
 from support.options import MIB, options
 from support.report import Report, begin
 from support.turns import Way
@@ -92,10 +91,8 @@ def main() -> None:
     report = begin("workers", QUESTION, options(QUESTION, repeats=9))
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        (folder / "models").mkdir()
         (folder / "sealed").mkdir()
-        questions = [Question.of(model) for model in models()]
-        saved = {q.model.name: q.model.save(folder / "models") for q in questions}
+        questions, saved = saved_questions(folder / "models")
         roots = owned(folder / "sealed", saved, SHARES_RUNS).roots
         targets: dict[int, Target] = {}
         for workers in WORKERS:

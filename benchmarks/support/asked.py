@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import onnxruntime
 from support.h2load import Call, Target
-from support.models import INPUT, Floats, Model
+from support.models import INPUT, Floats, Model, models
 
 from sealserve.inference.client import channel
 from sealserve.inference.client.clock import Deadline
@@ -45,6 +45,13 @@ class Question:
             answer: bytes = opened.unary_unary(names.MODEL_INFER)(self.request, timeout=SECONDS)
         np.testing.assert_allclose(_values(answer), self.right.ravel(), rtol=1e-4, atol=1e-6)
         return Call.recorded(folder, self.model.name, self.request, len(answer))
+
+
+def saved_questions(folder: Path) -> tuple[list[Question], dict[str, Path]]:
+    """One for every model, each saved there; the files by the models' names."""
+    folder.mkdir()
+    questions = [Question.of(model) for model in models()]
+    return questions, {each.model.name: each.model.save(folder) for each in questions}
 
 
 def plain_channel(target: Target) -> grpc.Channel:
