@@ -43,8 +43,8 @@ _MAX_WORDS: Final = 500
 _MAX_SMALL_BYTES: Final = 64 * 1024
 Handler = Callable[[bytes, Any], Awaitable[bytes]]
 Status = tuple[Any, str, tuple[Any, ...]]  # what `abort` takes: code, words, trailing metadata
-# Where the call that is running is counted; whoever finds its model says so. gRPC runs each call in
-# a task of its own.
+# Where the call that is running is counted; whoever finds its model says so. Each call runs in a
+# task of its own.
 ROW: ContextVar[int] = ContextVar("row", default=NO_MODEL)
 CANCELLED: Final = grpc.StatusCode.CANCELLED.value[0]
 
@@ -103,8 +103,8 @@ def with_status(
             outcome = status[0].value[0]
         finally:
             count.leave(began, outcome)
-        # Outside of `except`: gRPC keeps what `abort` raises, in a cycle, and what that was raised
-        # from would stay with it, with every frame that has the message.
+        # Outside of `except`: what `abort` raises would carry the error, and with it every frame
+        # that has the message.
         await context.abort(*status)
         raise AssertionError("abort raises")
 

@@ -58,8 +58,8 @@ class Limits:
 
     Memory: at worst each of `calls` holds a message that came and one that goes, and streams hold
     `waiting` more, which is 2 x (calls + waiting) x message_bytes, 6 GiB by default. On top of it
-    come what `running` predictions need, their tensors and ONNX Runtime's own, and what gRPC keeps
-    of each connection.
+    come what `running` predictions need, their tensors and ONNX Runtime's own, a window of 1 MiB
+    for each call, and for each connection some 50 KiB, or 1.3 MiB where answers are left unread.
     """
 
     message_bytes: int = 16 * 2**20  # one request or answer

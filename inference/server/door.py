@@ -75,7 +75,7 @@ class Door:
             async for each in method(request, context):
                 yield each
 
-        # gRPC looks at what a handler is, too.
+        # The transport looks at what a handler is, too.
         return generate if inspect.isasyncgenfunction(method) else call
 
     async def _enter(self, path: str, context: Any) -> Place:

@@ -31,7 +31,7 @@ class Certificates:
 
 
 class Identity(Protocol):
-    """What a server shows of itself. key_pem, certificate_pem: as gRPC wants them."""
+    """What a server shows of itself. key_pem, certificate_pem: in PEM."""
 
     @property
     def spki_sha256(self) -> bytes: ...
@@ -110,5 +110,5 @@ def hand_on(identity: HandedIdentity, channel: Channel, **more: Any) -> None:
 
 
 def pem(der: bytes) -> bytes:
-    """A certificate as gRPC wants it."""
+    """A certificate in PEM."""
     return DER_cert_to_PEM_cert(der).encode("ascii")

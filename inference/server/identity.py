@@ -56,7 +56,7 @@ class TlsIdentity:
 
     @property
     def key_pem(self) -> bytes:
-        """The private key as gRPC wants it; held in memory only, by us and by gRPC."""
+        """The private key in PEM; held in memory only, by us and by OpenSSL."""
         return self._key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,

@@ -117,6 +117,6 @@ def holding(size: int) -> Iterator[None]:
         place.release(size)
 
 
-# The call that is running. gRPC runs each call in a task of its own, and so do streams theirs.
+# The call that is running. Each call runs in a task of its own, and so do a stream's requests.
 PLACE: ContextVar[Place | None] = ContextVar("place", default=None)
 _peer_of = lru_cache(_KNOWN)(peer_of)

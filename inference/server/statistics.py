@@ -86,8 +86,8 @@ class Counters:
 class Connections:
     """Counters by connection, and of each by the root of a model.
 
-    gRPC tells of a connection its peer's address and port, and not when it ends. Nothing is kept
-    for longer than one may live, so that whoever has the port next finds next to nothing.
+    A connection is its peer's address and port; when it ends is not told here. Nothing is kept for
+    longer than one may live, so that whoever has the port next finds next to nothing.
     """
 
     def __init__(self, *, connections: int, seconds: float, clock: _Clock = time.monotonic) -> None:
