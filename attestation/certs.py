@@ -160,7 +160,7 @@ class Leaf:
     def of(cls, certificate: Certificate) -> Leaf:
         """What this certificate says of itself.
 
-        Raises EvidenceError: leaf_kind, leaf_key, leaf_extension, certificate_unparseable.
+        Raises EvidenceError: leaf_kind, leaf_key, leaf_extension, hwid, certificate_unparseable.
         """
         return _leaf(certificate.der)
 
@@ -323,12 +323,15 @@ def _levels(extensions: Mapping[str, bytes]) -> dict[str, int]:
 
 def _hardware_id(extensions: Mapping[str, bytes]) -> bytes:
     """hwID stands raw; one issue of AMD's wrapped it. Length decides: a raw id may begin so too."""
-    content = _required(extensions, _HARDWARE_ID)
+    content = extensions.get(_HARDWARE_ID, b"")
     if len(content) in (66, 10) and content[:2] == bytes([der.OCTET_STRING, len(content) - 2]):
         content = content[2:]
     if len(content) not in (64, 8):
         raise EvidenceError(
-            "leaf_extension", "length of hwID", seen=str(len(content)), wanted="64 or 8 bytes"
+            "hwid",
+            "hwID of the VCEK",
+            seen=f"{len(content)} bytes" if _HARDWARE_ID in extensions else "none",
+            wanted="64 or 8 bytes, a chip's",
         )
     return content
 

@@ -388,13 +388,13 @@ LEAF_REFUSALS: dict[str, tuple[str, dict[str, bytes | None]]] = {
     "a level beyond printing": ("certificate_unparseable", {"3_8": asn1.integer(10**5000)}),
     "a structVersion beyond printing": ("certificate_unparseable", {"1": asn1.integer(10**5000)}),
     "a reserved level of 256": ("leaf_extension", {"3_4": asn1.integer(256)}),
-    "no hwID": ("leaf_extension", {"4": None}),
-    "an empty hwID": ("leaf_extension", {"4": b""}),
-    "a hwID of 63 bytes": ("leaf_extension", {"4": CHIP[1:]}),
-    "a hwID of 65 bytes": ("leaf_extension", {"4": b"\0" + CHIP}),
-    "a hwID wrapped wrongly": ("leaf_extension", {"4": b"\x03\x40" + CHIP}),
-    "a hwID wrapped with another length": ("leaf_extension", {"4": b"\x04\x3f" + CHIP}),
-    "a hwID wrapped twice": ("leaf_extension", {"4": b"\x04\x42\x04\x40" + CHIP}),
+    "no hwID": ("hwid", {"4": None}),
+    "an empty hwID": ("hwid", {"4": b""}),
+    "a hwID of 63 bytes": ("hwid", {"4": CHIP[1:]}),
+    "a hwID of 65 bytes": ("hwid", {"4": b"\0" + CHIP}),
+    "a hwID wrapped wrongly": ("hwid", {"4": b"\x03\x40" + CHIP}),
+    "a hwID wrapped with another length": ("hwid", {"4": b"\x04\x3f" + CHIP}),
+    "a hwID wrapped twice": ("hwid", {"4": b"\x04\x42\x04\x40" + CHIP}),
 }
 
 
@@ -522,6 +522,6 @@ def test_names_are_their_exact_bytes() -> None:
 @given(mutations(REAL))
 def test_a_changed_leaf_is_read_or_refused(data: bytes) -> None:
     assert code_of(lambda: Leaf.parse(data)) in {
-        "", "certificate_unparseable", "signature_parameters", "leaf_kind", "leaf_extension",
+        "", "certificate_unparseable", "signature_parameters", "leaf_kind", "leaf_extension", "hwid",
         "leaf_key",
     }  # fmt: skip

@@ -81,9 +81,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
         "an SPL exceeds a byte", "leaf_extension", level("microcode", _BEYOND_A_BYTE)
     ),
     "hwid": Fault("the VCEK is another chip's", "hwid", _other_hardware, only=CHIP_KEY),
-    "missing-hwid": Fault(
-        "the VCEK has no hwID", "leaf_extension", fields(hardware_id=b""), only=CHIP_KEY
-    ),
+    "missing-hwid": Fault("the VCEK has no hwID", "hwid", fields(hardware_id=b""), only=CHIP_KEY),
     "missing-provider": Fault(
         "the VLEK has no cspID", "leaf_extension", fields(csp_id=""), only=PROVIDER_KEY
     ),
