@@ -76,6 +76,7 @@ _MISSING: Final[Mapping[str, str]] = {
     "issuer_kind": "the leaf's issuer is unknown",
     "trusted": "there is no root we accept",
     "root": "there is no root we accept",
+    "reported": "the line has no such REPORTED_TCB",
     "found_endorsement": "the endorsement of the launch cannot be read",
     "found_crl": "the revocation list cannot be read",
 }
@@ -96,6 +97,7 @@ class Bench:
     issuer_kind: SigningKey
     trusted: bool
     root: Certificate
+    reported: Mapping[str, int]
     found_endorsement: UvmEndorsement
     found_crl: Crl
 

@@ -371,8 +371,9 @@ def _report_signature(bench: Bench) -> str:
 
 def _tcb_form(bench: Bench) -> str:
     report = bench.report
-    tcbs = report.current_tcb, report.committed_tcb, report.launch_tcb, report.reported_tcb
-    for raw in dict.fromkeys(tcbs):  # mostly one and the same
+    bench.reported = tcb.components(report.reported_tcb, bench.line)
+    others = report.current_tcb, report.committed_tcb, report.launch_tcb
+    for raw in dict.fromkeys(others):  # mostly one and the same
         tcb.decode(raw, bench.line)
     return f"laid out as on {bench.line}"
 
@@ -404,8 +405,8 @@ def _chip_form(bench: Bench) -> str:
 
 def _issued_for(bench: Bench) -> Sentence:
     """The leaf is for exactly the REPORTED_TCB, and a VCEK for exactly this chip."""
-    reported, certificate = bench.report.reported_tcb, bench.leaf.levels
-    for name, level in tcb.components(reported, bench.line).items():
+    certificate = bench.leaf.levels
+    for name, level in bench.reported.items():
         certified = certificate.get(name)
         if certified != level:
             raise EvidenceError(
@@ -423,7 +424,7 @@ def _issued_for(bench: Bench) -> Sentence:
             wanted=f"{chip.hex()}, the report's CHIP_ID",
         )
     whose = f"chip {chip.hex()[:8]}…" if bench.leaf.kind == "vcek" else f"{bench.leaf.csp_id}"
-    return lambda: f"{whose}, {tcb.decode(reported, bench.line)}"
+    return lambda: f"{whose}, {tcb.decode(bench.report.reported_tcb, bench.line)}"
 
 
 # ---- what the report speaks for

@@ -522,6 +522,6 @@ def test_names_are_their_exact_bytes() -> None:
 @given(mutations(REAL))
 def test_a_changed_leaf_is_read_or_refused(data: bytes) -> None:
     assert code_of(lambda: Leaf.parse(data)) in {
-        "", "certificate_unparseable", "signature_parameters", "leaf_kind", "leaf_extension", "hwid",
-        "leaf_key",
+        "", "certificate_unparseable", "signature_parameters", "leaf_kind", "leaf_extension",
+        "leaf_key", "hwid",
     }  # fmt: skip

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sealserve.attestation import Claims, Evidence, Roots, verify
+from sealserve.attestation import Claims, Evidence, Roots, roots, verify
 from sealserve.attestation.bench import Pieces
 from sealserve.attestation.checks import ALL
 from sealserve.attestation.simulated import FAULTS, SimulatedRoot
@@ -87,6 +87,27 @@ def test_a_strangers_chain_is_not_asked_about(simulated_root: SimulatedRoot) -> 
     faults = ["leaf-signature", "not-a-ca", "crl-stale", "revoked", "leaf-expired", "snp-level"]
     evidence = MILAN.machine(simulated_root, *faults).evidence(CLAIMS)
     assert codes(diagnosed(evidence, Roots.amd())) == ["untrusted_root", "leaf_expired", "tcb_snp"]
+
+
+def test_levels_that_cannot_be_read_are_told_once() -> None:
+    """A report of another line than its leaf: what it holds where this line holds nothing."""
+    pieces = Pieces(
+        vector("ms-tav/milan-v3-aci").read("report.bin"),
+        vector("ms-tav/turin-v5-aci").read("leaf.der"),
+        roots.intermediate("turin", "vcek"),
+    )
+    diagnosis = diagnose(pieces, Roots.amd(), datetime(2026, 9, 1, tzinfo=UTC))
+    found = ["line_mismatch", "report_signature", "tcb_reserved", "report_reserved"]
+    assert codes(diagnosis) == found
+    states = {answer.check: answer.state for answer in diagnosis.answers}
+    assert states["leaf issued for"] == "unasked"
+
+
+def test_a_level_that_nobody_certifies_leaves_the_others_asked(
+    simulated_root: SimulatedRoot,
+) -> None:
+    evidence = MILAN.machine(simulated_root, "reserved-tcb", "hwid").evidence(CLAIMS)
+    assert codes(diagnosed(evidence, MILAN.roots(simulated_root))) == ["tcb_reserved", "hwid"]
 
 
 def test_a_later_version_is_not_read_as_ours(simulated_root: SimulatedRoot) -> None:
