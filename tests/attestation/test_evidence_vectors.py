@@ -3,14 +3,14 @@
     pytest tests/attestation/test_evidence_vectors.py --vectors DIR
 
 DIR has a `vectors.json` of the form of tests/vectors/evidence, which is judged without the option.
-Rows of kind `snp` go through `sealserve evidence check` with every file they have; the other kinds
-through Python. `tdx` and `maa` are other people's formats: skipped by name, and told. So are the
-codes of a row that are about its token (`maa_…`): the command takes no token.
+Rows of kind `snp` go through `sealserve evidence check` with every file it has an option for; the
+other kinds through Python. `tdx` and `maa` are other people's formats: skipped by name, and told.
+So are the codes of a row that are about its token (`maa_…`): the command takes no token. A kind
+that nobody judges fails, and so does a file that is not there.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from collections.abc import Callable
@@ -20,25 +20,26 @@ from pathlib import Path
 import pytest
 
 from sealserve.attestation import Roots, cose, did_x509, ratls, uvm
-from sealserve.attestation.bundle import Bundle, examine
+from sealserve.attestation.bundle import Bundle, certificate, examine
 from sealserve.attestation.crl import Crl
 from sealserve.attestation.thim import HostCertificate
 from sealserve.cli.main import run
 from sealserve.errors import EvidenceError
 from sealserve.policy.assumed import UVM_FEED, UVM_ISSUER, UVM_MINIMUM_SVN
-from support.attestation_did import document, unb64url
+from support.attestation_did import beginning, document, unb64url
 from support.attestation_refusals import code_of
 from support.attestation_vectors import DIRECTORY, Vector, digests, rows_of, sha256
 
-OPTIONS = {
-    "report.bin": "--report",
-    "leaf.der": "--leaf",
-    "chain.pem": "--chain",
-    "host_amd_cert.json": "--host-amd-cert",
-    "uvm.cose": "--uvm",
-    "uvm_transparent.cose": "--uvm",
-    "hcl_report.bin": "--hcl",
-    "tpm_quote.json": "--tpm-quote",
+OPTIONS = {  # by what a file is called, in whichever encoding
+    "report": "--report",
+    "leaf": "--leaf",
+    "chain": "--chain",
+    "host_amd_cert": "--host-amd-cert",
+    "uvm": "--uvm",
+    "uvm_transparent": "--uvm",
+    "hcl_report": "--hcl",
+    "tpm_quote": "--tpm-quote",
+    "crl": "--crl",
 }
 BINDS = {"report_data_sha256": "--runtime-data", "host_data_sha256": "--policy"}
 EXIT = {"accept": 0, "incomplete": 3, "crypto-reject": 5, "time-reject": 5, "policy-reject": 6}
@@ -74,6 +75,7 @@ def test_verdict(row: Vector, capsys: pytest.CaptureFixture[str]) -> None:
     if row.kind == "snp":
         judge_on_the_command_line(row, capsys)
         return
+    assert row.kind in JUDGES, f"{row.kind}: nobody here judges such a row"
     assert sorted(JUDGES[row.kind](row)) == sorted(row.failures)
 
 
@@ -86,7 +88,7 @@ def judge_on_the_command_line(row: Vector, capsys: pytest.CaptureFixture[str]) -
     assert sorted(failure["code"] for failure in told["failures"]) == sorted(expected)
     assert all(failure["seen"] and failure["wanted"] for failure in told["failures"])
     assert bool(told["claims"]) == (verdict in ("accept", "policy-reject"))
-    if told["claims"]:
+    if told["claims"] and row.measured:
         assert told["claims"]["measurement"] == row.measured["measurement"]
         assert told["claims"]["line"] == row.measured["product"].lower()
     assert run(command(row)) == status
@@ -101,8 +103,9 @@ def judge_on_the_command_line(row: Vector, capsys: pytest.CaptureFixture[str]) -
 
 
 def command(row: Vector) -> list[str]:
-    files = {option: row.path(name) for name, option in OPTIONS.items() if name in row.files}
-    bound = {BINDS[bind]: row.path(name) for bind, name in row.bind.items()}
+    named = {Path(name).stem: name for name in row.files}
+    files = {option: row.path(named[stem]) for stem, option in OPTIONS.items() if stem in named}
+    bound = {BINDS[bind]: row.path(name) for bind, name in row.bind.items() if bind in BINDS}
     words = [word for option, path in {**files, **bound}.items() for word in (option, str(path))]
     return ["evidence", "check", *words, "--at", row.at.isoformat()]
 
@@ -112,7 +115,10 @@ def command(row: Vector) -> list[str]:
 
 def judge_certificate(row: Vector) -> list[str]:
     """A leaf without a report: everything that can be asked of it alone."""
-    diagnosis = examine(Bundle(report=b"", leaf=row.read("leaf.der")), Roots.amd(), row.at)
+    given = {Path(name).stem: row.read(name) for name in row.files}
+    chain = given.pop("chain", None)
+    (leaf,) = given.values()
+    diagnosis = examine(Bundle(report=b"", leaf=leaf, chain=chain), Roots.amd(), row.at)
     return [error.code for error in diagnosis.failures if error.code != "report_length"]
 
 
@@ -128,13 +134,18 @@ def _require_list(row: Vector, name: str) -> None:
     crl.require_current(row.at)
 
 
-def judge_endorsement(row: Vector) -> list[str]:
-    """Whoever signed it is asked first: what a stranger endorses, and how, does not matter."""
+def judge_endorsements(row: Vector) -> list[str]:
+    """Every message of the row, and the host's certificates beside it must be readable."""
     for name in row.files:
         if name.endswith("cert.json"):
             HostCertificate.parse(row.read(name))
-    (name,) = (name for name in row.files if name.endswith(".cose"))
-    data = row.read(name)
+    messages = [row.read(name) for name in row.files if name.endswith(".cose")]
+    assert messages
+    return [code for data in messages for code in _endorsement(data)]
+
+
+def _endorsement(data: bytes) -> list[str]:
+    """Whoever signed it is asked first: what a stranger endorses, and how, does not matter."""
     try:
         told = uvm.statement(data, ANY_ALGORITHM)
         if (told.issuer, told.feed) != (UVM_ISSUER, UVM_FEED):
@@ -155,7 +166,7 @@ def _resolves(case: dict[str, dict[str, object]], row: Vector) -> bool:
     given, expected = case["input"], case["output"]
     chain = [unb64url(certificate) for certificate in given["chain"]]  # type: ignore[attr-defined]
     try:
-        resolved = did_x509.resolve(str(given["did"]), chain, row.at)
+        resolved = did_x509.resolve(str(given["did"]), chain, beginning(chain, row.at))
     except EvidenceError:
         return "error" in expected
     return "error" not in expected and document(resolved) == expected["document"]
@@ -163,7 +174,8 @@ def _resolves(case: dict[str, dict[str, object]], row: Vector) -> bool:
 
 def judge_ratls(row: Vector) -> list[str]:
     """What any certificate has to be; our profile, which none of another project's has, apart."""
-    der = base64.b64decode(b"".join(row.read("cert.pem").strip().splitlines()[1:-1]))
+    (name,) = row.files
+    der = certificate(row.read(name))
     code = code_of(lambda: ratls.read_certificate(der, row.at))
     assert code
     return [] if code in PROFILE else [code]
@@ -174,5 +186,5 @@ JUDGES: dict[str, Callable[[Vector], list[str]]] = {
     "crl": judge_lists,
     "did": judge_dids,
     "ratls": judge_ratls,
-    "uvm": judge_endorsement,
+    "uvm": judge_endorsements,
 }
