@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sealserve.attestation.report import HOST_VMPL
 from sealserve.attestation.uvm import UvmEndorsement
+from sealserve.native.errors import Finding
 from sealserve.policy.expectations import NO_POLICY, MeasuredLaunch, Noted, UvmLaunch
 from sealserve.policy.known import permissive_name
 from sealserve.policy.outcome import (
@@ -146,22 +147,34 @@ def _endorsed(case: Case, launch: UvmLaunch) -> Outcome:
             f"version {launch.minimum_svn} or later of {launch.feed} by {launch.issuer}",
             "does the server hand on what its platform gives it?",
         )
-    if endorsement.measurement != case.claims.report.measurement:
-        return refuse(
-            "uvm_measurement",
-            f"an endorsement of {endorsement.measurement.hex()}",
-            f"one of the measurement {case.claims.report.measurement.hex()}",
-        )
-    amiss = tuple(_differences(endorsement, launch))
-    return judge(
+    return Outcome(
         f"measurement {short(endorsement.measurement)} is version {endorsement.svn} of "
         f"{endorsement.feed}, at least {launch.minimum_svn}, by {endorsement.issuer}",
-        not amiss,
-        "uvm_untrusted_issuer_or_svn",
-        "; ".join(difference.seen for difference in amiss),
-        "; ".join(difference.wanted for difference in amiss),
-        "; ".join(difference.hint for difference in amiss if difference.hint),
+        (
+            *_of_something_else(endorsement, case.claims.report.measurement),
+            *_untrusted(endorsement, launch),
+        ),
     )
+
+
+def _of_something_else(endorsement: UvmEndorsement, measurement: bytes) -> Iterator[Finding]:
+    if endorsement.measurement != measurement:
+        yield Finding(
+            "uvm_measurement",
+            f"an endorsement of {endorsement.measurement.hex()}",
+            f"one of the measurement {measurement.hex()}",
+        )
+
+
+def _untrusted(endorsement: UvmEndorsement, launch: UvmLaunch) -> Iterator[Finding]:
+    amiss = tuple(_differences(endorsement, launch))
+    if amiss:
+        yield Finding(
+            "uvm_untrusted_issuer_or_svn",
+            "; ".join(difference.seen for difference in amiss),
+            "; ".join(difference.wanted for difference in amiss),
+            "; ".join(difference.hint for difference in amiss if difference.hint),
+        )
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import cast
 import pytest
 
 from sealserve.attestation import Claims
+from sealserve.attestation.uvm import UvmEndorsement
 from sealserve.attestation.verify import Statement
 from sealserve.policy import appraise, assumed
 from sealserve.policy.appraise import CHECKS, examine
 from sealserve.policy.outcome import Outcome
-from support.policy_case import NOW, claims, trust
+from support.policy_case import ENDORSED, FEED, ISSUER, MEASURED, NOW, claims, trust
 
 
 def said(**fields: object) -> Statement:
@@ -39,6 +40,13 @@ def test_only_verified_claims_get_a_verdict() -> None:
 def test_every_difference_is_found() -> None:
     outcomes = examine(said(vmpl=1, host_data=bytes(32)), trust(), now=NOW)
     assert codes(outcomes) == ["vmpl_1", "host_data"]
+
+
+def test_an_endorsement_of_something_else_is_judged_all_the_same() -> None:
+    """That it is old, and of what, are two findings."""
+    old = UvmEndorsement(ISSUER, FEED, 22, bytes(48), NOW, simulated=False)
+    outcomes = examine(said(endorsement=old), trust((MEASURED, ENDORSED)), now=NOW)
+    assert codes(outcomes) == ["uvm_measurement", "uvm_untrusted_issuer_or_svn"]
 
 
 def test_what_cannot_be_read_is_no_difference() -> None:
