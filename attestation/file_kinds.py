@@ -14,6 +14,7 @@ CRL: Final = "a revocation list"
 JSON: Final = "JSON"
 COSE: Final = "a COSE_Sign1 message"
 HCL: Final = "an HCL report"
+BASE64: Final = "base64: decode it first"
 
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_=\r\n-]{16,}")
 _HEX: Final = re.compile(rb"[0-9A-Fa-f\r\n]{16,}")
@@ -47,5 +48,5 @@ def _binary(data: bytes) -> str:
     if _HEX.fullmatch(data):
         return "hexadecimal digits: decode it first"
     if _BASE64.fullmatch(data):
-        return "base64: decode it first"
+        return BASE64
     return f"{len(data)} bytes of nothing we know"

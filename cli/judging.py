@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -15,18 +17,23 @@ from sealserve.cli import files
 from sealserve.native.errors import ConfigError, EvidenceError
 from sealserve.policy import Trust
 
+# RFC 3339, section 5.6: both letters in either case, and a space in place of the first.
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?P<zone>[Zz]|[+-]\d\d:\d\d)?", re.ASCII
+)
+
 
 def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> datetime | None:
     """A time of RFC 3339, so with a time zone."""
     if value is None:
         return None
+    form = _RFC3339.fullmatch(value)
+    if form is not None and not form["zone"]:
+        raise click.BadParameter(f"{value!r} has no time zone; add Z for UTC")
     try:
-        moment = datetime.fromisoformat(value)
+        return datetime.fromisoformat((form[0] if form is not None else "").upper())
     except ValueError:
         raise click.BadParameter(f"{value!r} is no time such as 2026-09-01T00:00:00Z") from None
-    if moment.tzinfo is None:
-        raise click.BadParameter(f"{value!r} has no time zone; add Z for UTC")
-    return moment
 
 
 at_option = click.option(

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
+from sealserve.attestation import file_kinds
 from sealserve.attestation.bench import Answer
 from sealserve.attestation.bundle import Bundle, examine
 from sealserve.attestation.roots import Roots
@@ -152,9 +153,17 @@ def _software(said: Statement | None, execution_policy: bytes | None) -> Iterato
         "host_data",
         seen.hex(),
         f"{wanted.hex()}, SHA-256 of the execution policy",
-        "the policy's hash changes with every byte of it",
+        _policy_hint(execution_policy),
     )
     yield Line("failed", "host data", "HOST_DATA is not of the execution policy", finding)
+
+
+def _policy_hint(execution_policy: bytes) -> str:
+    """A host hands the policy over in base64, and what it hashed is the text."""
+    seen = file_kinds.kind_of(execution_policy)
+    if seen == file_kinds.BASE64:
+        return f"the file looks like {seen}"
+    return "the policy's hash changes with every byte of it"
 
 
 def _unasked(answers: Sequence[Answer]) -> Iterator[str]:

@@ -117,7 +117,11 @@ def test_time_is_an_option(milan: Desk) -> None:
     assert run("2033-02-06T00:00:00+00:00").json["verdict"] == "time-reject"
     assert run("2026-02-04T23:00:00Z").status == 5
     assert run("2026-02-05T23:00:00Z").status == 0
-    for wrong in ("yesterday", "2026-09-01T00:00:00", ""):
+    for same in ("2026-09-01t00:00:00z", "2026-09-01 02:00:00.25+02:00"):  # RFC 3339, section 5.6
+        assert run(same).status == 0
+    others = ("yesterday", "2026-09-01T00:00:00", "", "2026-09-01", "2026-W36-2T00:00:00Z",
+              "20260901T000000Z", "2026-09-01T00:00Z", "2026-09-01T00:00:00+02")  # fmt: skip
+    for wrong in (*others, "2026-02-30T00:00:00Z"):
         ran = run(wrong)
         assert (ran.status, ran.out) == (2, "")
         assert "--at" in ran.err
@@ -195,6 +199,15 @@ def test_the_policy_is_what_host_data_is_of(clinic: Clinic) -> None:
     assert (status, told["verdict"]) == (6, "policy-reject")
     assert [failure["code"] for failure in told["failures"]] == ["host_data"]
     assert told["claims"]
+
+
+def test_a_policy_as_its_host_wrote_it_is_told_as_such(clinic: Clinic) -> None:
+    desk = Desk(clinic, vector(HOST))
+    desk.put("security-policy-base64", base64.b64encode(desk.read("cce_policy.rego")))
+    told = desk.judged("--leaf", "leaf.der", "--policy", "security-policy-base64")[1]
+    (failure,) = told["failures"]
+    assert failure["code"] == "host_data"
+    assert failure["hint"] == "the file looks like base64: decode it first"
 
 
 HCL = ("--leaf", "leaf.der", "--hcl", "hcl_report.bin")
