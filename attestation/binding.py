@@ -273,7 +273,7 @@ def _exactly(claims: bytes, build: Callable[[], _Shape]) -> _Shape:
     try:
         shape = build()
     except ValueError as error:
-        raise _malformed(str(error)) from error
+        raise _malformed("values", seen=str(error), wanted="those of this purpose") from error
     if shape.encode() != claims:
         raise EvidenceError(
             "claims_canonical",
@@ -284,5 +284,5 @@ def _exactly(claims: bytes, build: Callable[[], _Shape]) -> _Shape:
     return shape
 
 
-def _malformed(what: str, *, seen: str = "", wanted: str = "") -> EvidenceError:
+def _malformed(what: str, *, seen: str, wanted: str) -> EvidenceError:
     return EvidenceError("claims_malformed", f"runtime claims: {what}", seen=seen, wanted=wanted)

@@ -307,7 +307,10 @@ def leaf_kind(certificate: Certificate) -> Literal["vcek", "vlek"]:
             return "vlek"
         case other:
             raise EvidenceError(
-                "leaf_kind", "common name of the leaf", seen=other, wanted="SEV-VCEK or SEV-VLEK"
+                "leaf_kind",
+                "common name of the leaf",
+                seen=other or "none",
+                wanted="SEV-VCEK or SEV-VLEK",
             )
 
 

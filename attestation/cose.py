@@ -119,7 +119,10 @@ class Sign1:
             _verifier(algorithm, key)(self.signature, signed)
         except InvalidSignature as error:
             raise EvidenceError(
-                "cose_signature", f"the {algorithm.name} signature is not by this key"
+                "cose_signature",
+                f"the {algorithm.name} signature of a COSE message",
+                seen="one by another key, or over other bytes",
+                wanted="one by the key it is said to be of",
             ) from error
 
     def _require_distinct_labels(self) -> None:

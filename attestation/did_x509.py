@@ -23,7 +23,7 @@ from urllib.parse import unquote
 from cryptography import x509
 
 from sealserve.attestation import x509_path
-from sealserve.attestation.x509_names import AlternativeName
+from sealserve.attestation.x509_names import AlternativeName, unreadable
 from sealserve.attestation.x509_path import PathCertificate, PublicKey
 from sealserve.native.errors import EvidenceError
 
@@ -118,9 +118,7 @@ def _attributes(name: x509.Name) -> dict[str, str]:
         oid = attribute.oid.dotted_string
         label = _LABELS.get(oid, oid)
         if label in found:
-            raise EvidenceError(
-                "x509_unparseable", f"a name in a certificate of the chain holds {label} twice"
-            )
+            raise unreadable(f"a name that holds {label} twice", "each attribute once")
         found[label] = str(attribute.value)
     return found
 
@@ -133,9 +131,7 @@ def _fulcio_issuer(certificate: PathCertificate) -> str | None:
             try:
                 return extension.value.value.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise EvidenceError(
-                    "x509_unparseable", "the Fulcio issuer in a certificate is no UTF-8"
-                ) from error
+                raise unreadable("a Fulcio issuer that is no text", "UTF-8") from error
     return None
 
 

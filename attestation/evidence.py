@@ -184,4 +184,6 @@ def _build(records: dict[str, bytes]) -> Evidence:
 
 
 def _malformed(why: str) -> EvidenceError:
-    return EvidenceError("evidence_malformed", f"evidence cannot be read: {why}")
+    return EvidenceError(
+        "evidence_malformed", "evidence cannot be read", seen=why, wanted="what `encode` writes"
+    )

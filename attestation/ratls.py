@@ -176,7 +176,9 @@ def _parse(data: bytes) -> x509.Certificate:
         # These are parsed only when looked at.
         _ = certificate.extensions, certificate.subject, certificate.issuer
     except (ValueError, *_UNREADABLE) as error:
-        raise _refused("unparseable", "the server's certificate cannot be read") from error
+        raise _refused(
+            "unparseable", "the server's certificate", "something else", "X.509, version 3"
+        ) from error
     return certificate
 
 
@@ -184,7 +186,9 @@ def _require_key(certificate: x509.Certificate, spki: bytes) -> ec.EllipticCurve
     try:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _refused("key", "the certificate's key cannot be read") from error
+        raise _refused(
+            "key", "the certificate's key", "one we cannot read", "ECDSA on P-256"
+        ) from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise _refused("key", "the certificate's key", type(key).__name__, "ECDSA on P-256")
     if spki != _spki(key):  # claims name the digest of one spelling
@@ -220,7 +224,9 @@ def _require_own_signature(certificate: x509.Certificate, key: ec.EllipticCurveP
     except InvalidSignature as error:
         raise _refused(
             "signature",
-            "the certificate is not signed by its own key",
+            "signature of the certificate",
+            "one by another key",
+            "one by its own key",
             hint="somebody holding a certificate that was once attested may have signed it",
         ) from error
 
@@ -298,9 +304,7 @@ def _unwrap(value: bytes) -> bytes:
     return cbor
 
 
-def _refused(
-    what: str, message: str, seen: str = "", wanted: str = "", *, hint: str = ""
-) -> EvidenceError:
+def _refused(what: str, message: str, seen: str, wanted: str, *, hint: str = "") -> EvidenceError:
     if not hint and what in ("key", "names", "extensions"):
         hint = "is this a sealserve server? another service may answer at this address"
     return EvidenceError(f"certificate_{what}", message, seen=seen, wanted=wanted, hint=hint)

@@ -117,7 +117,7 @@ def _header(token: str) -> dict[str, object]:
         )
     parts = token.split(".") if token.isascii() else []
     if len(parts) != 3:
-        raise EvidenceError("token_format", "a token has three parts of ASCII")
+        raise _format("form", "another", "three parts of ASCII")
     header = json_object.read(_b64url(parts[0], "token_format"), "token_format")
     if header.get("alg") != ALGORITHM:
         raise EvidenceError(
@@ -127,9 +127,9 @@ def _header(token: str) -> dict[str, object]:
             wanted=ALGORITHM,
         )
     if "crit" in header:
-        raise EvidenceError("token_format", "the token demands an extension we do not know (crit)")
+        raise _format("extensions (crit)", _shown(header["crit"]), "none, for we know none")
     if not isinstance(header.get("kid"), str):
-        raise EvidenceError("token_format", "the token names no key (kid)")
+        raise _format("key (kid)", _shown(header.get("kid")), "a name")
     return header
 
 
@@ -142,10 +142,13 @@ def _signed_payload(token: str, key: rsa.RSAPublicKey) -> bytes:
         )
     except jwt.InvalidSignatureError:
         raise EvidenceError(
-            "token_signature", "the signature does not match the issuer's key"
+            "token_signature",
+            "signature of the token",
+            seen="one by another key, or over other bytes",
+            wanted="one by the issuer's key",
         ) from None
     except jwt.PyJWTError as error:
-        raise EvidenceError("token_format", f"unreadable token ({type(error).__name__})") from None
+        raise _format("form", type(error).__name__, "a signed JWT") from None
     assert isinstance(payload, bytes)
     return payload
 
@@ -176,7 +179,7 @@ def _seconds(claims: Mapping[str, object], name: str, default: int | None = None
     value = claims.get(name, default)
     # 2**40 s lies in the year 36812: everything above is no date anybody meant
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**40:
-        raise EvidenceError("token_format", f"claim {name} is not a time", seen=_shown(value))
+        raise _format(f"claim {name}", _shown(value), "a time, in seconds since 1970")
     return value
 
 
@@ -238,7 +241,9 @@ def _b64url(text: str, code: str) -> bytes:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except ValueError:
-        raise EvidenceError(code, "not base64url") from None
+        raise EvidenceError(
+            code, "encoding", seen="something else", wanted="base64url, unpadded"
+        ) from None
 
 
 def _shown(value: object) -> str:
@@ -247,4 +252,13 @@ def _shown(value: object) -> str:
 
 
 def _bad_keys(why: str) -> EvidenceError:
-    return EvidenceError("token_keys", f"the issuer's keys cannot be used: {why}")
+    return EvidenceError(
+        "token_keys",
+        "the issuer's keys",
+        seen=why,
+        wanted=f"RSA keys of {MIN_RSA_BITS} bits or more, each with a kid",
+    )
+
+
+def _format(what: str, seen: str, wanted: str) -> EvidenceError:
+    return EvidenceError("token_format", f"{what} of the token", seen=seen, wanted=wanted)

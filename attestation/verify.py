@@ -96,7 +96,9 @@ class Statement:
 
     def _tcb(self, raw: bytes) -> Tcb:
         if self.line is None:
-            raise EvidenceError("line_unknown", "the product line is not known")
+            raise EvidenceError(
+                "line_unknown", "product line", seen="none we know", wanted=", ".join(tcb.LINES)
+            )
         return tcb.decode(raw, self.line)
 
 

@@ -35,10 +35,9 @@ def alternative_names(
     names = tuple(_kind_and_value(name) for name in extension or ())
     for kind, _ in names:
         if kind is None:
-            raise EvidenceError(
-                "x509_unparseable",
-                "a certificate of the chain holds an alternative name of another kind",
-                wanted="DNS names, e-mail addresses, URIs, directory names",
+            raise unreadable(
+                "an alternative name of another kind",
+                "DNS names, e-mail addresses, URIs, directory names",
             )
     return tuple((kind, value) for kind, value in names if kind is not None)
 
@@ -59,6 +58,13 @@ def require_within(
         subtrees = [subtree for of, subtree in permitted if of == kind]
         if subtrees and not any(covers(subtree, name) for subtree in subtrees):
             raise _outside(name, "a name that is permitted")
+
+
+def unreadable(seen: str, wanted: str = "a certificate we can read") -> EvidenceError:
+    """The error for a certificate without a reading here."""
+    return EvidenceError(
+        "x509_unparseable", "a certificate of the chain cannot be read", seen=seen, wanted=wanted
+    )
 
 
 def _kind_and_value(name: x509.GeneralName) -> tuple[Kind | None, Value]:

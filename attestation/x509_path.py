@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from sealserve.attestation import der, x509_names
 from sealserve.attestation.certs import MAX_CERTIFICATE_BYTES
-from sealserve.attestation.x509_names import AlternativeName
+from sealserve.attestation.x509_names import AlternativeName, unreadable
 from sealserve.native.errors import EvidenceError
 
 MAX_PATH: Final = 8  # real ones have three certificates
@@ -173,15 +173,15 @@ def _require_path(chain: tuple[PathCertificate, ...]) -> None:
 @lru_cache(maxsize=64)  # the authorities of a chain are the same ones for years
 def _read(data: bytes) -> PathCertificate:
     if len(data) > MAX_CERTIFICATE_BYTES:
-        raise _unparseable(f"{len(data)} bytes; at most {MAX_CERTIFICATE_BYTES}")
+        raise unreadable(f"{len(data)} bytes", f"at most {MAX_CERTIFICATE_BYTES}")
     signed, encoded = _require_head(data)
     try:
         read = PathCertificate.of(data, signed, encoded)
         names = (*read.subject, *read.issuer)
     except _UNREADABLE as error:
-        raise _unparseable(ascii(str(error))[1:81]) from error
+        raise unreadable(ascii(str(error))[1:81]) from error
     if any(type(attribute.value) is not str for attribute in names):
-        raise _unparseable("a name that holds no text")
+        raise unreadable("a name that holds no text")
     return read
 
 
@@ -198,11 +198,13 @@ def _require_head(data: bytes) -> tuple[bytes, tuple[bytes, bytes]]:
         algorithms = tbs.whole(der.SEQUENCE), whole.whole(der.SEQUENCE)
         issuer, _validity, subject = (tbs.whole(der.SEQUENCE) for _ in range(3))
     except EvidenceError as error:
-        raise _unparseable("not strict DER") from error
+        raise unreadable("something else", "strict DER") from error
     if version != 2 or serial == 0:
-        raise _unparseable("not of version 3, or with serial number 0")
+        raise unreadable(
+            "another version, or serial number 0", "version 3, a serial number above 0"
+        )
     if algorithms[0] != algorithms[1]:  # RFC 5280, section 4.1.1.2
-        raise _unparseable("signed by another algorithm than it says inside")
+        raise unreadable("two signature algorithms", "the same one inside and outside")
     return signed, (issuer, subject)
 
 
@@ -214,7 +216,10 @@ def _usable(key: object) -> PublicKey:
             return key
         case ed25519.Ed25519PublicKey():
             return key
-    raise _unparseable("a key of a kind or size that we do not use")
+    raise unreadable(
+        "a key of a kind or size that we do not use",
+        "RSA of 2048 to 8192 bits, P-256, P-384, P-521, Ed25519",
+    )
 
 
 def _require_window(certificate: PathCertificate, at: datetime) -> None:
@@ -308,7 +313,3 @@ def _name(certificate: PathCertificate) -> str:
 
 def _path(what: str, seen: str, wanted: str) -> EvidenceError:
     return EvidenceError("x509_path", what, seen=seen, wanted=wanted)
-
-
-def _unparseable(why: str) -> EvidenceError:
-    return EvidenceError("x509_unparseable", f"a certificate of the chain cannot be read: {why}")

@@ -15,10 +15,12 @@ Edits = list[tuple[int, bytes]]
 
 @contextmanager
 def refused(code: str) -> Iterator[pytest.ExceptionInfo[EvidenceError]]:
-    """Inside, exactly the check with this code refuses."""
+    """Inside, exactly the check with this code refuses, and says what it compared with what."""
     with pytest.raises(EvidenceError) as refusal:
         yield refusal
     assert refusal.value.code == code, str(refusal.value)
+    assert refusal.value.seen, str(refusal.value)
+    assert refusal.value.wanted, str(refusal.value)
 
 
 def code_of(work: Callable[[], object]) -> str:
