@@ -47,15 +47,14 @@ _Read = Sequence[tuple[bytes, Certificate | None]]
 
 
 def _intermediate(leaf: Certificate | None, read: _Read, roots: Roots) -> bytes | None:
-    """The leaf's issuer by name; else any that might be meant as it; else AMD's own."""
+    """The leaf's issuer by name, AMD's own before others; else any that might be meant as it."""
+    own = _shipped(leaf) if leaf is not None and roots.platform == "snp" else None
     others = [(der, c) for der, c in read if not (c and _is_leaf_or_root(c))]
     if leaf is not None:
-        for der, found in others:
-            if found and found.subject.der == leaf.issuer.der:
-                return der
-    if others:
-        return others[0][0]
-    return _shipped(leaf) if leaf is not None and roots.platform == "snp" else None
+        named = [der for der, c in others if c and c.subject.der == leaf.issuer.der]
+        if named:
+            return own if own in named else named[0]
+    return others[0][0] if others else own
 
 
 def _root(intermediate: Certificate | None, read: _Read, roots: Roots) -> bytes | None:

@@ -166,6 +166,15 @@ def test_a_chain_of_another_line(milan: Desk) -> None:
     ]
 
 
+@pytest.mark.parametrize("wrong_way_round", [False, True])
+def test_a_chain_with_a_stranger_of_the_same_name(milan: Desk, wrong_way_round: bool) -> None:
+    """AMD re-issues intermediates, and anybody can put one beside: it takes nothing away."""
+    stranger = ASK[:-1] + bytes([ASK[-1] ^ 1])
+    certificates = [stranger, ASK, ARK]
+    milan.put("chain", chain(*certificates[:: -1 if wrong_way_round else 1]))
+    assert milan.codes("--leaf", "leaf.der", "--chain", "chain") == []
+
+
 def test_a_root_that_was_tampered_with(milan: Desk) -> None:
     milan.put("chain", chain(ASK, ARK[:-1] + bytes([ARK[-1] ^ 1])))
     assert milan.codes("--leaf", "leaf.der", "--chain", "chain") == ["untrusted_root"]
