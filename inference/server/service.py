@@ -46,8 +46,6 @@ from sealserve.native.errors import InputError
 _VERSION: Final = importlib.metadata.version("sealserve")
 # By Triton's names. The repository has an index here, and no more.
 _EXTENSIONS: Final = ("model_configuration", "model_repository", "statistics")
-# The transport lets a connection live up to a tenth longer than it is told to.
-_CONNECTION_JITTER: Final = 1.1
 _Encode = Callable[[InferResponse], bytes]
 
 
@@ -72,10 +70,7 @@ class InferenceService:
         self._require_root = require_root
         # What streams read has room to wait in, so that a stream is slowed down and not refused.
         self._streams = Streams(seconds=limits.request_seconds, requests=limits.waiting, slot=slot)
-        self._connections = Connections(
-            connections=limits.connections,
-            seconds=_CONNECTION_JITTER * limits.connection_seconds + limits.request_seconds,
-        )
+        self._connections = Connections()
         self.ready = True
 
     def drain(self) -> None:
@@ -158,7 +153,7 @@ class InferenceService:
         parse(request, data)
         if request.name:
             self._find(request.name, request.version, context)
-        counted = self._connections.of(context.peer())
+        counted = self._connections.of(context.connection)
         return encode_statistics(
             request,
             ((m.name, m.version, counted.get(m.root, Counters())) for m in self._registry),
@@ -199,7 +194,7 @@ class InferenceService:
     ) -> bytes:
         """The answer to a request for this model, counted for the connection it came on."""
         asked = perf_counter_ns()
-        counters = self._connections.counters(context.peer(), model.root)
+        counters = self._connections.counters(context.connection, model.root)
         try:
             self._predictions.require_room(model, incoming.message_bytes)
             # Only now: the root is the right one. Whatever takes longer for more contents is done

@@ -7,15 +7,15 @@ server is with others is not its business. Counting takes some additions, on the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from sealserve.inference.server.registry import UnknownModelError
 from sealserve.inference.wire import open_inference_pb2 as pb
 
 MAX_BATCH_SIZES: Final = 64  # that are told apart; the rest is in the sums alone
-_Clock = Callable[[], float]
 
 
 class Times(NamedTuple):
@@ -84,47 +84,31 @@ class Counters:
 
 
 class Connections:
-    """Counters by connection, and of each by the root of a model.
+    """Counters by connection, and of each by the root of a model; gone when the connection is.
 
-    A connection is its peer's address and port; when it ends is not told here. Nothing is kept for
-    longer than one may live, so that whoever has the port next finds next to nothing.
+    A connection is the transport's own object: an address and a port may soon be another caller's.
     """
 
-    def __init__(self, *, connections: int, seconds: float, clock: _Clock = time.monotonic) -> None:
-        """connections: the oldest beyond so many is forgotten. seconds: how long one may live."""
-        self._most = connections
-        self._seconds = seconds
-        self._clock = clock
-        self._kept: dict[str, tuple[float, dict[bytes, Counters]]] = {}  # the oldest first
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[object, dict[bytes, Counters]] = WeakKeyDictionary()
 
-    def of(self, peer: str) -> dict[bytes, Counters]:
+    def __len__(self) -> int:
+        """How many connections have predicted something."""
+        return len(self._kept)
+
+    def of(self, connection: object) -> dict[bytes, Counters]:
         """Of this connection; empty for one that predicted nothing yet. To be looked at only."""
-        self._forget()
-        return self._kept[peer][1] if peer in self._kept else {}
+        return self._kept.get(connection, {})
 
-    def counters(self, peer: str, root: bytes) -> Counters:
+    def counters(self, connection: object, root: bytes) -> Counters:
         """To count what this connection does with this model."""
-        self._forget()
-        _, models = self._kept.get(peer) or self._begin(peer)
+        models = self._kept.get(connection)
+        if models is None:
+            models = self._kept[connection] = {}
         found = models.get(root)
         if found is None:
             found = models[root] = Counters()
         return found
-
-    def _begin(self, peer: str) -> tuple[float, dict[bytes, Counters]]:
-        if len(self._kept) >= self._most:
-            del self._kept[next(iter(self._kept))]
-        begun: tuple[float, dict[bytes, Counters]] = (self._clock(), {})
-        self._kept[peer] = begun
-        return begun
-
-    def _forget(self) -> None:
-        before = self._clock() - self._seconds
-        while self._kept:
-            peer = next(iter(self._kept))
-            if self._kept[peer][0] > before:
-                return
-            del self._kept[peer]
 
 
 def encode_statistics(

@@ -66,6 +66,11 @@ class Call:
         """Whose call it is, in gRPC's form: `ipv4:ADDRESS:PORT`, `ipv6:[ADDRESS]:PORT`, `unix:`."""
         return self._connection.peer
 
+    @property
+    def connection(self) -> object:
+        """What it came on: one object for all calls of a connection, gone soon after it."""
+        return self._connection
+
     def invocation_metadata(self) -> Metadata:
         """What the caller said before its messages."""
         return self._metadata

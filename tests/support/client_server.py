@@ -213,12 +213,18 @@ class _Recording(grpc.GenericRpcHandler):  # type: ignore[misc]
             return grpc.stream_stream_rpc_method_handler(self._server.stream)
         found = (handler.service(details) for handler in self._inner)
         handler = next((one for one in found if one is not None), None)
-        if handler is None or handler.response_streaming:
-            return handler
+        if handler is None:
+            return None
+        if handler.response_streaming:
+
+            async def streamed(messages: Any, context: Any) -> None:
+                await handler.stream_stream(messages, _OnConnection(context, self._server))
+
+            return grpc.stream_stream_rpc_method_handler(streamed)
 
         async def recorded(data: bytes, context: Any) -> bytes:
             self._server.record.calls.append((details.method, len(data)))
-            answer: bytes = await handler.stream_unary(None, _Given(data, context))
+            answer: bytes = await handler.stream_unary(None, _Given(data, context, self._server))
             rewrite = self._server.rewrites.get(details.method)
             changed = rewrite(answer, context) if rewrite else answer
             return changed if isinstance(changed, bytes) else await changed
@@ -226,18 +232,26 @@ class _Recording(grpc.GenericRpcHandler):  # type: ignore[misc]
         return grpc.unary_unary_rpc_method_handler(recorded)
 
 
-class _Given:
-    """A call's context whose message was read already."""
+class _OnConnection:
+    """gRPC's own context, which knows of no connection: all calls of a server are of one here."""
 
-    def __init__(self, message: bytes, context: Any) -> None:
-        self._message = message
+    def __init__(self, context: Any, connection: object) -> None:
         self._context = context
-
-    async def read(self) -> bytes:
-        return self._message
+        self.connection = connection
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
+
+
+class _Given(_OnConnection):
+    """A call's context whose message was read already."""
+
+    def __init__(self, message: bytes, context: Any, connection: object) -> None:
+        super().__init__(context, connection)
+        self._message = message
+
+    async def read(self) -> bytes:
+        return self._message
 
 
 def failing(

@@ -6,9 +6,10 @@ import socket
 import ssl
 
 
-def encrypted(address: tuple[str, int], seconds: float) -> ssl.SSLSocket:
+def encrypted(address: tuple[str, int], seconds: float, source_port: int = 0) -> ssl.SSLSocket:
     """Connected, its handshake done, each step within this time.
 
+    source_port: of the caller's side; 0 is any that is free.
     Wrapped before it is connected: Python's ssl module forgets a socket that was reset before it is
     wrapped, and a later test fails of it.
     """
@@ -20,6 +21,8 @@ def encrypted(address: tuple[str, int], seconds: float) -> ssl.SSLSocket:
     wrapped = context.wrap_socket(socket.socket(family))
     try:
         wrapped.settimeout(seconds)
+        if source_port:
+            wrapped.bind(("", source_port))
         wrapped.connect(address)
     except BaseException:
         wrapped.close()

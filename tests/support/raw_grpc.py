@@ -5,6 +5,9 @@ RFC 9113, sections 3.4, 4.1 and 6; headers are literals without an index (RFC 75
 
 from __future__ import annotations
 
+import socket
+import struct
+
 from support.h2_socket import encrypted
 
 SECONDS = 10.0
@@ -15,10 +18,14 @@ _STREAM = 1
 
 
 class RawCall:
-    """A call whose messages are whatever bytes a test wants."""
+    """A call whose messages are whatever bytes a test wants, on a connection of its own.
 
-    def __init__(self, port: int, path: str) -> None:
-        self._socket = encrypted(("127.0.0.1", port), SECONDS)
+    source_port: of the caller's side; 0 is any that is free. received: bytes of its answer.
+    """
+
+    def __init__(self, port: int, path: str, *, source_port: int = 0) -> None:
+        self._socket = encrypted(("127.0.0.1", port), SECONDS, source_port)
+        self.received = b""
         headers = {
             ":method": "POST",
             ":scheme": "https",
@@ -41,13 +48,24 @@ class RawCall:
             head = self._read(9)
             length, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
             stream = int.from_bytes(head[5:], "big")
-            self._read(length)
+            payload = self._read(length)
+            if kind == _DATA:
+                self.received += payload
             if kind == _GO_AWAY:
                 return False
             if stream == _STREAM and (kind == _RESET or (kind == _HEADERS and flags & _END_STREAM)):
                 return True
 
+    @property
+    def source_port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
     def close(self) -> None:
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Close it so that its port can be used again at once."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
     def _read(self, size: int) -> bytes:

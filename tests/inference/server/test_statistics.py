@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,8 @@ from sealserve.inference.server.statistics import (
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
 from support.attestation_simulated import machine_of
-from support.server_case import Served, echo, infer_request, loaded
+from support.raw_grpc import RawCall, announced
+from support.server_case import Served, echo, infer_request, loaded, until
 
 TIMES = Times(asked=100, began=110, decoded=130, ran=170, encoded=250)
 
@@ -90,39 +92,26 @@ def test_a_model_that_is_not_there(asked: tuple[str, str]) -> None:
 # ---- connections
 
 
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+class Connection:
+    """Stands for one of the transport's."""
 
 
-def test_a_connection_is_forgotten_when_it_cannot_live_any_more() -> None:
-    clock = Clock()
-    connections = Connections(connections=9, seconds=60, clock=clock)
-    connections.counters("a", b"root").failure(1)
-    clock.now = 59
-    connections.counters("a", b"root").failure(1)  # does not make it live longer
-    connections.counters("b", b"root").failure(1)
-    assert connections.of("a")[b"root"].failed == 2
-    clock.now = 60
-    assert connections.of("a") == {}
-    assert connections.counters("a", b"root").failed == 0  # whoever has that port now
-    assert connections.of("b")[b"root"].failed == 1
-
-
-def test_the_oldest_connection_makes_room() -> None:
-    connections = Connections(connections=2, seconds=60, clock=Clock())
-    for peer in ("a", "b", "c"):
-        connections.counters(peer, b"root").failure(1)
-    assert [bool(connections.of(peer)) for peer in ("a", "b", "c")] == [False, True, True]
+def test_a_connection_is_forgotten_with_it() -> None:
+    connections = Connections()
+    one, other = Connection(), Connection()
+    connections.counters(one, b"root").failure(1)
+    connections.counters(one, b"root").failure(1)
+    connections.counters(other, b"root").failure(1)
+    assert connections.of(one)[b"root"].failed == 2
+    assert connections.of(other)[b"root"].failed == 1
+    del one
+    assert len(connections) == 1
 
 
 def test_whoever_only_asks_takes_no_room() -> None:
-    connections = Connections(connections=1, seconds=60, clock=Clock())
-    connections.counters("a", b"root").failure(1)
-    assert connections.of("b") == {}
-    assert connections.of("a") != {}
+    connections = Connections()
+    assert connections.of(Connection()) == {}
+    assert len(connections) == 0
 
 
 # ---- of a server
@@ -137,6 +126,10 @@ def served(simulated_root: SimulatedRoot) -> Iterator[Served]:
 
 def asking(*shape: int, version: str = "") -> pb.ModelInferRequest:
     return infer_request("m", ("x", "FP32", shape, bytes(8)), version=version)
+
+
+def whole(message: bytes) -> bytes:
+    return announced(len(message)) + message
 
 
 def told(channel: grpc.Channel, name: str = "", version: str = "") -> list[pb.ModelStatistics]:
@@ -160,6 +153,38 @@ def test_a_connection_learns_of_its_own_predictions_alone(served: Served) -> Non
     with served.connect() as other:
         assert [each.inference_stats.success.count for each in told(other)] == [0, 0]
         assert [each.last_inference for each in told(other)] == [0, 0]
+
+
+def test_whoever_has_the_port_next_learns_nothing(served: Served) -> None:
+    """Behind a balancer callers share an address, and a port is soon another caller's."""
+    request, question = asking(1, 2), pb.ModelStatisticsRequest(name="m", version="1")
+    first = RawCall(served.port, names.MODEL_INFER)
+    first.send(whole(request.SerializeToString()), end=True)
+    assert first.ended()
+    assert first.received
+    port = first.source_port
+    first.reset()
+    second = RawCall(served.port, names.MODEL_STATISTICS, source_port=port)
+    second.send(whole(question.SerializeToString()), end=True)
+    assert second.ended()
+    second.close()
+    (of_it,) = pb.ModelStatisticsResponse.FromString(second.received[5:]).model_stats
+    assert of_it.inference_stats.success.count == 0
+
+
+def test_nothing_is_kept_of_a_connection_that_ended(served: Served) -> None:
+    """Not even until somebody looks for what refers to itself in a circle."""
+    kept = served.server._service._connections
+    gc.disable()
+    try:
+        call = RawCall(served.port, names.MODEL_INFER)
+        call.send(whole(asking(1, 2).SerializeToString()), end=True)
+        assert call.ended()
+        assert len(kept) == 1
+        call.close()
+        until(lambda: len(kept) == 0)
+    finally:
+        gc.enable()
 
 
 def test_one_model_or_version_can_be_asked_for(served: Served) -> None:
