@@ -28,6 +28,7 @@ NOT_AGAIN = {
     "test_constant_time.py": "builds the kernels it asks",
     "test_large.py": "chooses each kernel itself",
     "test_other_processors.py": "is about kernels of other processors",
+    "test_rows.py": "chooses each kernel itself",
     "test_self_test.py": "chooses the portable kernels itself",
     "test_errors.py": "reaches no kernel",
     "test_secret.py": "reaches no kernel",
