@@ -211,6 +211,9 @@ class InferenceService:
             )
             work = self._predictions.run(model, prediction, seconds=seconds)
             answer, times = await (asyncio.wait_for(work, told) if told else work)
+            most = self._limits.message_bytes
+            if len(answer) > most:  # it would take memory until its caller has read it
+                raise InputError(f"the answer has more than {most} bytes, which are the most")
         except BaseException:  # whoever went away is counted too
             counters.failure(perf_counter_ns() - asked)
             raise

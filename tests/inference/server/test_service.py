@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import io
+import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -37,6 +39,7 @@ from support.server_case import (
     infer_request,
     loaded,
     lookup,
+    one_node,
     root_of,
     until,
 )
@@ -387,6 +390,28 @@ def test_a_message_just_below_the_limit_is_answered(served: Served) -> None:
     rows = (1 << 17) - 16
     request = infer_request("FP32", ("x", "FP32", (rows, 2), bytes(8 * rows)))
     assert served.infer(request).outputs[0].shape == (rows, 2)
+
+
+@pytest.mark.parametrize("quick", [False, True], ids=["in a thread", "at once"])
+def test_an_answer_above_the_limit_is_not_kept(machine: Machine, quick: bool) -> None:
+    """A few bytes may ask for any number of them, and an answer waits until it is taken."""
+    zeros = one_node("ConstantOfShape", [("x", TensorProto.INT64, (1,))], ("y", TensorProto.FLOAT))
+    model = dataclasses.replace(loaded("zeros", zeros), run_seconds=0.0 if quick else math.inf)
+    limits = Limits(message_bytes=64 * 1024)
+
+    def asking(count: int) -> pb.ModelInferRequest:
+        return infer_request("zeros", ("x", "INT64", (1,), count.to_bytes(8, "little")))
+
+    with Served(machine, model, limits=limits) as server:
+        assert server.infer(asking(16_000)).outputs[0].shape == (16_000,)
+        call = server.start(names.MODEL_INFER, asking(64_000))
+        assert call.code() is INVALID
+        assert call.details() == "the answer has more than 65536 bytes, which are the most"
+        refused, answered = map(
+            pb.ModelStreamInferResponse.FromString, server.stream([asking(64_000), asking(1)])
+        )
+        assert refused.error_message == call.details()
+        assert answered.error_message == ""
 
 
 SMALL_CALLS = [
