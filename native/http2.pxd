@@ -130,10 +130,12 @@ cdef class Stream:
     cdef public object call
     cdef size_t header_bytes
     # What comes: a complete message and behind it `rest`, unread; or one that is coming, of which
-    # `have` bytes are there.
+    # those up to `have` are there; it is a part of `message`.
     cdef tuple waiting
     cdef bytearray rest
     cdef bytes message
+    cdef size_t message_begin
+    cdef size_t message_end
     cdef bint compressed
     cdef size_t have
     cdef uint8_t prefix[5]

@@ -18,6 +18,8 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from sealserve.native.views cimport View, readable
+
 from sealserve.native.errors import InputError, UnavailableError
 
 WINDOW_BYTES = 2**20  # of one stream; of a connection four of them
@@ -35,6 +37,9 @@ _MOST_CONTINUATIONS = 8
 cdef enum:
     SEND_BYTES = 256 * 1024  # of one `send`, and one frame more
     FRAME_ROOM = 64 * 1024  # frames have 16 KiB and a header, since nobody asks for longer ones
+    # Messages end at such an address: a tensor's contents are the last of a prediction, and numbers
+    # that stand where a processor wants them need not be copied.
+    ALIGNED = 64
 cdef uint8_t outgoing[SEND_BYTES + FRAME_ROOM]
 cdef nghttp2_session_callbacks *callbacks = NULL
 cdef nghttp2_option *options = NULL
@@ -94,13 +99,14 @@ cdef class Stream:
                 if self.prefix_have == 5:
                     self._begin_message(most)
             else:
-                part = min(size, <size_t> PyBytes_GET_SIZE(self.message) - self.have)
+                part = min(size, self.message_end - self.have)
                 memcpy(PyBytes_AS_STRING(self.message) + self.have, data, part)
                 self.have += part
             data += part
             size -= part
-            if self.message is not None and self.have == <size_t> PyBytes_GET_SIZE(self.message):
-                self.waiting = (self.compressed, self.message)
+            if self.message is not None and self.have == self.message_end:
+                whole = memoryview(self.message)[self.message_begin:self.message_end]
+                self.waiting = (self.compressed, whole)
                 self.message = None
         return data - began
 
@@ -113,8 +119,10 @@ cdef class Stream:
             self.too_long = size if size > most else -1
             self.deaf = True
             return 0
-        self.message = PyBytes_FromStringAndSize(NULL, size)
-        self.have = 0
+        self.message = PyBytes_FromStringAndSize(NULL, ALIGNED + size)
+        self.message_begin = -(<size_t> PyBytes_AS_STRING(self.message) + size) % ALIGNED
+        self.message_end = self.message_begin + size
+        self.have = self.message_begin
         return 0
 
     cdef size_t fill(self, uint8_t *to, size_t room) noexcept:
@@ -161,11 +169,13 @@ cdef class Session:
         if self.session != NULL:
             nghttp2.session_del(self.session)
 
-    def receive(self, bytes data not None) -> None:
-        """What came. Raises InputError if this cannot be HTTP/2; the connection is over then."""
-        cdef Py_ssize_t read = nghttp2.session_mem_recv(
-            self.session, <const uint8_t *> PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)
-        )
+    def receive(self, data) -> None:
+        """What came: any bytes, which are not kept.
+
+        Raises InputError if this cannot be HTTP/2; the connection is over then.
+        """
+        cdef View came = readable(data)
+        cdef Py_ssize_t read = nghttp2.session_mem_recv(self.session, came.data, came.size)
         if self.failure is not None:
             raise self.failure
         if read < 0:
@@ -205,7 +215,10 @@ cdef class Session:
         )
 
     def take(self, Stream stream not None):
-        """Its next message, with whether it is compressed; None if none is there."""
+        """Its next message, a view of bytes, with whether it is compressed; None if none is there.
+
+        Its end is aligned to 64 bytes.
+        """
         message = stream.waiting
         if message is None:
             return None

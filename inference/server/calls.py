@@ -41,7 +41,7 @@ from sealserve.native.errors import InputError, SealserveError, UnavailableError
 _MAX_WORDS: Final = 500
 # Of every call but a prediction: names, a version, a nonce.
 _MAX_SMALL_BYTES: Final = 64 * 1024
-Handler = Callable[[bytes, Any], Awaitable[bytes]]
+Handler = Callable[[memoryview, Any], Awaitable[bytes]]
 Status = tuple[Any, str, tuple[Any, ...]]  # what `abort` takes: code, words, trailing metadata
 # Where the call that is running is counted; whoever finds its model says so. Each call runs in a
 # task of its own.
@@ -111,12 +111,12 @@ def with_status(
     return handle
 
 
-async def _read(context: Any) -> bytes:
+async def _read(context: Any) -> memoryview:
     """The one message of a call."""
     message = await context.read()
     if message is grpc.aio.EOF:
         raise InputError("the call ended before its message came")
-    data: bytes = message
+    data: memoryview = message
     if (place := PLACE.get()) is not None:
         place.shrink(len(data))
     return data
@@ -143,10 +143,10 @@ def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
     return ((names.RETRY_PUSHBACK_KEY, str(int(seconds * 1000))),) if seconds else ()
 
 
-def parse(message: Message, data: bytes) -> None:
+def parse(message: Message, data: memoryview) -> None:
     if len(data) > _MAX_SMALL_BYTES:
         raise InputError(f"the message has {len(data)} bytes; {_MAX_SMALL_BYTES} are enough here")
     try:
-        message.ParseFromString(data)
+        message.ParseFromString(data)  # type: ignore[arg-type]  # the stubs know bytes alone
     except DecodeError as error:
         raise InputError("the message is not a protobuf message of this call") from error

@@ -54,13 +54,13 @@ def control_handlers(
     counts these calls. seconds: longest that one may take, loading included.
     """
 
-    async def index(data: bytes, _context: Any) -> bytes:
+    async def index(data: memoryview, _context: Any) -> bytes:
         request = pb.RepositoryIndexRequest()
         parse(request, data)
         known = await asyncio.to_thread(control.models)
         return encode_index(request, map(_entry, known)).SerializeToString()
 
-    async def load(data: bytes, _context: Any) -> bytes:
+    async def load(data: memoryview, _context: Any) -> bytes:
         request = pb.RepositoryModelLoadRequest()
         parse(request, data)
         require_no_repository(request.repository_name)
@@ -68,7 +68,7 @@ def control_handlers(
         await _do(control.load, request.model_name)
         return pb.RepositoryModelLoadResponse().SerializeToString()
 
-    async def unload(data: bytes, _context: Any) -> bytes:
+    async def unload(data: memoryview, _context: Any) -> bytes:
         request = pb.RepositoryModelUnloadRequest()
         parse(request, data)
         require_no_repository(request.repository_name)
@@ -76,7 +76,7 @@ def control_handlers(
         await _do(control.unload, request.model_name)
         return pb.RepositoryModelUnloadResponse().SerializeToString()
 
-    async def statistics(data: bytes, _context: Any) -> bytes:
+    async def statistics(data: memoryview, _context: Any) -> bytes:
         request = pb.ModelStatisticsRequest()
         parse(request, data)
         return encode_statistics(request, totals()).SerializeToString()

@@ -43,7 +43,7 @@ def encode_index(
     )
 
 
-async def refuse_control(_data: bytes, _context: Any) -> bytes:
+async def refuse_control(_data: memoryview, _context: Any) -> bytes:
     """Loading and unloading on a port that others reach."""
     raise NotOfferedError(
         "models are loaded and unloaded on the operator's own socket (--model-control), not here"

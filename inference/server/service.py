@@ -108,21 +108,21 @@ class InferenceService:
             for service, handlers in by_service.items()
         )
 
-    async def _server_live(self, data: bytes, _context: Any) -> bytes:
+    async def _server_live(self, data: memoryview, _context: Any) -> bytes:
         parse(pb.ServerLiveRequest(), data)
         return pb.ServerLiveResponse(live=True).SerializeToString()
 
-    async def _server_ready(self, data: bytes, _context: Any) -> bytes:
+    async def _server_ready(self, data: memoryview, _context: Any) -> bytes:
         parse(pb.ServerReadyRequest(), data)
         return pb.ServerReadyResponse(ready=self.ready).SerializeToString()
 
-    async def _server_metadata(self, data: bytes, _context: Any) -> bytes:
+    async def _server_metadata(self, data: memoryview, _context: Any) -> bytes:
         parse(pb.ServerMetadataRequest(), data)
         return pb.ServerMetadataResponse(
             name="sealserve", version=_VERSION, extensions=_EXTENSIONS
         ).SerializeToString()
 
-    async def _model_ready(self, data: bytes, context: Any) -> bytes:
+    async def _model_ready(self, data: memoryview, context: Any) -> bytes:
         request = pb.ModelReadyRequest()
         parse(request, data)
         try:
@@ -131,13 +131,13 @@ class InferenceService:
             return pb.ModelReadyResponse(ready=False).SerializeToString()
         return pb.ModelReadyResponse(ready=self.ready).SerializeToString()
 
-    async def _model_metadata(self, data: bytes, context: Any) -> bytes:
+    async def _model_metadata(self, data: memoryview, context: Any) -> bytes:
         request = pb.ModelMetadataRequest()
         parse(request, data)
         model = self._find(request.name, request.version, context)
         return self._registry.metadata(model).encode().SerializeToString()
 
-    async def _model_config(self, data: bytes, context: Any) -> bytes:
+    async def _model_config(self, data: memoryview, context: Any) -> bytes:
         request = pb.ModelConfigRequest()
         parse(request, data)
         model = self._find(request.name, request.version, context)
@@ -148,7 +148,7 @@ class InferenceService:
             delay_seconds=options.batch_delay_ms / 1000,
         ).SerializeToString()
 
-    async def _model_statistics(self, data: bytes, context: Any) -> bytes:
+    async def _model_statistics(self, data: memoryview, context: Any) -> bytes:
         request = pb.ModelStatisticsRequest()
         parse(request, data)
         if request.name:
@@ -159,7 +159,7 @@ class InferenceService:
             ((m.name, m.version, counted.get(m.root, Counters())) for m in self._registry),
         ).SerializeToString()
 
-    async def _repository_index(self, data: bytes, _context: Any) -> bytes:
+    async def _repository_index(self, data: memoryview, _context: Any) -> bytes:
         request = pb.RepositoryIndexRequest()
         parse(request, data)
         return encode_index(request, self._entries()).SerializeToString()
@@ -169,7 +169,7 @@ class InferenceService:
         for model in self._registry:
             yield Entry(model.name, model.version, state, reason)
 
-    async def _model_infer(self, data: bytes, context: Any) -> bytes:
+    async def _model_infer(self, data: memoryview, context: Any) -> bytes:
         incoming = IncomingRequest(data)
         model = self._find(incoming.model, incoming.version, context)
         return await self._predict(model, incoming, context, encode_response)
@@ -224,7 +224,7 @@ class InferenceService:
         self._slot.took(row, Timing.RAN, times.encoded - times.began)
         return answer
 
-    async def _get_evidence(self, data: bytes, context: Any) -> bytes:
+    async def _get_evidence(self, data: memoryview, context: Any) -> bytes:
         request = GetEvidenceRequest()
         parse(request, data)
         if len(request.nonce) != names.NONCE_BYTES:

@@ -129,7 +129,7 @@ class Stream:
             self._answers.put_nowait(request)
             del message, request  # or the next read would keep them
 
-    async def _answer(self, message: bytes) -> bytes | _Failure:
+    async def _answer(self, message: memoryview) -> bytes | _Failure:
         model = version = id = ""
         began, outcome = self._together.count.enter(), CANCELLED
         try:

@@ -96,7 +96,10 @@ class Call:
             self._done.append(done)
 
     async def read(self) -> Any:
-        """The next message, `grpc.aio.EOF` behind the last one."""
+        """The next message, `grpc.aio.EOF` behind the last one.
+
+        Where its service has no function that reads messages, it is a view of bytes.
+        """
         while (found := self._connection.take(self._stream)) is None:
             if self._stream.ended or self._ended:
                 if self._stream.partial:
@@ -216,7 +219,7 @@ class Call:
             self._stopped = True
             self._task.cancel()
 
-    def _decoded(self, data: bytes) -> Any:
+    def _decoded(self, data: memoryview) -> Any:
         try:
             return self.method.decode(data)
         except Exception:  # which ones depends on the service
@@ -225,10 +228,10 @@ class Call:
                 "the message is not a protobuf message of this call",
             )
 
-    def _decompressed(self, data: bytes) -> bytes:
+    def _decompressed(self, data: memoryview) -> memoryview:
         most = self._connection.message_bytes
         try:
-            return compression.decompress(data, self.encoding, most)
+            return memoryview(compression.decompress(data, self.encoding, most))
         except compression.TooLongError:
             self._refuse(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -23,7 +23,7 @@ def known(encoding: bytes) -> bool:
     return encoding == IDENTITY or encoding in _WINDOW
 
 
-def decompress(message: bytes, encoding: bytes, most: int) -> bytes:
+def decompress(message: bytes | memoryview, encoding: bytes, most: int) -> bytes:
     """What is in it, of `most` bytes at most. Raises CompressionError, TooLongError."""
     if encoding == IDENTITY:
         raise CompressionError("a message is marked as compressed, and its call names no encoding")

@@ -99,7 +99,7 @@ class IncomingRequest:
     Raises InputError when the bytes are not one.
     """
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | memoryview) -> None:
         self.message_bytes = len(data)
         self._head = ModelInferRequest()
         self._contents = _take_apart(self._head, data, _INPUTS, _INPUT_CONTENTS, _RAW_INPUTS)
@@ -234,7 +234,11 @@ def _response(response: InferResponse, head: ModelInferResponse) -> message.Part
 
 
 def _take_apart(
-    head: ModelInferRequest | ModelInferResponse, data: bytes, tensor: int, typed: int, raw: int
+    head: ModelInferRequest | ModelInferResponse,
+    data: bytes | memoryview,
+    tensor: int,
+    typed: int,
+    raw: int,
 ) -> _Contents:
     """Parse all that is not contents into `head`. The numbers are those of the fields."""
     rest, (tensors, raw_pieces) = message.split(data, tensor, raw, max_fields=MAX_FIELDS)

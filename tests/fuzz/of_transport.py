@@ -53,7 +53,7 @@ class Served:
             if stream.call is None:
                 stream.call = "began"
                 self.session.respond(stream, ANSWER)
-            self.session.write(stream, found[1])
+            self.session.write(stream, bytes(found[1]))
         if (stream.ended or stream.too_long) and stream.call == "began":
             stream.call = "ended"
             self.session.finish(stream, TRAILERS)

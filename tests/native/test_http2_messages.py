@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 
+import numpy as np
 import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, RstStreamFrame
 
@@ -99,6 +100,20 @@ def test_messages_that_are_taken_as_they_come() -> None:
         assert peer.session.touched() == [stream]
         assert peer.session.take(stream) == (False, b"one")
         assert peer.session.take(stream) is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 3, 64, 65, 1000, WINDOW_BYTES - 5])
+def test_messages_end_where_numbers_may(size: int) -> None:
+    """A tensor's contents are the last of a message, and are copied if they are not aligned."""
+    peer = Peer()
+    peer.begin()
+    content = bytes(range(256)) * (size // 256 + 1)
+    peer.send(1, message(content[:size]))
+    _, whole = peer.session.take(peer.session.streams[1]) or (False, memoryview(b"missing"))
+    assert whole == content[:size]
+    assert whole.contiguous
+    array = np.frombuffer(whole, np.uint8)
+    assert (array.ctypes.data + size) % 64 == 0
 
 
 @pytest.mark.parametrize("padding", [0, 1, 255])

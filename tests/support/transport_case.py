@@ -110,13 +110,13 @@ class Handlers(grpc.GenericRpcHandler):  # type: ignore[misc]
         return self._handlers.get(details.method)
 
 
-async def unary_unary_echo(request: bytes, _context: Any) -> bytes:
-    return request
+async def unary_unary_echo(request: memoryview, _context: Any) -> bytes:
+    return bytes(request)
 
 
 async def stream_stream_echo(_requests: Any, context: Any) -> None:
     async for each in context:
-        await context.write(each)
+        await context.write(bytes(each))
 
 
 async def unary_unary_forever(_request: bytes, _context: Any) -> bytes:
