@@ -28,11 +28,12 @@ NOTICE_SECONDS: Final = 0.1
 LAST_WORDS_SECONDS: Final = 1.0  # that a peer who broke the protocol has to read why it ends
 _JITTER: Final = 0.1  # of an age: connections made at the same time do not end so
 _SEND_AHEAD: Final = 1024 * 1024  # bytes that may wait in the socket's buffer
+_CAME: Final = memoryview(bytearray(256 * 1024))  # what one reading of a socket may bring; of all
 _CANCEL: Final = 8  # RFC 9113 section 7
 _COME_BACK: Final = ((names.RETRY_PUSHBACK_KEY, "500"),)
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """A client's, from `accept` on."""
 
     def __init__(self, server: Server, tls: Tls | None) -> None:
@@ -71,7 +72,11 @@ class Connection(asyncio.Protocol):
         else:
             self._in("handshake", HANDSHAKE_SECONDS, self._transport.abort)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> memoryview:
+        return _CAME
+
+    def buffer_updated(self, size: int) -> None:
+        data = _CAME[:size]
         try:
             if self._tls is None:
                 self._http.receive(data)
@@ -134,7 +139,7 @@ class Connection(asyncio.Protocol):
 
     # ---- its calls call these
 
-    def take(self, stream: Stream) -> tuple[bool, bytes] | None:
+    def take(self, stream: Stream) -> tuple[bool, memoryview] | None:
         found = self._http.take(stream)
         if found is not None:
             self._flush_soon()  # there may be leave to send more
@@ -166,7 +171,7 @@ class Connection(asyncio.Protocol):
 
     # ---- the rest is its own
 
-    def _receive(self, tls: Tls, data: bytes) -> None:
+    def _receive(self, tls: Tls, data: memoryview) -> None:
         was_ready = tls.ready
         for plain in tls.open(data):
             self._http.receive(plain)

@@ -11,10 +11,16 @@ import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 _PROTOCOL: Final = "h2"  # the only one of gRPC [RFC 9113 section 3.2]
-_READ_BYTES: Final = 256 * 1024  # of one look; OpenSSL gives a record at a time, 16 KiB
+_PLAIN_BYTES: Final = 256 * 1024
+# OpenSSL gives a record at a time, 16 KiB. They are put here one behind the other, to be looked at
+# together: one connection's after the other's, because there is one event loop.
+_PLAIN: Final = memoryview(bytearray(_PLAIN_BYTES))
 
 
 class TlsError(Exception):
@@ -65,23 +71,36 @@ class Tls:
         self._tls = context.wrap_bio(self._came, self._goes, server_side=True)
         self.ready = False
         self.ended = False
+        self._broken: ssl.SSLError | None = None
 
-    def open(self, data: bytes) -> Iterator[bytes]:
-        """What was said in these bytes. Raises TlsError."""
+    def open(self, data: Buffer) -> Iterator[memoryview]:
+        """What was said in these bytes, in pieces; each is there until the next is asked for.
+
+        Raises TlsError, behind the pieces that were fine.
+        """
         self._came.write(data)
         if not self.ready and not self._shake_hands():
             return
-        while self._came.pending or self._tls.pending():
-            try:
-                plain = self._tls.read(_READ_BYTES)
-            except ssl.SSLWantReadError:
-                return
-            except ssl.SSLError as error:
-                raise TlsError(error.reason, self.outgoing()) from error
-            if not plain:  # the other side says that nothing more comes
-                self.ended = True
-                return
-            yield plain
+        while self._broken is None and (size := self._read()):
+            yield _PLAIN[:size]
+        if self._broken is not None:
+            raise TlsError(self._broken.reason, self.outgoing()) from self._broken
+
+    def _read(self) -> int:
+        """How many bytes of `_PLAIN` are what was said next."""
+        size = 0
+        try:
+            while size < _PLAIN_BYTES and (self._came.pending or self._tls.pending()):
+                more = cast(int, self._tls.read(_PLAIN_BYTES, _PLAIN[size:]))
+                if not more:  # the other side says that nothing more comes
+                    self.ended = True
+                    break
+                size += more
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self._broken = error
+        return size
 
     def seal(self, data: bytes) -> bytes:
         """The records with these bytes, and whatever else has to go."""

@@ -110,6 +110,15 @@ def test_bytes_one_at_a_time() -> None:
     assert got == [b"first"]
 
 
+def test_more_than_is_looked_at_together() -> None:
+    client, ours = shaken(client_context())
+    said = os.urandom(600_000)
+    client.tls.write(said)
+    pieces = [bytes(piece) for piece in ours.open(client.goes.read())]
+    assert len(pieces) > 1
+    assert b"".join(pieces) == said
+
+
 # ---- clients of an authority
 
 
@@ -229,6 +238,15 @@ def test_garbage_behind_a_handshake() -> None:
         client.tls.read(1)
 
 
+def test_what_was_said_before_garbage() -> None:
+    client, ours = shaken(client_context())
+    client.tls.write(b"fine")
+    pieces = ours.open(client.goes.read() + GARBAGE)
+    assert bytes(next(pieces)) == b"fine"
+    with pytest.raises(TlsError):
+        next(pieces)
+
+
 def test_the_other_side_says_that_nothing_comes() -> None:
     client, ours = shaken(client_context())
     client.tls.write(b"last")
@@ -325,14 +343,14 @@ GARBAGE = b"\x17\x03\x03\x00\x20" + bytes(32)
 async def test_garbage_instead_of_a_record(together: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also when there is something to say that can no longer be sealed."""
     received: list[bool] = []
-    real = connections.Connection.data_received
+    real = connections.Connection.buffer_updated
 
-    def watched(ours: connections.Connection, data: bytes) -> None:
+    def watched(ours: connections.Connection, size: int) -> None:
         received.append(False)
-        real(ours, data)
+        real(ours, size)
         received[-1] = True
 
-    monkeypatch.setattr(connections.Connection, "data_received", watched)
+    monkeypatch.setattr(connections.Connection, "buffer_updated", watched)
     async with served() as server:
         peer = Memory(*await raw(server))
         last = await peer.shake()
@@ -390,9 +408,9 @@ async def test_a_server_that_stops_waits_for_no_handshake() -> None:
 async def test_grpcs_own_client() -> None:
     """Each of the four kinds, and gzip."""
 
-    async def unary_stream_twice(request: bytes, _context: Any) -> Any:
+    async def unary_stream_twice(request: memoryview, _context: Any) -> Any:
         for _ in range(2):
-            yield request
+            yield bytes(request)
 
     async def stream_unary_join(_requests: Any, context: Any) -> bytes:
         return b"".join([each async for each in context])
