@@ -1,9 +1,10 @@
 """Runs that take no longer than handing them to a thread would: they run on the event loop.
 
 A thread costs some 100 us on the way there and back, several times what a model of a few numbers
-takes. But whoever holds the event loop holds up every caller, so only short messages for models
-that were quick in trials may, a run that nevertheless goes on is interrupted and begun again in a
-thread, and a model that was slow once stays away from the loop for a while.
+takes. But whoever holds the event loop holds up every caller, so only messages that are short, or
+few rows of many numbers, for models that were quick in trials may, a run that nevertheless goes on
+is interrupted and begun again in a thread, and a model that was slow once stays away from the loop
+for a while.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ from typing import Final
 from sealserve.inference.server.batching import Outputs
 from sealserve.inference.server.registry import ServedSession
 from sealserve.inference.server.runtime import Interruption
-from sealserve.inference.wire.infer import InferRequest
+from sealserve.inference.wire.infer import IncomingRequest, InferRequest
+from sealserve.inference.wire.spec import ANY_SIZE
 from sealserve.native.errors import SealserveError
 
 MAX_RUN_SECONDS: Final = 200e-6  # of one row, when the model was loaded
 MAX_MESSAGE_BYTES: Final = 16 * 1024
+# Of a message that is numbers beside that, as they stand in memory: they took the event loop longer
+# to come than such a run takes.
+MAX_NUMBER_BYTES: Final = 1024 * 1024
 SLOW_SECONDS: Final = 0.005  # of the processor's time, which others on a busy machine do not add to
 _AWAY_SECONDS: Final = 1.0
 _TICK_SECONDS: Final = 0.05  # a run that sees two ticks is interrupted
@@ -35,11 +40,11 @@ class BriefRuns:
         self._ended = threading.Event()
         self._watcher: threading.Thread | None = None
 
-    def may(self, model: ServedSession, message_bytes: int) -> bool:
-        """Whether a message for this model is to be run here."""
+    def may(self, model: ServedSession, incoming: IncomingRequest) -> bool:
+        """Whether a message for this model is to be run here. It need not be checked yet."""
         return (
             model.run_seconds <= MAX_RUN_SECONDS
-            and message_bytes <= MAX_MESSAGE_BYTES
+            and (incoming.message_bytes <= MAX_MESSAGE_BYTES or _few_rows(model, incoming))
             and self._away.get(model.root, 0.0) <= time.monotonic()
         )
 
@@ -75,3 +80,21 @@ class BriefRuns:
             if self._steps == seen and seen % 2:
                 self._interruption.set()
             seen = self._steps
+
+
+def _few_rows(model: ServedSession, incoming: IncomingRequest) -> bool:
+    """Whether a longer message is nothing but numbers, and no more work than its rows are."""
+    numbers = incoming.number_bytes
+    return (
+        numbers <= MAX_NUMBER_BYTES
+        and incoming.message_bytes - numbers <= MAX_MESSAGE_BYTES
+        and all(ANY_SIZE not in spec.shape[1:] for spec in model.session.inputs)
+        and _rows(model, incoming) * model.run_seconds <= MAX_RUN_SECONDS
+    )
+
+
+def _rows(model: ServedSession, incoming: IncomingRequest) -> int:
+    counted = {spec.name for spec in model.session.inputs if ANY_SIZE in spec.shape[:1]}
+    return max(
+        (shape[0] for name, _, shape in incoming.shapes if name in counted and shape), default=1
+    )

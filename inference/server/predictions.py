@@ -56,7 +56,7 @@ class Predictions:
         """
         if seconds <= 0:
             raise TimeoutError
-        if self._brief.may(model, prediction.incoming.message_bytes):
+        if self._brief.may(model, prediction.incoming):
             answer = self._at_once(model, prediction)
             if answer is not None:
                 return answer
@@ -71,9 +71,9 @@ class Predictions:
         )
         return in_turn
 
-    def require_room(self, model: ServedSession, message_bytes: int) -> None:
-        """BusyError where a message for this model would be refused, before it is looked at."""
-        if not self._brief.may(model, message_bytes):
+    def require_room(self, model: ServedSession, incoming: IncomingRequest) -> None:
+        """BusyError where a request for this model would be refused, before it is checked."""
+        if not self._brief.may(model, incoming):
             self._admission.require_room(self._lane(model))
 
     @property

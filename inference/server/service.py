@@ -196,7 +196,7 @@ class InferenceService:
         asked = perf_counter_ns()
         counters = self._connections.counters(context.connection, model.root)
         try:
-            self._predictions.require_room(model, incoming.message_bytes)
+            self._predictions.require_room(model, incoming)
             # Only now: the root is the right one. Whatever takes longer for more contents is done
             # in a thread, once there is room for it.
             incoming.check_against(model.session.inputs, model.session.outputs)

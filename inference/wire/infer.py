@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from google.protobuf.message import DecodeError, Message
 
 from sealserve.inference.wire import message
-from sealserve.inference.wire.datatypes import data_type
+from sealserve.inference.wire.datatypes import DATA_TYPES, data_type
 from sealserve.inference.wire.open_inference_pb2 import (
     InferParameter,
     InferTensorContents,
@@ -120,6 +121,17 @@ class IncomingRequest:
         return tuple([output.name for output in self._head.outputs])
 
     @property
+    def number_bytes(self) -> int:
+        """Of raw contents that are numbers: decoding makes nothing of them but a view or a copy."""
+        if len(self._contents.raw) != len(self._inputs):
+            return 0
+        return sum(
+            piece.nbytes
+            for (_, datatype, _), piece in zip(self.shapes, self._contents.raw, strict=True)
+            if datatype in DATA_TYPES and DATA_TYPES[datatype].storage is not None
+        )
+
+    @cached_property
     def shapes(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
         """Name, type and shape of each input, as they are said."""
         return tuple((each.name, each.datatype, tuple(each.shape)) for each in self._inputs)

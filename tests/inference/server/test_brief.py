@@ -14,7 +14,12 @@ import pytest
 from onnx import TensorProto
 
 from sealserve.inference.server import brief
-from sealserve.inference.server.brief import MAX_MESSAGE_BYTES, MAX_RUN_SECONDS, BriefRuns
+from sealserve.inference.server.brief import (
+    MAX_MESSAGE_BYTES,
+    MAX_NUMBER_BYTES,
+    MAX_RUN_SECONDS,
+    BriefRuns,
+)
 from sealserve.inference.server.config import Limits
 from sealserve.inference.server.predictions import Prediction, Predictions
 from sealserve.inference.server.registry import ServedSession
@@ -26,6 +31,8 @@ from sealserve.inference.wire.infer import (
     encode_request,
     encode_response,
 )
+from sealserve.inference.wire.open_inference_pb2 import ModelInferRequest
+from sealserve.inference.wire.spec import ANY_SIZE, TensorSpec
 from sealserve.inference.wire.tensor import Tensor
 from sealserve.native.errors import InputError, SealserveError
 from support.server_case import counter, echo, loaded, lookup
@@ -41,14 +48,16 @@ def counting(turns: int) -> InferRequest:
 
 ONE_ROW = InferRequest("", "", (Tensor("x", "FP32", (1, 2), np.ones((1, 2), np.float32)),))
 NET = loaded("echo", echo(TensorProto.FLOAT))
+ASKED = IncomingRequest(encode_request(ONE_ROW))
 
 
 class Watched:
     """A model that says in which thread it runs, and calls something meanwhile."""
 
-    inputs, outputs = NET.session.inputs, NET.session.outputs
+    outputs = NET.session.outputs
 
     def __init__(self, meanwhile: Any = lambda: None) -> None:
+        self.inputs = NET.session.inputs
         self.threads: list[threading.Thread] = []
         self.meanwhile = meanwhile
 
@@ -88,7 +97,7 @@ def test_a_quick_model_runs_on_the_event_loop() -> None:
     [
         (dataclasses.replace(NET, run_seconds=math.nextafter(MAX_RUN_SECONDS, 1)), 0),
         (NET, 0),
-        (quick(NET), MAX_MESSAGE_BYTES + 1),
+        (quick(NET), 2 * MAX_MESSAGE_BYTES),
     ],
     ids=["not so quick", "nobody knows how quick", "a long message"],
 )
@@ -97,6 +106,69 @@ def test_others_run_in_threads(model: ServedSession, message_bytes: int) -> None
     model = dataclasses.replace(model, session=cast(Session, session))
     assert predict(model, ONE_ROW, message_bytes=message_bytes).tolist() == [[1, 1]]
     assert threading.current_thread() not in session.threads
+
+
+# ---- longer messages
+
+WIDE = MAX_NUMBER_BYTES // 4  # numbers of a row
+
+
+def wide(rows: int = 1, more: int = 0, **about: str) -> bytes:
+    """A request of such rows, each of which has the most bytes that may run here."""
+    array = np.zeros((rows, WIDE // rows + more), np.float32)
+    return encode_request(InferRequest("", "", (Tensor("x", "FP32", array.shape, array),), **about))
+
+
+def typed() -> bytes:
+    asked = ModelInferRequest()
+    given = asked.inputs.add(name="x", datatype="FP32", shape=(1, 8192))
+    given.contents.fp32_contents.extend([0.0] * 8192)
+    return asked.SerializeToString()
+
+
+def texts(*, contents: int = 1) -> bytes:
+    raw = bytes(MAX_MESSAGE_BYTES + 1)
+    given = ModelInferRequest.InferInputTensor(name="x", datatype="BYTES", shape=(1, 8192))
+    asked = ModelInferRequest(inputs=[given], raw_input_contents=[raw] * contents)
+    return asked.SerializeToString()
+
+
+def of_rows(*shape: int) -> ServedSession:
+    """A model as quick as half of what may be, that takes this."""
+    model = Watched()
+    model.inputs = (TensorSpec("x", "FP32", shape),)
+    return dataclasses.replace(watched(model), run_seconds=MAX_RUN_SECONDS / 2)
+
+
+ROWS = of_rows(ANY_SIZE, WIDE)
+LONGER = {
+    "many numbers": (ROWS, wide(), True),
+    "as many rows as there is time for": (ROWS, wide(2), True),
+    "an unknown name": (ROWS, wide().replace(b"x", b"y", 1), True),  # refused where it is checked
+    "a model without rows": (of_rows(3, WIDE), wide(3), True),
+    "too many numbers": (ROWS, wide(more=1), False),
+    "too many rows": (ROWS, wide(4), False),
+    "rows of any size": (of_rows(ANY_SIZE, ANY_SIZE), wide(), False),
+    "much beside": (ROWS, wide(id="x" * MAX_MESSAGE_BYTES), False),
+    "numbers that have to be made": (ROWS, typed(), False),
+    "texts": (ROWS, texts(), False),
+    "contents of nothing": (ROWS, texts(contents=2), False),
+    "an unknown type": (ROWS, wide().replace(b"FP32", b"FP33"), False),
+}
+
+
+@pytest.mark.parametrize(("model", "message", "may"), LONGER.values(), ids=LONGER)
+def test_longer_messages_that_may_run_here(model: ServedSession, message: bytes, may: bool) -> None:
+    assert BriefRuns().may(model, IncomingRequest(message)) is may
+
+
+def test_many_numbers_run_on_the_event_loop() -> None:
+    model = Watched()
+    rows = np.ones((MAX_MESSAGE_BYTES, 2), np.float32)
+    asked = InferRequest("", "", (Tensor("x", "FP32", rows.shape, rows),))
+    immediate = dataclasses.replace(watched(model), run_seconds=0.0)
+    assert predict(immediate, asked).all()
+    assert model.threads == [threading.current_thread()]
 
 
 def test_a_mistake_is_told_as_everywhere() -> None:
@@ -159,12 +231,12 @@ def test_a_model_that_was_slow_stays_away_for_a_while(monkeypatch: pytest.Monkey
     model, other = watched(Watched(slow)), dataclasses.replace(quick(NET), root=bytes(32))
     runs = BriefRuns()
     try:
-        assert runs.may(model, 100)
+        assert runs.may(model, ASKED)
         assert runs.run(model, ONE_ROW) is not None
-        assert not runs.may(model, 100)
-        assert runs.may(other, 100)
+        assert not runs.may(model, ASKED)
+        assert runs.may(other, ASKED)
         clock[0] += 1.0
-        assert runs.may(model, 100)
+        assert runs.may(model, ASKED)
     finally:
         runs.close()
 
@@ -176,7 +248,7 @@ def test_a_model_that_others_held_up_does_not_stay_away() -> None:
     model, runs = watched(Watched(preempted)), BriefRuns()
     try:
         assert runs.run(model, ONE_ROW) is not None
-        assert runs.may(model, 100)
+        assert runs.may(model, ASKED)
     finally:
         runs.close()
 
