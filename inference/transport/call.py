@@ -108,7 +108,7 @@ class Call:
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
         compressed, data = found
-        return self._decoded(self._decompressed(data) if compressed else data)
+        return self._decoded(await self._unpacked(data) if compressed else data)
 
     def __aiter__(self) -> Self:
         return self
@@ -228,10 +228,10 @@ class Call:
                 "the message is not a protobuf message of this call",
             )
 
-    def _decompressed(self, data: memoryview) -> memoryview:
-        most = self._connection.message_bytes
+    async def _unpacked(self, data: memoryview) -> memoryview:
+        most, thread = self._connection.message_bytes, self._connection.unpacking
         try:
-            return memoryview(compression.decompress(data, self.encoding, most))
+            return memoryview(await compression.unpack(data, self.encoding, most, thread))
         except compression.TooLongError:
             self._refuse(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,

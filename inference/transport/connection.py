@@ -49,6 +49,7 @@ class Connection(asyncio.BufferedProtocol):
         )
         self.message_bytes = limits.message_bytes
         self.patience = limits.patience
+        self.unpacking = server.unpacking
         self.peer = "unix:"
         self._paused = False
         self._flushing = False

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -60,6 +61,8 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._of_peers: Counter[str] = Counter()
+        # For what is long: zlib leaves the interpreter's lock alone, and so the event loop.
+        self.unpacking: Executor = ThreadPoolExecutor(1, "sealserve-unpack")
         self._calls = 0
         self._stopping = False
         self._empty = asyncio.Event()
@@ -96,6 +99,7 @@ class Server:
                 await self._empty.wait()
         except TimeoutError:
             await self._end_calls()
+        self.unpacking.shutdown(wait=False, cancel_futures=True)
 
     async def _end_calls(self) -> None:
         for connection in list(self._connections):

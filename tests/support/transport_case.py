@@ -33,7 +33,7 @@ from hyperframe.frame import (
 
 from sealserve.inference.transport.server import Server, TransportLimits
 from sealserve.inference.transport.tls import TlsContext
-from support.http2_peer import CALL, PREFACE, Fields, message, parsed
+from support.http2_peer import CALL, FRAME_BYTES, PREFACE, Fields, message, parsed
 
 SECONDS = 20.0  # that a test waits for what has to come
 Pem = tuple[bytes, bytes]  # a key and its certificate
@@ -252,7 +252,10 @@ class Wire:
         return stream
 
     def send(self, stream: int, data: bytes, *, end: bool = True) -> None:
-        """At most a frame's."""
+        """In as many frames as it takes; nobody waits for leave."""
+        while len(data) > FRAME_BYTES:
+            self.give(DataFrame(stream, data[:FRAME_BYTES]))
+            data = data[FRAME_BYTES:]
         self.give(DataFrame(stream, data, flags=["END_STREAM"] if end else []))
 
     def call(self, method: str, content: bytes = b"", *more: tuple[str, str | bytes]) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 import zlib
 from dataclasses import replace
 from typing import Any
@@ -10,9 +12,11 @@ from typing import Any
 import grpc
 import pytest
 
+from sealserve.inference.transport import compression
 from support.http2_peer import message
 from support.transport_case import (
     LIMITS,
+    SECONDS,
     Answer,
     in_loop,
     serving,
@@ -159,6 +163,92 @@ async def test_a_message_that_is_not_what_its_encoding_says() -> None:
 async def test_an_encoding_that_is_not_known() -> None:
     answer = await called("unary_unary_echo", message(b"x", flag=1), grpc_encoding="br")
     assert answer.status == UNIMPLEMENTED
+
+
+class Unpacking:
+    """Who unpacks messages, and a gate that holds up those that are long."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, held: bool = False) -> None:
+        self.gate = threading.Event()
+        self.begun: list[threading.Thread] = []
+        self._held = held
+        self._real = compression.decompress
+        monkeypatch.setattr(compression, "decompress", self._decompress)
+
+    def _decompress(self, data: memoryview, encoding: bytes, most: int) -> bytes:
+        self.begun.append(threading.current_thread())
+        if self._held and most > compression.AT_ONCE_BYTES:
+            assert self.gate.wait(SECONDS), "nobody was answered meanwhile"
+        return self._real(data, encoding, most)
+
+
+LONG = bytes(range(256)) * 192
+
+
+@in_loop
+async def test_others_are_answered_while_a_long_message_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unpacking = Unpacking(monkeypatch, held=True)
+    async with serving() as server, wire(server) as caller:
+        first = caller.begin("unary_unary_echo", ("grpc-encoding", "gzip"))
+        caller.send(first, message(zlib.compress(LONG, wbits=31), flag=1))
+        second = caller.begin("unary_unary_echo")
+        caller.send(second, message(TEXT))
+        assert (await caller.answer(second)).data == message(TEXT)
+        unpacking.gate.set()
+        assert (await caller.answer(first)).data == message(LONG)
+
+
+@pytest.mark.parametrize(
+    ("text", "beside"),
+    [
+        (bytes(compression.AT_ONCE_BYTES), False),
+        (bytes(compression.AT_ONCE_BYTES + 1), True),  # only a few bytes of it come
+        (os.urandom(compression.AT_ONCE_BYTES), True),  # longer than what is in it
+    ],
+    ids=["short", "long inside", "long outside"],
+)
+@in_loop
+async def test_where_messages_are_unpacked(
+    text: bytes, beside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacking = Unpacking(monkeypatch)
+    data = message(zlib.compress(text, wbits=31), flag=1)
+    answer = await called("unary_unary_echo", data, grpc_encoding="gzip")
+    assert answer.data == message(text)
+    assert (unpacking.begun[-1] is not threading.current_thread()) is beside
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (zlib.compress(bytes(2**20 + 1), wbits=31), EXHAUSTED),
+        (zlib.compress(LONG, wbits=31)[:-1], INTERNAL),
+        (zlib.compress(LONG, wbits=31) + b"x", INTERNAL),
+        (os.urandom(compression.AT_ONCE_BYTES + 1), INTERNAL),
+    ],
+    ids=["too long", "cut off", "something behind", "noise"],
+)
+@in_loop
+async def test_long_messages_that_cannot_be_unpacked(data: bytes, status: int) -> None:
+    answer = await called("unary_unary_echo", message(data, flag=1), grpc_encoding="gzip")
+    assert answer.status == status
+
+
+@in_loop
+async def test_a_caller_who_goes_away_while_its_message_is_unpacked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unpacking = Unpacking(monkeypatch, held=True)
+    async with serving() as server:
+        async with wire(server) as caller:
+            stream = caller.begin("unary_unary_echo", ("grpc-encoding", "gzip"))
+            caller.send(stream, message(zlib.compress(LONG, wbits=31), flag=1))
+            await until(lambda: unpacking.begun)
+        await until(lambda: not server._connections)
+        assert server._calls == 0
+        unpacking.gate.set()
 
 
 # ---- what a handler does
