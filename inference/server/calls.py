@@ -143,9 +143,14 @@ def _pushback(error: Exception) -> tuple[tuple[str, str], ...]:
     return ((names.RETRY_PUSHBACK_KEY, str(int(seconds * 1000))),) if seconds else ()
 
 
+def require_small(size: int) -> None:
+    """InputError for a message of so many bytes that is not a prediction's."""
+    if size > _MAX_SMALL_BYTES:
+        raise InputError(f"the message has {size} bytes; {_MAX_SMALL_BYTES} are enough here")
+
+
 def parse(message: Message, data: memoryview) -> None:
-    if len(data) > _MAX_SMALL_BYTES:
-        raise InputError(f"the message has {len(data)} bytes; {_MAX_SMALL_BYTES} are enough here")
+    require_small(len(data))
     try:
         message.ParseFromString(data)  # type: ignore[arg-type]  # the stubs know bytes alone
     except DecodeError as error:

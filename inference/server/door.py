@@ -13,12 +13,13 @@ from typing import Any, Final, cast
 import grpc
 
 from sealserve.inference.server.callers import admit
-from sealserve.inference.server.calls import Count, status_of
+from sealserve.inference.server.calls import Count, require_small, status_of
 from sealserve.inference.server.config import Callers
 from sealserve.inference.server.peers import PLACE, Peers, Place
 from sealserve.inference.server.table import METHODS, Slot
 from sealserve.inference.transport.server import Server
 from sealserve.inference.wire import names
+from sealserve.native.errors import InputError
 
 # Of our services; what others there are (health, reflection) is open too.
 _OPEN: Final = frozenset({names.GET_EVIDENCE, names.SERVER_LIVE, names.SERVER_READY})
@@ -66,12 +67,12 @@ class Door:
     def _guarded(self, path: str, method: _Method, *, one: bool) -> _Method:
         async def call(requests: Any, context: Any) -> Any:
             PLACE.set(await self._enter(path, context))
-            request = await context.only_message() if one else requests
+            request = await self._only_message(path, context) if one else requests
             return await method(request, context)
 
         async def generate(requests: Any, context: Any) -> AsyncIterator[Any]:
             await self._enter(path, context)
-            request = await context.only_message() if one else requests
+            request = await self._only_message(path, context) if one else requests
             async for each in method(request, context):
                 yield each
 
@@ -92,6 +93,19 @@ class Door:
         except Exception as error:
             status = status_of(path.rpartition("/")[2], error, context)
         self._count(path.rpartition("/")[2], status[0].value[0])
+        await context.abort(*status)
+        raise AssertionError("abort raises")
+
+    async def _only_message(self, path: str, context: Any) -> Any:
+        """Of a service that is not ours: a `Watch` keeps it as long as its connection lives."""
+        request = await context.only_message()
+        try:
+            require_small(request.ByteSize())
+        except InputError as error:
+            status = status_of(path.rpartition("/")[2], error, context)
+        else:
+            return request
+        del request
         await context.abort(*status)
         raise AssertionError("abort raises")
 

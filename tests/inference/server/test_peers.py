@@ -227,6 +227,18 @@ def test_a_stream_that_stays_open_is_a_call_under_way(machine: Machine, begin: A
         until(lambda: server.start(names.SERVER_LIVE, b"").code() is grpc.StatusCode.OK)
 
 
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_names_of_services_are_short(machine: Machine, method: str) -> None:
+    """A `Watch` keeps what it was asked for as long as its connection lives, and is counted as a
+    call, not by its bytes.
+    """
+    with Served(machine, doubler()) as server:
+        asked = health_pb2.HealthCheckRequest(service="x" * 65536)
+        call = server.start(f"/grpc.health.v1.Health/{method}", asked.SerializeToString())
+        assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert call.details() == "the message has 65540 bytes; 65536 are enough here"
+
+
 @pytest.mark.parametrize("path", ["Check", "Watch"])
 def test_a_call_counts_before_its_message_comes(machine: Machine, path: str) -> None:
     """Of services that are not ours as well; nobody has to send one to take a place."""
