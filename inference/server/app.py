@@ -16,8 +16,9 @@ from sealserve.inference.server.commands import Commanded
 from sealserve.inference.server.config import ServerConfig
 from sealserve.inference.server.handed import FindSource
 from sealserve.inference.server.hardening import Namespace
+from sealserve.inference.server.means import Means, Serving
 from sealserve.inference.server.reception import reception_for
-from sealserve.inference.server.supervisor import Means, Serving, Supervisor
+from sealserve.inference.server.supervisor import Supervisor
 from sealserve.inference.server.table import TURNS, Table
 from sealserve.inference.wire.address import format_address
 from sealserve.keys.azure_identity import MANAGED, MachineIdentity

@@ -17,43 +17,39 @@ import dataclasses
 import gc
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from sealserve.inference.server import channel, failures, silence
+from sealserve.inference.server import channel, failures
 from sealserve.inference.server.catalog import Catalog, Files
 from sealserve.inference.server.channel import Channel, Kind, Message
+from sealserve.inference.server.children import Children, Process
 from sealserve.inference.server.commands import Command, Commanded, Refusal, Verb
 from sealserve.inference.server.config import ServerConfig
+from sealserve.inference.server.desk import Desk
 from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.handed import (
-    FindSource,
     HandedIdentity,
-    certificates_in,
     hand_on,
     identity_in,
 )
-from sealserve.inference.server.hardening import Namespace
 from sealserve.inference.server.loop import Loop
+from sealserve.inference.server.means import Means, Serving
 from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.port import HeldPort
-from sealserve.inference.server.process import Child, Closable, fork
-from sealserve.inference.server.reception import Reception
+from sealserve.inference.server.process import Closable
 from sealserve.inference.server.restarts import Restarts
+from sealserve.inference.server.rotation import Rotation
 from sealserve.inference.server.table import (
     ATTENDANT,
-    FRONT_DESK,
     RENEWER,
     SUPERVISOR,
     TURNS,
     Share,
-    Slot,
     State,
-    Table,
 )
-from sealserve.keys.azure_identity import MachineIdentity
 from sealserve.native.errors import UnavailableError
 
 # A generation that dies more often is no accident.
@@ -63,50 +59,6 @@ DEATHS_SECONDS: Final = 300.0
 _STOP_SECONDS: Final = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """What the ready line tells. models: name, version and root (hex) of each. workers: pids."""
-
-    port: int
-    models: tuple[tuple[str, str, str], ...]
-    platform: str
-    weights: str
-    workers: tuple[int, ...]
-    evidence_seconds: float
-    release_seconds: float
-    open_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What a server is made with, none of it measured.
-
-    find_source: the way to evidence, for each process that needs one. machine: as whom a vault of
-    Azure's is asked. announce: called once, when all workers listen. table: what all count in.
-    reception: of the operator, if he asked for one.
-    """
-
-    namespace: Namespace
-    find_source: FindSource
-    machine: MachineIdentity
-    announce: Callable[[Serving], None]
-    table: Table
-    reception: Reception | None = None
-
-
-@dataclass(eq=False)
-class _Process:
-    """A child with what it says. done: called when it has ended."""
-
-    child: Child
-    channel: Channel
-    done: Callable[[], None]
-
-    def close(self) -> None:
-        self.child.close()
-        self.channel.close()
-
-
 @dataclass(eq=False)
 class _Generation:
     """files: what it serves. asked: the command it was started for, and who waits for it."""
@@ -114,7 +66,7 @@ class _Generation:
     files: Files
     share: Share
     asked: tuple[Commanded, Command] | None = None
-    process: _Process | None = None
+    process: Process | None = None
     opened: dict[str, Any] = field(default_factory=dict)
     failure: Exception = field(
         default_factory=lambda: UnavailableError("the process that serves ended by itself")
@@ -132,13 +84,10 @@ class Supervisor:
         self._commanded = list(commanded)
         if means.reception is not None:
             self._commanded.append(means.reception.commanded)
-        self._desk: _Process | None = None
-        self._desk_restarts = Restarts(DEATHS, DEATHS_SECONDS)
         self._catalog = Catalog(len(config.models))
         self._restarts = Restarts(DEATHS, DEATHS_SECONDS)
         self._identity: HandedIdentity | None = None
         self._introduced: dict[str, Any] = {}  # what came with the identity
-        self._processes: set[_Process] = set()
         self._current: _Generation | None = None
         self._next: _Generation | None = None
         self._free_turns = set(range(TURNS))
@@ -160,65 +109,43 @@ class Supervisor:
             self._loop.on_signal(number, self._stop)
         self._loop.on_signal(signal.SIGHUP, self._reload)
         keep_from_swap()
+        self._make_room()
         self._port = HeldPort(self._config.listen_host, self._config.listen_port)
         for each in self._commanded:
             self._loop.watch(each, partial(self._asked, each))
         self._begin(self._catalog.all)
         gc.enable()  # `serve` went without to begin sooner; children enable it once they serve
-        self._loop.run(lambda: bool(self._processes) or not self._stopping)
+        self._loop.run(lambda: bool(self._children) or not self._stopping)
         if self._failure is not None:
             raise self._failure
         if self._announced:
             log(Event.STOPPED)
 
-    # ---- processes
-
-    def _fork(
-        self,
-        slot: Slot,
-        work: Callable[[Channel], int],
-        told: Callable[[Message, Channel], None],
-        done: Callable[[], None],
-        closing: Sequence[Closable] = (),
-    ) -> _Process:
-        """A child. slot: what it counts in. told: each message it sends.
-
-        closing: what only the others of ours need.
-        """
-        ours, theirs = channel.pair()
-        child = fork(
-            lambda: _in_child(slot, work, theirs), closing=(ours, *closing, *self._not_theirs())
+    def _make_room(self) -> None:
+        """For everything that is forked."""
+        table, reception = self._means.table, self._means.reception
+        self._children = Children(self._loop, self._not_theirs, self._child_ended)
+        restarts = Restarts(DEATHS, DEATHS_SECONDS)
+        self._desk = Desk(reception, table, self._loop, self._children, self._fail, restarts)
+        self._rotation = Rotation(
+            self._loop,
+            self._children,
+            table.slot(RENEWER),
+            self._means.find_source,
+            self._renewed,
+            self._received(),
         )
-        theirs.close()
-        process = _Process(child, ours, done)
-        self._processes.add(process)
-        self._loop.watch(ours, lambda: self._told(process, told))
-        self._loop.watch(child, lambda: self._ended(process, told))
-        return process
+
+    def _child_ended(self) -> None:
+        self._desk.leave_last()
+
+    def _renewed(self, certificates: Message) -> None:
+        for process in self._children.but(self._desk.process):
+            process.channel.send(Kind.CERTIFICATES, **certificates.values)
 
     def _not_theirs(self) -> Iterator[Closable]:
-        yield self._loop
         yield self._port
         yield from self._commanded
-        yield from self._processes
-
-    def _told(self, process: _Process, told: Callable[[Message, Channel], None]) -> None:
-        message = process.channel.receive()
-        if message is None:
-            self._loop.forget(process.channel)  # its end is seen where the process is watched
-        else:
-            told(message, process.channel)
-
-    def _ended(self, process: _Process, told: Callable[[Message, Channel], None]) -> None:
-        while (message := process.channel.receive()) is not None:
-            told(message, process.channel)
-        for each in (process.child, process.channel):
-            self._loop.forget(each)
-        process.child.reap()
-        process.channel.close()
-        self._processes.discard(process)
-        process.done()
-        self._dismiss_desk()
 
     # ---- a generation, from its start to its end
 
@@ -230,7 +157,7 @@ class Supervisor:
         generation = self._next = _Generation(files, self._new_share(), asked)
         theirs, over = channel.pair()
         table = self._means.table
-        self._fork(
+        self._children.fork(
             table.slot(ATTENDANT),
             lambda up: self._attend(up, theirs),
             self._told_by_attendant,
@@ -238,7 +165,7 @@ class Supervisor:
             closing=(over, *self._received()),
         )
         theirs.close()
-        generation.process = self._fork(
+        generation.process = self._children.fork(
             generation.share.loader(),
             lambda up: self._generate(generation, up, over),
             lambda message, _: self._told_by_generation(generation, message),
@@ -279,7 +206,7 @@ class Supervisor:
         if message.kind is Kind.IDENTITY:
             self._identity = identity_in(message, up)
             self._introduced = message.values
-            self._rotate_later()
+            self._rotation.begin(self._identity, self._config.limits.rotation_hours * 3600)
             if self._next is not None and self._next.process is not None:
                 hand_on(self._identity, self._next.process.channel)
         elif message.kind is Kind.FAILED and self._identity is None:
@@ -306,7 +233,7 @@ class Supervisor:
         if self._announced:
             log(Event.RELOADED, models=len(generation.files))
         else:
-            self._open_desk(lambda: self._announce(generation, workers))
+            self._desk.open(lambda: self._announce(generation, workers))
         self._answer(generation, None)
         if self._reload_again:
             self._reload()
@@ -341,9 +268,13 @@ class Supervisor:
         process.child.send(signal.SIGTERM)
         self._loop.after(self._patience, lambda: self._kill(process))
 
-    def _kill(self, process: _Process) -> None:
-        if process in self._processes:
+    def _kill(self, process: Process) -> None:
+        if process in self._children:
             process.child.send(signal.SIGKILL)
+
+    def _received(self) -> tuple[Closable, ...]:
+        """What only the operator's process may hold."""
+        return () if self._means.reception is None else (self._means.reception,)
 
     def _new_share(self) -> Share:
         return Share(self._means.table, self._free_turns.pop(), self._config.workers)
@@ -384,53 +315,6 @@ class Supervisor:
         elif self._next is None:
             self._pausing = True
             self._loop.after(pause, lambda: self._begin(self._catalog.served))
-
-    # ---- the operator's process
-
-    def _received(self) -> tuple[Closable, ...]:
-        """What only the operator's process may hold."""
-        return () if self._means.reception is None else (self._means.reception,)
-
-    def _open_desk(self, listening: Callable[[], None]) -> None:
-        """listening: called when the operator is received, or at once if he did not ask for it."""
-        reception = self._means.reception
-        if reception is None:
-            listening()
-            return
-
-        def serve(up: Channel) -> int:
-            reception.serve(self._means.table, lambda: up.send(Kind.LISTENING, workers=[]))
-            return 0
-
-        def told(message: Message, _: Channel) -> None:
-            if message.kind is Kind.LISTENING:
-                listening()
-            elif message.kind is Kind.FAILED and not self._announced:
-                self._fail(failures.raised(message.values))
-
-        self._desk = self._fork(self._means.table.slot(FRONT_DESK), serve, told, self._desk_ended)
-
-    def _desk_ended(self) -> None:
-        """Calls are answered without it; so it is opened again, and no reason to end."""
-        self._desk = None
-        if self._stopping:
-            return
-        if not self._announced:
-            self._fail(UnavailableError("the operator's process ended by itself"))
-            return
-        pause = self._desk_restarts.died(time.monotonic())
-        log(Event.DESK_ENDED, again=pause is not None)
-        if pause is not None:
-            self._loop.after(pause, self._open_desk_again)
-
-    def _open_desk_again(self) -> None:
-        if not self._stopping:
-            self._open_desk(lambda: None)
-
-    def _dismiss_desk(self) -> None:
-        """Last of all: until then it says that the server drains."""
-        if self._stopping and self._desk is not None and self._processes == {self._desk}:
-            self._desk.child.send(signal.SIGTERM)
 
     # ---- what it is asked for
 
@@ -476,39 +360,6 @@ class Supervisor:
         else:
             commanded.refuse(command, refusal)
 
-    # ---- certificates
-
-    def _rotate_later(self) -> None:
-        self._loop.after(self._config.limits.rotation_hours * 3600, self._rotate)
-
-    def _rotate(self) -> None:
-        """A child makes the certificate that follows; all who serve take it over together."""
-        identity, started = self._identity, time.monotonic()
-        if self._stopping or identity is None:
-            return
-        self._fork(
-            self._means.table.slot(RENEWER),
-            lambda up: self._renew(identity, up),
-            lambda message, _: self._rotated(message, time.monotonic() - started),
-            self._rotate_later,
-            closing=self._received(),
-        )
-
-    def _renew(self, identity: HandedIdentity, up: Channel) -> int:
-        from sealserve.inference.server.attendant import renew
-
-        return renew(self._means.find_source, identity, up)
-
-    def _rotated(self, message: Message, seconds: float) -> None:
-        if message.kind is Kind.FAILED:
-            error = type(failures.raised(message.values)).__name__
-            log(Event.ROTATION_FAILED, error=error)
-        elif message.kind is Kind.CERTIFICATES and self._identity is not None:
-            self._identity.certificates = certificates_in(message)
-            for process in self._processes - {self._desk}:
-                process.channel.send(Kind.CERTIFICATES, **message.values)
-            log(Event.CERTIFICATES_ROTATED, seconds=round(seconds, 4))
-
     # ---- the end
 
     @property
@@ -528,23 +379,12 @@ class Supervisor:
         self._slot.state(State.DRAINING)
         if self._announced:
             log(Event.DRAINING, seconds=self._config.limits.drain_seconds)
-        for process in self._processes - {self._desk}:
+        for process in self._children.but(self._desk.process):
             process.child.send(signal.SIGTERM)
-        self._dismiss_desk()
+        self._desk.close()
+        self._rotation.end()
         self._loop.after(self._patience, self._kill_all)
 
     def _kill_all(self) -> None:
-        for process in self._processes:
+        for process in self._children:
             process.child.send(signal.SIGKILL)
-
-
-def _in_child(slot: Slot, work: Callable[[Channel], int], up: Channel) -> int:
-    """Its events are counted in this slot and not in its parent's, and nothing but them is said."""
-    slot.begin()
-    log.count = slot.logged
-    silence.only_the_log()
-    try:
-        return work(up)
-    except Exception as error:  # told by whoever has a person to tell
-        up.fail(error)
-        return failures.exit_code(error)
