@@ -25,7 +25,7 @@ def fetch_certificate(host: str, port: int, deadline: Deadline) -> bytes:
         try:
             certificate = _shown(host, port, deadline)
         except ConnectionResetError:
-            # A process that ends takes along who waits at its listener; another one may be there.
+            # A process that ends takes its connections along; another one may be there.
             certificate = _shown(host, port, deadline)
     except (OSError, ValueError) as error:
         raise UnavailableError(

@@ -42,7 +42,7 @@ class ControlSocket:
     async def __aenter__(self) -> ControlSocket:
         """Listen. Raises as `require_free`."""
         require_free(self._path)
-        await self._transport.listen(self._bound(), tls=None)
+        self._transport.listen(self._bound(), tls=None)
         self._inode = Path(self._path).lstat().st_ino
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
         return self

@@ -23,6 +23,7 @@ from sealserve.inference.server.handed import (
 from sealserve.inference.server.hardening import Namespace
 from sealserve.inference.server.memory import choose, keep_from_swap, swap_is_on
 from sealserve.inference.server.opening import Opened, open_all, weights_bytes
+from sealserve.inference.server.port import HeldPort
 from sealserve.inference.server.table import Share
 from sealserve.inference.server.worker import Duty
 
@@ -32,7 +33,7 @@ def generate(
     served: ServerConfig,
     namespace: Namespace,
     find_source: FindSource,
-    port: int,
+    port: HeldPort,
     up: Channel,
     over: Channel,
     share: Share,

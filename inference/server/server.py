@@ -20,11 +20,12 @@ from sealserve.inference.server.door import Door
 from sealserve.inference.server.handed import Identity
 from sealserve.inference.server.opening import Opened
 from sealserve.inference.server.peers import Peers
-from sealserve.inference.server.port import listen
+from sealserve.inference.server.port import HeldPort, port_taken
 from sealserve.inference.server.predictions import Predictions
 from sealserve.inference.server.service import InferenceService
 from sealserve.inference.server.table import Slot, State
 from sealserve.inference.transport import server as transport
+from sealserve.inference.transport.acceptor import Nobody, Rivals
 from sealserve.inference.transport.server import TransportLimits
 from sealserve.inference.transport.tls import TlsContext
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
@@ -33,10 +34,7 @@ _METADATA_BYTES: Final = 16 * 1024  # ours is one root; the rest is HTTP's own
 
 
 class Server:
-    """A server whose models are loaded; `start` is what makes it listen.
-
-    held_port: a port that other processes of ours listen on as well; 0 where it is ours alone.
-    """
+    """A server whose models are loaded; `start` is what makes it listen."""
 
     def __init__(
         self,
@@ -46,11 +44,16 @@ class Server:
         opened: Opened,
         slot: Slot,
         *,
-        held_port: int = 0,
+        port: HeldPort | None = None,
+        rivals: Rivals = Nobody(),  # noqa: B008  it has no state
     ) -> None:
-        """slot: what this process counts in."""
+        """slot: what this process counts in. port: None where the configuration's is yet to be had.
+
+        rivals: who else takes connections there.
+        """
         self._config = config
-        self._held_port = held_port
+        self._port = port
+        self._rivals = rivals
         self._identity = identity
         self._registry = opened.registry
         self._slot = slot
@@ -76,9 +79,9 @@ class Server:
             require_root=self._config.require_root,
         )
         self._health = health.aio.HealthServicer()
-        self._transport = transport.Server(_transport_limits(limits), peer_of)
+        self._transport = transport.Server(_transport_limits(limits), peer_of, self._rivals)
         self._add_services()
-        port = await self._listen()
+        port = self._listen()
         for service in ("", INFERENCE_SERVICE, ATTESTATION_SERVICE):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         self._slot.serves([model.root for model in self._registry])
@@ -115,16 +118,19 @@ class Server:
         self._slot.state(State.ENDED)
         return ended
 
-    async def _listen(self) -> int:
-        port = self._held_port or self._config.listen_port
-        listener = listen(self._config.listen_host, port, shared=bool(self._held_port))
+    def _listen(self) -> int:
+        config = self._config
+        held = self._port or HeldPort(config.listen_host, config.listen_port)
         tls = TlsContext(
             lambda: self._identity.key_pem,
             lambda: self._identity.certificate_pem,
-            self._config.callers.client_ca,
+            config.callers.client_ca,
         )
-        await self._transport.listen(listener, tls)
-        return int(listener.getsockname()[1])
+        try:
+            self._transport.listen(held.listener, tls)
+        except OSError as error:  # who was bound there as well was first to listen
+            raise port_taken(config.listen_host, held.port) from error
+        return held.port
 
 
 def _transport_limits(limits: Limits) -> TransportLimits:

@@ -1,4 +1,4 @@
-"""The first process of a server: it holds the port and the TLS identity, and lives longest.
+"""The first process of a server: it holds the listener and the TLS identity, and lives longest.
 
     supervisor      one thread; forks everything else; never loads ONNX Runtime or gRPC
       attendant     short-lived: evidence, the TLS identity, the models' keys (attendant.py)
@@ -8,7 +8,7 @@
 
 A reload is another generation beside the present one, from the files as they are then. Only when
 all its workers listen is the old one told to stop; if it fails, nothing has changed. A generation
-that dies is loaded anew, a few times.
+that dies is loaded anew, a few times. Connections wait at the one listener meanwhile (port.py).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import dataclasses
 import gc
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -109,8 +109,8 @@ class Supervisor:
             self._loop.on_signal(number, self._stop)
         self._loop.on_signal(signal.SIGHUP, self._reload)
         keep_from_swap()
-        self._make_room()
         self._port = HeldPort(self._config.listen_host, self._config.listen_port)
+        self._make_room()
         for each in self._commanded:
             self._loop.watch(each, partial(self._asked, each))
         self._begin(self._catalog.all)
@@ -124,16 +124,23 @@ class Supervisor:
     def _make_room(self) -> None:
         """For everything that is forked."""
         table, reception = self._means.table, self._means.reception
-        self._children = Children(self._loop, self._not_theirs, self._child_ended)
-        restarts = Restarts(DEATHS, DEATHS_SECONDS)
-        self._desk = Desk(reception, table, self._loop, self._children, self._fail, restarts)
+        self._children = Children(self._loop, lambda: self._commanded, self._child_ended)
+        self._desk = Desk(
+            reception,
+            table,
+            self._loop,
+            self._children,
+            self._fail,
+            Restarts(DEATHS, DEATHS_SECONDS),
+            closing=(self._port,),
+        )
         self._rotation = Rotation(
             self._loop,
             self._children,
             table.slot(RENEWER),
             self._means.find_source,
             self._renewed,
-            self._received(),
+            closing=(self._port, *self._received()),
         )
 
     def _child_ended(self) -> None:
@@ -142,10 +149,6 @@ class Supervisor:
     def _renewed(self, certificates: Message) -> None:
         for process in self._children.but(self._desk.process):
             process.channel.send(Kind.CERTIFICATES, **certificates.values)
-
-    def _not_theirs(self) -> Iterator[Closable]:
-        yield self._port
-        yield from self._commanded
 
     # ---- a generation, from its start to its end
 
@@ -162,7 +165,7 @@ class Supervisor:
             lambda up: self._attend(up, theirs),
             self._told_by_attendant,
             self._attendant_ended,
-            closing=(over, *self._received()),
+            closing=(over, self._port, *self._received()),
         )
         theirs.close()
         generation.process = self._children.fork(
@@ -196,7 +199,7 @@ class Supervisor:
             served,
             means.namespace,
             means.find_source,
-            self._port.port,
+            self._port,
             up,
             over,
             generation.share,
@@ -381,6 +384,7 @@ class Supervisor:
             log(Event.DRAINING, seconds=self._config.limits.drain_seconds)
         for process in self._children.but(self._desk.process):
             process.child.send(signal.SIGTERM)
+        self._port.refuse()
         self._desk.close()
         self._rotation.end()
         self._loop.after(self._patience, self._kill_all)

@@ -127,10 +127,13 @@ class Timing(enum.IntEnum):
 
 _SERVES_AT: Final = _TIMINGS_AT + len(Timing) * _TIMING_CELLS
 _ROW_CELLS: Final = _SERVES_AT + 1
-# A slot: state, calls under way, a cell for each event of the log, then the rows.
+# A slot: state, calls under way, connections that it holds, how often it came for one, a cell for
+# each event of the log, then the rows.
 _STATE_AT: Final = 0
 _UNDER_WAY_AT: Final = 1
-_EVENTS_AT: Final = 2
+_CONNECTIONS_AT: Final = 2
+_CAME_AT: Final = 3
+_EVENTS_AT: Final = 4
 _EVENT_NUMBER: Final = {event: number for number, event in enumerate(Event)}
 _ROWS_AT: Final = _EVENTS_AT + len(_EVENT_NUMBER)
 # Where a slot counts the calls that named no model served here.
@@ -306,7 +309,10 @@ class Share:
 
 
 class Slot:
-    """What one process writes. Calls and timings are for the thread of its event loop alone."""
+    """What one process writes, and others may read.
+
+    Calls, timings and connections are for the thread of its event loop alone.
+    """
 
     __slots__ = ("_cells", "_rows")
 
@@ -317,11 +323,37 @@ class Slot:
     def begin(self) -> None:
         """A process takes the slot: what its predecessor was doing is over."""
         self._cells[_UNDER_WAY_AT] = 0
+        self._cells[_CONNECTIONS_AT] = 0
         self.serves(())
         self.state(State.STARTING)
 
     def state(self, state: State) -> None:
         self._cells[_STATE_AT] = state
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether its process said so, and nobody saw it end."""
+        return self._cells[_STATE_AT] == State.SERVING
+
+    @property
+    def connections(self) -> int:
+        """How many its process holds."""
+        return self._cells[_CONNECTIONS_AT]
+
+    @property
+    def came(self) -> int:
+        """How often it came for one, whether it got it or not, and its predecessors did."""
+        return self._cells[_CAME_AT]
+
+    def came_for_one(self) -> None:
+        """A connection waits, and this process is about to take it."""
+        self._cells[_CAME_AT] += 1
+
+    def connection_begins(self) -> None:
+        self._cells[_CONNECTIONS_AT] += 1
+
+    def connection_ends(self) -> None:
+        self._cells[_CONNECTIONS_AT] -= 1
 
     def serves(self, roots: Sequence[bytes]) -> None:
         """These models and no others are served by this process."""

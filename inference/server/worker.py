@@ -1,4 +1,4 @@
-"""A process that answers: it listens with the others on one port, until it is told to stop.
+"""A process that answers: it takes connections where the others do, until it is told to stop.
 
 The only one that loads asyncio and gRPC, whose threads and locks no fork would survive.
 """
@@ -21,6 +21,8 @@ from sealserve.inference.server.events import Event, log
 from sealserve.inference.server.handed import FindSource, HandedIdentity, certificates_in
 from sealserve.inference.server.memory import keep_from_swap
 from sealserve.inference.server.opening import Opened
+from sealserve.inference.server.port import HeldPort
+from sealserve.inference.server.spread import Spread
 from sealserve.inference.server.table import Share
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ _LAST: Final = 19  # the lowest priority there is
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What every worker of a generation serves. port: the one that is held for all of them.
+    """What every worker of a generation serves. port: where all of them listen.
 
     leave: how to leave the place of weights that have yet to be prepacked; None when all are.
     """
@@ -40,7 +42,7 @@ class Duty:
     opened: Opened
     identity: HandedIdentity
     find_source: FindSource
-    port: int
+    port: HeldPort
     share: Share
     leave: Callable[[], None] | None = None
 
@@ -57,7 +59,15 @@ def serve(duty: Duty, up: Channel, number: int = 0) -> int:
     slot = duty.share.worker(number)
     slot.begin()
     log.count = slot.logged
-    server = Server(duty.config, source, duty.identity, duty.opened, slot, held_port=duty.port)
+    server = Server(
+        duty.config,
+        source,
+        duty.identity,
+        duty.opened,
+        slot,
+        port=duty.port,
+        rivals=Spread(duty.share, number),
+    )
     asyncio.run(_until_told(server, duty, up))
     return 0
 

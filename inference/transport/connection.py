@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sealserve.native.http2 import Stream
 
 HANDSHAKE_SECONDS: Final = 10.0
+LATE_SECONDS: Final = 2.0  # for one that is under way when no more calls are wanted
 # Between asking for no more calls and taking none: what was sent meanwhile is on its way.
 NOTICE_SECONDS: Final = 0.1
 LAST_WORDS_SECONDS: Final = 1.0  # that a peer who broke the protocol has to read why it ends
@@ -36,8 +37,8 @@ _COME_BACK: Final = ((names.RETRY_PUSHBACK_KEY, "500"),)
 class Connection(asyncio.BufferedProtocol):
     """A client's, from `accept` on."""
 
-    def __init__(self, server: Server, tls: Tls | None) -> None:
-        """tls: None on a socket that needs none."""
+    def __init__(self, server: Server, tls: Tls | None, peer: str) -> None:
+        """tls: None on a socket that needs none. peer: its address, as gRPC writes it."""
         limits = server.limits
         self._server = server
         self._tls = tls
@@ -50,21 +51,18 @@ class Connection(asyncio.BufferedProtocol):
         self.message_bytes = limits.message_bytes
         self.patience = limits.patience
         self.unpacking = server.unpacking
-        self.peer = "unix:"
+        self.peer = peer
         self._paused = False
         self._flushing = False
         self._timers: dict[str, asyncio.TimerHandle] = {}  # by what they do
         self._unread: dict[Stream, float] = {}  # answers that are made, and since when
         self._looking = False
+        self._retiring = False
 
     # ---- asyncio calls these
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self.peer = _peer(transport.get_extra_info("peername"))
-        if not self._server.admit(self):
-            self._transport.abort()
-            return
         self._transport.set_write_buffer_limits(high=_SEND_AHEAD)
         spread = random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  no secret
         self._in("retire", self._server.limits.seconds * spread, self.retire)
@@ -127,7 +125,8 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             return
         if self._tls is not None and not self._tls.ready:
-            self._transport.abort()
+            self._retiring = True
+            self._in("handshake", LATE_SECONDS, self._transport.abort)
             return
         self._http.announce_end()
         self._flush_soon()
@@ -178,6 +177,8 @@ class Connection(asyncio.BufferedProtocol):
             self._http.receive(plain)
         if tls.ready and not was_ready:
             self._timers["handshake"].cancel()
+            if self._retiring:
+                self.retire()
         if tls.ended:
             self._close(self.patience)
 
@@ -286,7 +287,7 @@ class Connection(asyncio.BufferedProtocol):
         self._timers[name] = self._loop.call_later(seconds, do)
 
 
-def _peer(address: Any) -> str:
+def peer_at(address: Any) -> str:
     """An address of a socket in gRPC's form."""
     if not isinstance(address, tuple):
         return "unix:"

@@ -7,18 +7,18 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 
-from sealserve.inference.transport.connection import NOTICE_SECONDS, Connection
+from sealserve.inference.transport.acceptor import Acceptor, Nobody, Rivals
+from sealserve.inference.transport.connection import NOTICE_SECONDS, Connection, peer_at
 from sealserve.inference.transport.metadata import Metadata
 from sealserve.inference.transport.methods import Method
 from sealserve.inference.transport.tls import TlsContext
 from sealserve.native.http2 import require_library
-
-_BACKLOG: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +51,28 @@ class _Asked(NamedTuple):
 class Server:
     """Used from one event loop. Handlers are added before anything listens."""
 
-    def __init__(self, limits: TransportLimits, peer_of: Callable[[str], str]) -> None:
-        """peer_of: whom an address counts as. Raises UnavailableError without libnghttp2."""
+    def __init__(
+        self,
+        limits: TransportLimits,
+        peer_of: Callable[[str], str],
+        rivals: Rivals = Nobody(),  # noqa: B008  it has no state
+    ) -> None:
+        """peer_of: whom an address counts as. rivals: who else takes connections where this does.
+
+        Raises UnavailableError without libnghttp2.
+        """
         require_library()
         self.limits = limits
         self._peer_of = peer_of
+        self._rivals = rivals
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._methods: dict[bytes, Method] = {}  # as many as there are
-        self._listeners: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
         self._connections: set[Connection] = set()
         self._of_peers: Counter[str] = Counter()
         # For what is long: zlib leaves the interpreter's lock alone, and so the event loop.
         self.unpacking: Executor = ThreadPoolExecutor(1, "sealserve-unpack")
         self._calls = 0
-        self._stopping = False
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -75,23 +83,21 @@ class Server:
     def add_registered_method_handlers(self, _service: str, _handlers: Any) -> None:
         """Not needed: a shorter way to handlers that were added the other way as well."""
 
-    async def listen(self, listener: socket.socket, tls: TlsContext | None) -> None:
-        """Serve on this socket, which is bound. tls: None for one that only its owner reaches."""
-        loop = asyncio.get_running_loop()
+    def listen(self, listener: socket.socket, tls: TlsContext | None) -> None:
+        """Serve on this socket, which is bound. tls: None for one that only its owner reaches.
 
-        def accepted() -> Connection:
-            return Connection(self, None if tls is None else tls.new())
+        Raises OSError if somebody else listens there.
+        """
 
-        create: Any = (
-            loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
-        )
-        self._listeners.append(await create(accepted, sock=listener, backlog=_BACKLOG))
+        def begin(plain: socket.socket, address: Any) -> asyncio.Task[None] | None:
+            return self._begin(plain, peer_at(address), tls)
+
+        self._acceptors.append(Acceptor(listener, self._rivals, begin))
 
     async def stop(self, grace: float) -> None:
         """No new calls; those under way have that many seconds."""
-        self._stopping = True
-        for listener in self._listeners:
-            listener.close()
+        while self._acceptors:
+            await self._acceptors.pop().close()
         for connection in list(self._connections):
             connection.retire()
         try:
@@ -110,24 +116,45 @@ class Server:
             connection.abort()
         await self._empty.wait()
 
+    def _begin(
+        self, plain: socket.socket, peer: str, tls: TlsContext | None
+    ) -> asyncio.Task[None] | None:
+        """What was taken becomes a connection; refused before anything is made for it."""
+        self._rivals.took()
+        with ExitStack() as undone:
+            undone.callback(plain.close)
+            undone.callback(self._rivals.lost)
+            if not self._has_room(peer):
+                return None
+            connection = Connection(self, None if tls is None else tls.new(), peer)
+            undone.pop_all()
+        self._connections.add(connection)
+        self._of_peers[self._peer_of(peer)] += 1
+        self._empty.clear()
+        return asyncio.get_running_loop().create_task(self._connect(connection, plain))
+
+    def _has_room(self, peer: str) -> bool:
+        limits = self.limits
+        full = len(self._connections) >= limits.connections
+        return not full and self._of_peers[self._peer_of(peer)] < limits.peer_connections
+
+    async def _connect(self, connection: Connection, plain: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(lambda: connection, plain)
+        except BaseException:
+            plain.close()
+            self.leave(connection)
+            raise
+
     # ---- connections call these
 
-    def admit(self, connection: Connection) -> bool:
-        """Whether there is a place for it."""
-        peer = self._peer_of(connection.peer)
-        full = len(self._connections) >= self.limits.connections
-        if full or self._stopping or self._of_peers[peer] >= self.limits.peer_connections:
-            return False
-        self._connections.add(connection)
-        self._of_peers[peer] += 1
-        self._empty.clear()
-        return True
-
     def leave(self, connection: Connection) -> None:
-        """It is over, if it ever had a place."""
+        """It is over."""
         if connection not in self._connections:
             return
         self._connections.remove(connection)
+        self._rivals.lost()
         peer = self._peer_of(connection.peer)
         self._of_peers[peer] -= 1
         if not self._of_peers[peer]:

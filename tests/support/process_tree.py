@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+_ESTABLISHED, _LISTENS = "01", "0A"  # include/net/tcp_states.h
+
 
 def children(pid: int) -> list[int]:
     """Its children."""
@@ -38,14 +40,23 @@ def has_loaded(pid: int, library: str) -> bool:
 
 def connections(pid: int, port: int) -> int:
     """How many it has at that local port, over IPv4."""
+    return _sockets(pid, port, _ESTABLISHED)
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether it holds what listens at that port, over IPv4."""
+    return _sockets(pid, port, _LISTENS) > 0
+
+
+def _sockets(pid: int, port: int, state: str) -> int:
     sockets = set()
     for each in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
             sockets.add(str(each.readlink()))
-    # proc_pid_net(5): local address, remote address, state (01: established), …, inode
+    # proc_pid_net(5): local address, remote address, state, …, inode
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return sum(
-        line[3] == "01" and line[1].endswith(f":{port:04X}") and f"socket:[{line[9]}]" in sockets
+        line[3] == state and line[1].endswith(f":{port:04X}") and f"socket:[{line[9]}]" in sockets
         for line in lines
     )
 

@@ -19,6 +19,7 @@ from sealserve.inference.server.config import Callers, KeySource, Limits, Served
 from sealserve.inference.server.identity import TlsIdentity
 from sealserve.inference.server.memory import AnonymousPlace
 from sealserve.inference.server.opening import Opened
+from sealserve.inference.server.port import HeldPort
 from sealserve.inference.server.registry import Registry, ServedSession
 from sealserve.inference.server.runtime import Session
 from sealserve.inference.server.server import Server
@@ -164,6 +165,7 @@ class Served:
         require_root: bool = False,
         callers: Callers | None = None,
         port: int = 0,
+        held: HeldPort | None = None,
     ) -> None:
         self.config = ServerConfig(
             models=tuple(ServedModel(model.name, (model.root.hex(),)) for model in models),
@@ -180,7 +182,7 @@ class Served:
             self.table.describe(model.root.hex(), model.name, model.version)
         opened = Opened(Registry(models), 0, 0)
         self.server = Server(
-            self.config, source, self.identity, opened, self.table.slot(FIRST_WORKER)
+            self.config, source, self.identity, opened, self.table.slot(FIRST_WORKER), port=held
         )
         self._told: set[tuple[str, str]] = set()
         self.loop = LoopThread()

@@ -134,7 +134,7 @@ async def serving(
     """Stops at once, and everything it has has to be gone then."""
     server = Server(limits, lambda peer: peer.rpartition(":")[0])
     server.add_generic_rpc_handlers([Handlers(unary_unary_echo, stream_stream_echo, *functions)])
-    await server.listen(listener or bound(), tls)
+    server.listen(listener or bound(), tls)
     try:
         yield server
     finally:
@@ -151,7 +151,7 @@ def bound(host: str = "127.0.0.1") -> socket.socket:
 
 
 def port_of(server: Server) -> int:
-    return int(server._listeners[0].sockets[0].getsockname()[1])
+    return int(server._acceptors[0].listener.getsockname()[1])
 
 
 def showing(identity: Callable[[], Pem], client_ca: str = "") -> TlsContext:
@@ -311,15 +311,18 @@ class Wire:
 
 @asynccontextmanager
 async def wire(
-    server: Server | int | str,
+    server: Server | int | str | socket.socket,
     *,
     window: int = 65_535,
     context: ssl.SSLContext | None = None,
     deaf: bool = False,
 ) -> AsyncIterator[Wire]:
-    """server: itself, its port, or its path. deaf: nothing is ever read."""
+    """server: itself, its port, its path, or a connection to it. deaf: nothing is ever read."""
     if isinstance(server, str):
         pair = await asyncio.open_unix_connection(server)
+    elif isinstance(server, socket.socket):
+        name = None if context is None else ""
+        pair = await asyncio.open_connection(sock=server, ssl=context, server_hostname=name)
     else:
         port = server if isinstance(server, int) else port_of(server)
         pair = await asyncio.open_connection("127.0.0.1", port, ssl=context)

@@ -154,6 +154,32 @@ def test_a_port_that_was_taken_in_the_meantime(machine: Machine) -> None:
     assert refused.value.hint
 
 
+def test_a_port_where_somebody_else_was_first_to_listen(machine: Machine) -> None:
+    """Both were bound to it, which is possible until one of them listens."""
+    held = HeldPort("127.0.0.1", 0)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", held.port))
+        other.listen()
+        with pytest.raises(UnavailableError, match=f"127.0.0.1:{held.port}"):
+            Served(machine, doubler(), held=held)
+    held.close()
+
+
+def test_a_port_that_is_refused_is_refused_whoever_holds_it() -> None:
+    held = HeldPort("127.0.0.1", 0)
+    held.refuse()  # nobody listened yet
+    held.listener.listen()
+    with held.listener.dup() as inherited:
+        socket.create_connection(("127.0.0.1", held.port)).close()
+        held.refuse()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", held.port))
+        with pytest.raises(OSError, match="Invalid"):
+            inherited.accept()
+    held.close()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "0.0.0.0", "localhost"])
 def test_a_free_port_is_left_free(host: str) -> None:
     HeldPort(host, 0).close()

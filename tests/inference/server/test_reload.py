@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +15,13 @@ from sealserve.inference.client import connect
 from sealserve.inference.server.config import ServedModel
 from sealserve.keys import new_identity
 from sealserve.models import SealedModel
-from sealserve.native.errors import UnavailableError
 from sealserve.policy import Trust
 from support import client_case as case
 from support.client_server import MODEL
 from support.models_onnx import batch, classifier, predict, small
 from support.models_sealed import seal_model
 from support.server_case import until
-from support.server_load import TRIES, load
+from support.server_load import load
 from support.server_process import certificate_of
 from support.supervisor_process import Supervised, supervised
 
@@ -91,14 +89,7 @@ def reload(server: Supervised) -> None:
 
 
 def asked(server: Supervised, desk: Desk) -> bytes:
-    """The answer to a new client; one whose connection came as a listener closed tries again."""
-    for _ in range(TRIES - 1):
-        with suppress(UnavailableError):
-            return _asked(server, desk)
-    return _asked(server, desk)
-
-
-def _asked(server: Supervised, desk: Desk) -> bytes:
+    """The answer to a new client."""
     with connect(server.target, desk.trust) as client:
         return client.predict(MODEL, batch())["y"].tobytes()
 

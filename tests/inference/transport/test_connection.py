@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sealserve.inference.transport import connection as module
-from sealserve.inference.transport.connection import _peer
+from sealserve.inference.transport.connection import peer_at
 from support.http2_peer import message
 from support.transport_case import (
     LIMITS,
@@ -344,10 +344,10 @@ async def test_calls_leave_no_circles() -> None:
 
 
 def test_peers_in_grpcs_form() -> None:
-    assert _peer(("127.0.0.1", 5)) == "ipv4:127.0.0.1:5"
-    assert _peer(("::1", 5, 0, 0)) == "ipv6:[::1]:5"
-    assert _peer("") == "unix:"
-    assert _peer(None) == "unix:"
+    assert peer_at(("127.0.0.1", 5)) == "ipv4:127.0.0.1:5"
+    assert peer_at(("::1", 5, 0, 0)) == "ipv6:[::1]:5"
+    assert peer_at("") == "unix:"
+    assert peer_at(None) == "unix:"
 
 
 async def peer_seen(listener: socket.socket, place: Any) -> str:
