@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from sealserve.models.reader import Progress, SealedFile, sealed_file
 from sealserve.models.sealed import SealedModel
 from sealserve.models.slots import Opener
 from sealserve.models.verify import read_root
+from sealserve.native.checked import CheckedCopy
 from sealserve.native.cobblestone import Message
 from sealserve.native.errors import FormatError, UnavailableError
 from sealserve.native.load import Destination, load
@@ -84,12 +86,15 @@ def open_model(
     place: Place,
     *,
     threads: int = 2,
+    ahead: bool = False,
     progress: Progress | None = None,
 ) -> OpenedModel:
     """Verify and decrypt a sealed model into `place`.
 
     root: 32 bytes or 64 hexadecimal digits, from outside. None takes the file's own, which
     verifies nothing but consistency: for `unseal` by somebody who trusts their copy.
+    ahead: read and verify while `opener` gets the key, into up to as much memory as the file has
+    bytes. For a place that is memory: it never takes more than what is opened will.
     Raises FormatError, IntegrityError, what `opener` raises, ConfigError and UnavailableError if
     the file cannot be had or the place cannot be filled. Then the place is wiped.
     """
@@ -99,25 +104,53 @@ def open_model(
         wanted = wanted or file.claimed_root(tree_area)
         tree = file.trusted_tree(tree_area, wanted)
         slots = file.slots()
-        key, message = unlock(file, wanted, slots, opener)
-        with message:
-            key.wipe()
-            entries = _entries(file, tree, message)
-            # Forked workers make their sessions of it; keys and what else is opened stay here.
-            graph = SecretBuffer(entries[0].entry.size, inherited=True)
-            try:
-                targets = _Destinations(entries, graph, place)
-                _load(file, tree, message, targets.all, threads, progress)
-                targets.check_frame()
-                place.finish()
-            except BaseException as error:
-                graph.wipe()
-                place.wipe()
-                if isinstance(error, OSError):
-                    raise _no_room(file, error) from error
-                raise
+        with _ahead(file, tree, threads) if ahead else nullcontext() as checked:
+            key, message = unlock(file, wanted, slots, opener)
+            with message:
+                key.wipe()
+                opened = _opened(file, tree, message, place, threads, checked, progress)
         sealed = file.describe(wanted, slots)
-    return OpenedModel(sealed, graph, {item.entry.name: item.entry.size for item in entries[1:]})
+    return OpenedModel(sealed, *opened)
+
+
+def _ahead(file: SealedFile, tree: TrustedTree, threads: int) -> CheckedCopy:
+    return CheckedCopy(file.fd, **_layout(file), tree=tree, threads=threads)
+
+
+def _opened(
+    file: SealedFile,
+    tree: TrustedTree,
+    message: Message,
+    place: Place,
+    threads: int,
+    checked: CheckedCopy | None,
+    progress: Progress | None,
+) -> tuple[SecretBuffer, dict[str, int]]:
+    """The graph, and the size of every other entry by name; all there is in the place."""
+    entries = _entries(file, tree, message)
+    # Forked workers make their sessions of it; keys and what else is opened stay here.
+    graph = SecretBuffer(entries[0].entry.size, inherited=True)
+    try:
+        targets = _Destinations(entries, graph, place)
+        load(
+            file.fd,
+            **_layout(file),
+            tree=tree,
+            message=message,
+            destinations=targets.all,
+            threads=threads,
+            progress=progress,
+            checked=checked,
+        )
+        targets.check_frame()
+        place.finish()
+    except BaseException as error:
+        graph.wipe()
+        place.wipe()
+        if isinstance(error, OSError):
+            raise _no_room(file, error) from error
+        raise
+    return graph, {item.entry.name: item.entry.size for item in entries[1:]}
 
 
 def _entries(file: SealedFile, tree: TrustedTree, message: Message) -> tuple[Placed, ...]:
@@ -191,25 +224,6 @@ def _entry_parts(entries: Sequence[Placed], graph: SecretBuffer, place: Place) -
         fd = place.create(item.entry.name, item.entry.size)
         parts.append(Destination(item.data, item.entry.size, fd=fd))
     return parts
-
-
-def _load(
-    file: SealedFile,
-    tree: TrustedTree,
-    message: Message,
-    destinations: Sequence[Destination],
-    threads: int,
-    progress: Progress | None,
-) -> None:
-    load(
-        file.fd,
-        **_layout(file),
-        tree=tree,
-        message=message,
-        destinations=destinations,
-        threads=threads,
-        progress=progress,
-    )
 
 
 def _no_room(file: SealedFile, error: OSError) -> UnavailableError:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PAGE_BYTES = 4096
 MESSAGE_HEADER_BYTES = 56
+MAX_THREADS = 64  # each holds 0.4 MiB of buffers
 _INT_MAX = (1 << 31) - 1
 
 
@@ -65,3 +66,11 @@ def check_layout(payload_offset: int, payload_bytes: int, data_bytes: int) -> No
     pages = -(-(payload_offset + payload_bytes) // PAGE_BYTES)
     if data_bytes != pages * PAGE_BYTES:
         raise ValueError(f"data_bytes is {data_bytes}; the payload ends within {pages} pages")
+
+
+def check_threads(threads: int) -> int:
+    """So many, or ValueError."""
+    number = operator.index(threads)
+    if not 1 <= number <= MAX_THREADS:
+        raise ValueError(f"threads is {number}; 1 to {MAX_THREADS} are possible")
+    return number

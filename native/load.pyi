@@ -1,11 +1,10 @@
 from collections.abc import Callable, Sequence
 
+from sealserve.native.checked import CheckedCopy
 from sealserve.native.cobblestone import Message
 from sealserve.native.destination import Cancelled as Cancelled
 from sealserve.native.destination import Destination as Destination
 from sealserve.native.verity import TrustedTree
-
-MAX_THREADS: int
 
 def load(
     fd: int,
@@ -19,4 +18,5 @@ def load(
     threads: int = 2,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    checked: CheckedCopy | None = None,
 ) -> None: ...

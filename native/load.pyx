@@ -5,40 +5,43 @@ as payload.pyx says. The GIL is released for the whole load; the calling thread 
 callbacks and signals, and is the only one to run Python code.
 """
 
-import operator
 import os
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_RawFree
 from libc.errno cimport ETIMEDOUT, errno
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from posix.unistd cimport ftruncate
 
+from sealserve.native.checked cimport CheckedCopy, Copy, let_go, pages_of
 from sealserve.native.cobblestone cimport Message
 from sealserve.native.payload cimport (
-    SEALED_CHUNK,
+    UNIT,
+    UNIT_CHUNKS,
     _Opening,
     Payload,
     Target,
     Walker,
     allocate,
     check_header,
+    open_copy,
     open_span,
     raise_failure,
 )
+from sealserve.native.threads cimport (
+    add_done,
+    bytes_done,
+    progress_t,
+    pthread_join,
+    pthread_t,
+    request_stop,
+    start_thread,
+    stop_requested,
+    take_unit,
+)
 from sealserve.native.verity cimport TrustedTree
 
-from sealserve.native.destination import Cancelled, Destination
-
-
-cdef extern from "threads.h" nogil:
-    ctypedef struct progress_t:
-        pass
-    uint64_t take_unit(progress_t*)
-    void add_done(progress_t*, uint64_t)
-    uint64_t bytes_done(progress_t*)
-    void request_stop(progress_t*)
-    bint stop_requested(progress_t*)
+from sealserve.native.destination import Cancelled, Destination, check_threads
 
 
 cdef extern from "<time.h>" nogil:
@@ -50,24 +53,11 @@ cdef extern from "<time.h>" nogil:
     int CLOCK_REALTIME
 
 
-cdef extern from "<signal.h>" nogil:
-    ctypedef struct sigset_t:
-        pass
-    int sigfillset(sigset_t*)
-    int SIG_SETMASK
-
-
 cdef extern from "<pthread.h>" nogil:
-    ctypedef unsigned long pthread_t
-    int pthread_create(pthread_t*, void*, void* (*)(void*) noexcept nogil, void*)
-    int pthread_join(pthread_t, void**)
     int pthread_timedjoin_np(pthread_t, void**, const timespec*)
-    int pthread_sigmask(int, const sigset_t*, sigset_t*)
 
 
 cdef enum:
-    UNIT_CHUNKS = 256
-    UNIT = UNIT_CHUNKS * SEALED_CHUNK  # exactly 1025 pages
     TICK_NANOSECONDS = 200_000_000
 
 
@@ -82,11 +72,9 @@ cdef struct Worker:
 cdef struct Shared:
     progress_t progress
     const Payload* payload
+    Copy* copy  # or NULL
     uint64_t header_units
     uint64_t units
-
-
-MAX_THREADS = 64  # each holds 0.4 MiB of buffers
 
 
 def load(
@@ -101,6 +89,7 @@ def load(
     threads=2,
     progress=None,
     cancelled=None,
+    CheckedCopy checked=None,
 ):
     """Read [0, data_bytes) of a file once, check all of it, and deliver the plaintext.
 
@@ -110,6 +99,8 @@ def load(
     destinations: may leave gaps, which are verified and discarded, and may overlap.
     progress(done_bytes, data_bytes) and cancelled() are called in this thread, before the first
     byte, about five times a second, and after the last one.
+    checked: of the same payload and tree. It grows no more, what stands in it is opened from there
+    instead of being read again, and its memory given back; no other load can have it.
 
     Raises, before anything is read, ValueError for arguments that do not fit and FormatError for a
     payload_bytes that no message has. Later FormatError for padding that is not zero;
@@ -120,15 +111,20 @@ def load(
     """
     cdef _Load work = _Load.__new__(_Load)
     plain_bytes = work.set_layout(fd, payload_offset, payload_bytes, data_bytes)
-    work.set_secrets(tree, message)
+    work.set_tree(tree)
+    work.set_message(message)
     work.set_targets(destinations, plain_bytes)
-    work.set_workers(operator.index(threads), message)
+    work.set_workers(check_threads(threads), message)
+    work.set_copy(checked)
     work.map_file()
     try:
         work.run(progress, cancelled)
     except BaseException as error:
         work.forget(error)
         raise
+    finally:
+        if checked is not None:
+            checked.in_use = False
 
 
 cdef class _Load(_Opening):
@@ -141,8 +137,6 @@ cdef class _Load(_Opening):
         PyMem_RawFree(self.workers)
 
     cdef set_workers(self, object threads, Message message):
-        if not 1 <= threads <= MAX_THREADS:
-            raise ValueError(f"threads is {threads}; 1 to {MAX_THREADS} are possible")
         cdef const Payload* payload = &self.payload
         cdef Shared* shared = &self.shared
         cdef Py_ssize_t i
@@ -154,6 +148,11 @@ cdef class _Load(_Opening):
         for i in range(self.walker_count):
             self.workers[i].shared = shared
             self.workers[i].walker = &self.walkers[i]
+
+    cdef set_copy(self, CheckedCopy checked):
+        if checked is not None:
+            self.shared.copy = checked.of(&self.payload)
+            self.kept.append(checked)
 
     cdef run(self, object progress, object cancelled):
         cdef Py_ssize_t i
@@ -177,20 +176,13 @@ cdef class _Load(_Opening):
             raise Cancelled("the load was cancelled")
 
     cdef start(self):
-        """With every signal blocked, so that they reach the threads that wait for them."""
-        cdef sigset_t every, before
         cdef Py_ssize_t i
-        cdef int code = 0
-        sigfillset(&every)
-        pthread_sigmask(SIG_SETMASK, &every, &before)
+        cdef int code
         for i in range(self.walker_count):
-            code = pthread_create(&self.workers[i].thread, NULL, _work, &self.workers[i])
+            code = start_thread(&self.workers[i].thread, _work, &self.workers[i])
             if code:
-                break
+                raise OSError(code, f"cannot start a thread: {os.strerror(code)}")
             self.workers[i].started = True
-        pthread_sigmask(SIG_SETMASK, &before, NULL)
-        if code:
-            raise OSError(code, f"cannot start a thread: {os.strerror(code)}")
 
     cdef bint joined(self, Worker* worker) except -1:
         """Waits for one tick at most."""
@@ -252,9 +244,22 @@ cdef bint _process(Shared* shared, Walker* walker, uint64_t unit) noexcept nogil
     if header:
         if not check_header(walker, start, end):
             return False
-    elif not open_span(walker, number * UNIT_CHUNKS, start, end, min(end, payload.payload_end)):
+    elif not _open_unit(shared, walker, number, start, end):
         return False
     add_done(&shared.progress, end - start)
+    return True
+
+
+cdef bint _open_unit(
+    Shared* shared, Walker* walker, uint64_t unit, uint64_t start, uint64_t end
+) noexcept nogil:
+    cdef uint64_t chunk = unit * UNIT_CHUNKS
+    cdef const uint8_t* pages = pages_of(shared.copy, unit) if shared.copy is not NULL else NULL
+    if pages is NULL:
+        return open_span(walker, chunk, start, end, min(end, shared.payload.payload_end))
+    if not open_copy(walker, chunk, start, end, pages):
+        return False
+    let_go(shared.copy, unit)
     return True
 
 

@@ -5,7 +5,13 @@ from sealserve.native.crypto cimport GCM_NONCE_BYTES, GCM_TAG_BYTES, gcm_key
 from sealserve.native.verity cimport TrustedTree
 
 cdef enum:
+    PAGE = 4096
     SEALED_CHUNK = 16384 + GCM_TAG_BYTES
+    UNIT_CHUNKS = 256
+    UNIT = UNIT_CHUNKS * SEALED_CHUNK  # what a thread takes at a time: exactly 1025 pages
+    # A piece, what it opens to, and the chunk that reaches over its end fit the 512 KiB of level 2
+    # cache of small server cores; a hash batch is 64 pages or fewer.
+    PIECE = 48 * PAGE
 
 
 cdef enum Failure:
@@ -64,7 +70,8 @@ cdef class _Opening:
     cdef uint64_t set_layout(
         self, object fd, object payload_offset, object payload_bytes, object data_bytes
     ) except? 0
-    cdef set_secrets(self, TrustedTree tree, Message message)
+    cdef set_tree(self, TrustedTree tree)
+    cdef set_message(self, Message message)
     cdef set_targets(self, object destinations, uint64_t plain_bytes)
     cdef add_walkers(self, Py_ssize_t count, Message message)
     cdef require_rooms(self)
@@ -77,6 +84,14 @@ cdef class _Opening:
 cdef bint open_span(
     Walker* walker, uint64_t chunk, uint64_t at, uint64_t end, uint64_t sealed_end
 ) noexcept nogil
+
+# The same for pages that were read to `pages` and checked before; chunk `chunk` begins at `at`.
+cdef bint open_copy(
+    Walker* walker, uint64_t chunk, uint64_t at, uint64_t end, const uint8_t* pages
+) noexcept nogil
+
+# Reads whole pages, once, and compares them with the tree.
+cdef bint read_checked(Walker* walker, uint64_t start, uint64_t size, uint8_t* to) noexcept nogil
 
 # Checks pages before the first chunk; the last of them ends in the message's header.
 cdef bint check_header(Walker* walker, uint64_t start, uint64_t end) noexcept nogil

@@ -2,7 +2,8 @@
 
 Each piece is read once into memory of our own, every page compared with the trusted tree, then the
 chunks that are whole opened, and only then delivered: no byte arrives that was not verified, and
-none is read twice. `load` walks through all of it on several threads, `Range` through a part.
+none is read twice. `load` walks through all of it on several threads, `Ranges` through a part, and
+`CheckedCopy` goes the first half of the way before there is a key.
 """
 
 import operator
@@ -40,11 +41,8 @@ cdef extern from "<linux/mman.h>" nogil:
 
 
 cdef enum:
-    PAGE = 4096
     MESSAGE_HEADER = 56
-    # A piece, what it opens to, and the chunk that reaches over its end fit the 512 KiB of level 2
-    # cache of small server cores; a hash batch is 64 pages or fewer.
-    PIECE = 48 * PAGE
+    WHOLE_CHUNKS = 11 * SEALED_CHUNK  # what is opened at a time where no piece has to be read
     CARRY = 5 * PAGE  # room for a chunk that is not whole yet, so that pieces stay aligned
     RING = CARRY + PIECE
     PIECE_PLAIN = PIECE + 16384  # a piece and nearly a whole chunk in front of it, without tags
@@ -82,15 +80,18 @@ cdef class _Opening:
         payload.data_bytes = data_bytes
         return plain_bytes
 
-    cdef set_secrets(self, TrustedTree tree, Message message):
+    cdef set_tree(self, TrustedTree tree):
         if self.payload.data_bytes != tree.shape.data_blocks * <uint64_t> PAGE:
             raise ValueError(
                 f"data_bytes is {self.payload.data_bytes}; the tree covers {tree.data_bytes}"
             )
         self.payload.leaves = tree.leaves
+        self.kept.append(tree)
+
+    cdef set_message(self, Message message):
         self.payload.header = <const uint8_t*> message.header
         memcpy(self.payload.nonce, message.secrets() + GCM_KEY_BYTES, GCM_NONCE_BYTES)
-        self.kept += [tree, message.header]
+        self.kept.append(message.header)
 
     cdef set_targets(self, object destinations, uint64_t plain_bytes):
         cdef list wanted = list(destinations)
@@ -170,7 +171,7 @@ cdef bint check_header(Walker* walker, uint64_t start, uint64_t end) noexcept no
     cdef uint64_t piece = 0
     while start < end:
         piece = min(end - start, <uint64_t> PIECE)
-        if not _read_checked(walker, start, piece):
+        if not read_checked(walker, start, piece, walker.ring + CARRY):
             return False
         start += piece
     if end < walker.payload.header_bytes:
@@ -191,10 +192,10 @@ cdef bint open_span(
     cdef uint64_t piece, ready
     while at < end:
         piece = min(end - at, <uint64_t> PIECE)
-        if not _read_checked(walker, at, piece):
+        if not read_checked(walker, at, piece, walker.ring + CARRY):
             return False
         at += piece
-        if at == payload.data_bytes and not _padded(walker, piece):
+        if at == payload.data_bytes and not _padded(walker, walker.ring + CARRY + piece):
             return False
         ready = sealed_end if at >= sealed_end else at - (at - begin) % SEALED_CHUNK
         if not _open(walker, &chunk, walker.ring + CARRY + piece - (at - opened), ready - opened):
@@ -206,17 +207,32 @@ cdef bint open_span(
     return True
 
 
-cdef bint _padded(Walker* walker, uint64_t piece) noexcept nogil:
-    """The last page ends in zeros behind the message."""
+cdef bint open_copy(
+    Walker* walker, uint64_t chunk, uint64_t at, uint64_t end, const uint8_t* pages
+) noexcept nogil:
+    cdef const Payload* payload = walker.payload
+    cdef uint64_t size = min(end, payload.payload_end) - at
+    cdef uint64_t opened = 0
+    cdef uint64_t piece
+    if end == payload.data_bytes and not _padded(walker, pages + (end - at)):
+        return False
+    while opened < size:
+        piece = min(size - opened, <uint64_t> WHOLE_CHUNKS)
+        if not _open(walker, &chunk, pages + opened, piece):
+            return False
+        opened += piece
+    return True
+
+
+cdef bint _padded(Walker* walker, const uint8_t* end) noexcept nogil:
+    """The last page ends in zeros behind the message. end: of that page."""
     cdef uint64_t rest = walker.payload.data_bytes - walker.payload.payload_end
-    if _zero(walker.ring + CARRY + piece - rest, rest):
+    if _zero(end - rest, rest):
         return True
     return _fail(walker, PADDING, walker.payload.payload_end, 0)
 
 
-cdef bint _read_checked(Walker* walker, uint64_t start, uint64_t size) noexcept nogil:
-    """Read a piece behind the carry, once, and compare its pages with the tree."""
-    cdef uint8_t* to = walker.ring + CARRY
+cdef bint read_checked(Walker* walker, uint64_t start, uint64_t size, uint8_t* to) noexcept nogil:
     cdef uint64_t block = start // PAGE
     cdef uint64_t have = 0
     cdef ssize_t got

@@ -10,6 +10,7 @@ from libc.stdint cimport uint64_t
 from sealserve.native.cobblestone cimport Message
 from sealserve.native.crypto cimport GCM_TAG_BYTES
 from sealserve.native.payload cimport (
+    PAGE,
     SEALED_CHUNK,
     Payload,
     Target,
@@ -24,7 +25,6 @@ from sealserve.native.verity cimport TrustedTree
 from sealserve.native.views cimport View, writable
 
 cdef enum:
-    PAGE = 4096
     CHUNK = 16384
 
 
@@ -53,7 +53,8 @@ cdef class Ranges(_Opening):
         if self.walker_count:
             raise ValueError("these ranges are set up already")
         self.plain_bytes = self.set_layout(fd, payload_offset, payload_bytes, data_bytes)
-        self.set_secrets(tree, message)
+        self.set_tree(tree)
+        self.set_message(message)
         self.payload.targets = <Target*> allocate(sizeof(Target))
         self.payload.target_count = 1
         self.add_walkers(1, message)

@@ -68,7 +68,7 @@ def _open(
     started = time.monotonic()
     place = memory.place(number)
     root = _root(model)
-    with open_model(Path(model.path), root, opener, place) as opened:
+    with open_model(Path(model.path), root, opener, place, ahead=True) as opened:
         decrypted()
         sealed = opened.sealed
         options = config.options_of(sealed.name)
