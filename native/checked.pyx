@@ -169,9 +169,10 @@ cdef void* _work(void* argument) noexcept nogil:
     cdef Copy* copy = reader.copy
     let_others_go_first()
     cdef uint64_t unit = take_unit(&copy.progress)
-    while unit < copy.units and _read(reader, unit):
+    while unit < copy.units and not stop_requested(&copy.progress):
+        if not _read(reader, unit):
+            request_stop(&copy.progress)
         unit = take_unit(&copy.progress)
-    request_stop(&copy.progress)
     return NULL
 
 
