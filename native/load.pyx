@@ -75,6 +75,7 @@ cdef struct Shared:
     Copy* copy  # or NULL
     uint64_t header_units
     uint64_t units
+    uint64_t threads
 
 
 def load(
@@ -144,6 +145,7 @@ cdef class _Load(_Opening):
         shared.header_units = _units(payload.header_bytes)
         shared.units = shared.header_units + _units(payload.data_bytes - payload.header_bytes)
         self.add_walkers(min(threads, shared.units), message)
+        shared.threads = self.walker_count
         self.workers = <Worker*> allocate(self.walker_count * sizeof(Worker))
         for i in range(self.walker_count):
             self.workers[i].shared = shared
@@ -238,7 +240,7 @@ cdef bint _process(Shared* shared, Walker* walker, uint64_t unit) noexcept nogil
     cdef const Payload* payload = shared.payload
     cdef bint header = unit < shared.header_units
     cdef uint64_t area = 0 if header else payload.header_bytes
-    cdef uint64_t number = unit if header else unit - shared.header_units
+    cdef uint64_t number = unit if header else _spread(shared, unit - shared.header_units)
     cdef uint64_t start = area + number * UNIT
     cdef uint64_t end = min(start + UNIT, payload.header_bytes if header else payload.data_bytes)
     if header:
@@ -248,6 +250,16 @@ cdef bint _process(Shared* shared, Walker* walker, uint64_t unit) noexcept nogil
         return False
     add_done(&shared.progress, end - start)
     return True
+
+
+cdef uint64_t _spread(const Shared* shared, uint64_t turn) noexcept nogil:
+    """The unit of this turn: neighbours in turn are far from each other in the payload, since two
+    threads that write to the same file wait for each other. Each unit has one turn.
+    """
+    cdef uint64_t units = shared.units - shared.header_units
+    cdef uint64_t part = turn % shared.threads
+    cdef uint64_t longer = units % shared.threads  # so many parts have a unit more
+    return part * (units // shared.threads) + min(part, longer) + turn // shared.threads
 
 
 cdef bint _open_unit(
