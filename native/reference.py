@@ -12,6 +12,7 @@ import operator
 import os
 import struct
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
@@ -19,7 +20,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from sealserve.native.destination import Cancelled, Destination, check_layout, descriptor
+from sealserve.native.destination import (
+    Cancelled,
+    Destination,
+    check_layout,
+    check_threads,
+    descriptor,
+)
 from sealserve.native.errors import FormatError, IntegrityError
 from sealserve.native.verity import Tree
 
@@ -334,6 +341,7 @@ def _digests(level: bytes) -> bytes:
 # ---- sealing -----------------------------------------------------------------------------------
 
 UNIT_PLAIN_BYTES = 256 * CHUNK_BYTES
+UNIT_BYTES = 256 * SEALED_CHUNK_BYTES
 
 
 def pages_of(plain_bytes: int, *, last: bool) -> int:
@@ -374,6 +382,60 @@ def seal_unit(
     return pages
 
 
+# ---- checked copies ----------------------------------------------------------------------------
+
+
+class CheckedCopy:
+    """Everything at once, and then it is there."""
+
+    def __init__(
+        self,
+        fd: int,
+        *,
+        payload_offset: int,
+        payload_bytes: int,
+        data_bytes: int,
+        tree: TrustedTree,
+        threads: int = 2,
+    ) -> None:
+        check_threads(threads)
+        plain_size(payload_bytes)
+        check_layout(payload_offset, payload_bytes, data_bytes)
+        if data_bytes != tree.data_bytes:
+            raise ValueError("the tree covers other data")
+        self._of = (payload_offset, payload_bytes, data_bytes)
+        self._tree, self._taken, self._in_use = tree, False, False
+        self._units: dict[int, bytes] = {}
+        with suppress(IntegrityError, OSError):
+            for at in range(payload_offset + HEADER_BYTES, data_bytes, UNIT_BYTES):
+                unit = _read(descriptor(fd), at, min(at + UNIT_BYTES, data_bytes))
+                tree.check(at, unit)
+                self._units[at] = unit
+
+    @property
+    def checked_bytes(self) -> int:
+        return sum(map(len, self._units.values()))
+
+    def close(self) -> None:
+        if self._in_use:
+            raise ValueError("a load is using this copy")
+        self._taken = True
+
+    def __enter__(self) -> CheckedCopy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _take(self, tree: TrustedTree, of: tuple[int, int, int]) -> dict[int, bytes]:
+        if (tree, of) != (self._tree, self._of):
+            raise ValueError("the copy is of another payload, or was checked with another tree")
+        if self._taken:
+            raise ValueError("a load has had this copy, or it is closed")
+        self._taken = self._in_use = True
+        return self._units
+
+
 # ---- load --------------------------------------------------------------------------------------
 
 
@@ -389,25 +451,21 @@ def load(
     threads: int = 2,
     progress: Callable[[int, int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    checked: CheckedCopy | None = None,
 ) -> None:
-    fd, threads = descriptor(fd), operator.index(threads)
+    fd = descriptor(fd)
+    check_threads(threads)
     check_layout(payload_offset, payload_bytes, data_bytes)
     if data_bytes != tree.data_bytes:
         raise ValueError("the tree covers other data")
     message._key()
     for destination in destinations:
-        if not isinstance(destination, Destination):
-            raise TypeError("a Destination is needed")
-        destination.check(plain_size(payload_bytes))
-        if destination.buffer is not None:
-            space = len(_writable(destination.buffer))
-            if destination.offset + destination.size > space:
-                raise ValueError("a buffer is too small")
-    if not 1 <= threads <= 64:
-        raise ValueError("1 to 64 threads are possible")
+        _check(destination, plain_size(payload_bytes))
+    layout = (payload_offset, payload_bytes, data_bytes)
+    copied = {} if checked is None else checked._take(tree, layout)
     try:
         _tick(0, data_bytes, progress, cancelled)
-        data = _read(fd, 0, data_bytes)
+        data = _read_around(copied, fd, payload_offset + HEADER_BYTES, data_bytes)
         tree.check(0, data)
         plain = _open(data, payload_offset, payload_bytes, message)
         for destination in destinations:
@@ -417,6 +475,27 @@ def load(
         for destination in destinations:
             _forget(destination)
         raise
+    finally:
+        if checked is not None:
+            checked._in_use = False
+
+
+def _check(destination: Destination, plain_bytes: int) -> None:
+    if not isinstance(destination, Destination):
+        raise TypeError("a Destination is needed")
+    destination.check(plain_bytes)
+    if destination.buffer is not None:
+        space = len(_writable(destination.buffer))
+        if destination.offset + destination.size > space:
+            raise ValueError("a buffer is too small")
+
+
+def _read_around(copied: dict[int, bytes], fd: int, start: int, end: int) -> bytes:
+    """Bytes 0 to `end`; units that were copied are not read again."""
+    data = _read(fd, 0, start)
+    for at in range(start, end, UNIT_BYTES):
+        data += copied.get(at) or _read(fd, at, min(at + UNIT_BYTES, end))
+    return data
 
 
 def _tick(

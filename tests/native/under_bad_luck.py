@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,22 @@ def test_a_load_needs_no_second_view_of_its_file(unluck: Unluck, large: int, kin
     unluck(kind)
     load(NATIVE, LARGE, large, [landing.destination])
     unluck("")
+    assert landing.landed == LARGE.plain
+
+
+@pytest.mark.parametrize(
+    "kind", ["map-fails", "populate-fails", "advice-fails", *READING, "read-fails=70000",
+             "thread-fails=0", "thread-fails=1"],
+)  # fmt: skip
+def test_a_copy_needs_no_luck(unluck: Unluck, large: int, kind: str) -> None:
+    """What it could not get is left to the load, and everything arrives."""
+    landing = Landing(len(LARGE.plain))
+    tree = verity.TrustedTree.load(LARGE.tree.area, len(LARGE.data), LARGE.tree.root)
+    unluck(kind)
+    with NATIVE.CheckedCopy(large, **LARGE.layout, tree=tree) as copy:
+        time.sleep(0.05)
+        unluck("")
+        load(NATIVE, LARGE, large, [landing.destination], tree=tree, checked=copy)
     assert landing.landed == LARGE.plain
 
 

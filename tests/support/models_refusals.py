@@ -24,12 +24,19 @@ class Refusal:
 
 
 def assert_opening_refused(path: Path, root: bytes, opener: Opener, wanted: Refusal) -> None:
-    """Nobody gets anything, and the place is as empty as before."""
+    """Nobody gets anything, and the place is as empty as before, in both ways of opening."""
+    for ahead in (False, True):
+        _assert_opening_refused(path, root, opener, wanted, ahead=ahead)
+
+
+def _assert_opening_refused(
+    path: Path, root: bytes, opener: Opener, wanted: Refusal, *, ahead: bool
+) -> None:
     folder = path.with_name(f"{path.name}.place")
     folder.mkdir()
     place = FolderPlace(folder)
     with pytest.raises(SealserveError) as caught:
-        open_model(path, root, opener, place)
+        open_model(path, root, opener, place, ahead=ahead)
     assert type(caught.value) is wanted.error, caught.value
     assert wanted.says in caught.value.message, caught.value.message
     assert "finish" not in place.told
