@@ -3,7 +3,7 @@
     crypto-reject   not genuine, or unreadable
     time-reject     genuine at another time
     policy-reject   not what is expected, whatever else may be missing
-    incomplete      nothing failed, but something is missing without which nothing is proven
+    incomplete      nothing failed, but a file is missing without which not all can be asked
     accept          everything asked was answered well; what was not asked is listed
 
 The claims of a machine are told only where it proved to be genuine: of evidence that failed, what
@@ -33,7 +33,7 @@ from sealserve.policy.trust import Trust
 Judgement = Literal["accept", "policy-reject", "time-reject", "crypto-reject", "incomplete"]
 
 _TIME: Final = ("_early", "_expired", "_stale", "_window")
-_MISSING: Final = ("no_certificate", "no_runtime_data")
+_MISSING: Final = ("no_certificate", "no_runtime_data", "crl_missing", "uvm_missing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +105,15 @@ def _given(bundle: Bundle) -> set[str]:
 
 
 def _worst(codes: Sequence[str], acceptable: Sequence[Line]) -> Judgement:
+    unwanted = [line.finding.code for line in acceptable if line.finding is not None]
     failed = [code for code in codes if code not in _MISSING]
     if any(not code.endswith(_TIME) for code in failed):
         return "crypto-reject"
     if failed:
         return "time-reject"
-    if any(line.finding is not None for line in acceptable):
+    if any(code not in _MISSING for code in unwanted):
         return "policy-reject"
-    return "incomplete" if codes else "accept"
+    return "incomplete" if codes or unwanted else "accept"
 
 
 def _line(answer: Answer) -> Line:

@@ -16,7 +16,7 @@ WIDTH: Final = 79  # a terminal of 80 columns, some of which break a line that f
 CHECK_WIDTH: Final = 21
 _MARKS: Final[Mapping[str, str]] = {"ok": "ok", "failed": "FAIL", "unasked": "--", "note": "note"}
 _WORDS: Final[Mapping[Judgement, str]] = {
-    "incomplete": "INCOMPLETE, nothing is proven",
+    "incomplete": "INCOMPLETE",
     "crypto-reject": "REJECTED, not genuine",
     "time-reject": "REJECTED, not valid at this time",
     "policy-reject": "REJECTED, not what is expected",
@@ -116,6 +116,8 @@ def _summary(inspection: Inspection, trust: Trust | None) -> Iterator[str]:
     else:
         codes = ", ".join(finding.code for finding in inspection.findings)
         words = _WORDS[judgement] if said is None else f"genuine, but {_WORDS[judgement]}"
+        if judgement == "incomplete" and said is None:
+            words += ", nothing is proven"
         yield from _wrapped("", f"{words}: {codes}", "  ")
         yield from _wrapped("", f"NOT CHECKED: {rest}", "  ")
     if said is not None and said.platform == "simulated":

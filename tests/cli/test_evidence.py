@@ -407,6 +407,27 @@ def test_kept_evidence_is_judged_by_what_its_readme_says(
     assert clinic.run(*words, "--json").json["claims"]["platform"] == "simulated"
 
 
+def test_what_a_trust_file_asks_for_and_nobody_gave_is_missing(
+    clinic: Clinic, server: LiveServer
+) -> None:
+    """Nothing failed, so it is no refusal; with one thing that does, it is."""
+    assert kept(clinic, server).status == 0
+    folder = clinic.folder / "kept"
+    words = [*command_of(folder), "--trust", "../trust.toml"]
+    at = words.index("--crl")
+    clinic.folder = folder
+    ran = clinic.run(*words[:at], *words[at + 2 :], "--json")
+    assert (ran.status, ran.json["verdict"]) == (3, "incomplete")
+    assert [failure["code"] for failure in ran.json["failures"]] == ["crl_missing"]
+    assert ran.json["claims"]
+    text = clinic.run(*words[:at], *words[at + 2 :]).out
+    assert "\ngenuine, but INCOMPLETE: crl_missing\n" in text
+    assert "nothing is proven" not in text
+    (folder / "other").write_bytes(b"package policy\n")
+    both = clinic.run(*words[:at], *words[at + 2 :], "--policy", "other", "--json")
+    assert (both.status, both.json["verdict"]) == (6, "policy-reject")
+
+
 def test_kept_evidence_years_later(clinic: Clinic, server: LiveServer) -> None:
     assert kept(clinic, server).status == 0
     words = command_of(clinic.folder / "kept")
