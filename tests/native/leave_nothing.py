@@ -11,10 +11,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sealserve.native.checked import CheckedCopy
 from sealserve.native.cobblestone import Message
 from sealserve.native.destination import Cancelled, Destination
 from sealserve.native.errors import IntegrityError
@@ -59,6 +61,13 @@ class Work:
 
     def load(self) -> None:
         load(self.fd, **self.given, destinations=self.destinations)
+
+    def checked_load(self) -> None:
+        """What is opened comes from a copy, as far as it got by then."""
+        with CheckedCopy(self.fd, **self.layout, tree=self.tree) as copy:
+            while not copy.checked_bytes:
+                time.sleep(0.001)
+            load(self.fd, **self.given, destinations=self.destinations, checked=copy)
 
     def failing_load(self) -> None:
         fails(IntegrityError, self.load)

@@ -28,7 +28,7 @@ CHUNK, PAGE, HEADER = 16384, 4096, 56
 CHUNKS = 300  # more than a unit
 KEY = os.urandom(32)
 LINE = os.urandom(32)  # stands in each chunk, and nowhere by chance
-WORKS = ("load", "cancelled_load", "range", "open", "seal")
+WORKS = ("load", "cancelled_load", "checked_load", "range", "open", "seal")
 FAILING = ("failing_load", "failing_range", "failing_open")
 
 
