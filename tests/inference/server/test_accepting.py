@@ -207,7 +207,7 @@ def test_a_worker_that_was_waited_for_in_vain_makes_up_for_it_later(pair: Superv
         os.kill(stopped, signal.SIGCONT)
         for _ in range(CONNECTIONS):
             stack.enter_context(greeted(pair))
-        assert connections(stopped, port) >= CONNECTIONS - 1
+        assert connections(stopped, port) > CONNECTIONS // 2
 
 
 def test_nobody_but_those_who_serve_holds_the_listener(pair: Supervised) -> None:
