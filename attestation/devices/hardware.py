@@ -63,8 +63,11 @@ class HardwareSource:
     def evidence(self, claims: bytes) -> Evidence:
         """Fresh evidence for these claims, from what is at hand; asks no network.
 
-        UnavailableError if the device gives no report, or if its certificate has yet to come.
+        The first one begins what `prepare` promises. UnavailableError if the device gives no
+        report, or if its certificate has yet to come.
         """
+        if self._keeper is not None:
+            self._keeper.start()
         raw, table = self._report(claims)
         endorsed = self._leaves.at_hand(raw, table)
         if endorsed is None:
@@ -74,15 +77,16 @@ class HardwareSource:
     def prepare(self, tell: Callable[[str], None]) -> None:
         """Get what is missing, over a network if need be, and keep it current from now on.
 
-        UnavailableError without a certificate. Without a revocation list, or with an endorsement
-        of something else, only `tell` hears of it.
+        Starts no thread, so that a process which prepared can be forked: each child keeps current
+        what it inherits, from its first evidence on. UnavailableError without a certificate.
+        Without a revocation list, or with an endorsement of something else, `tell` hears of it.
         """
         raw, table = self._report(b"")
         endorsed = self._leaves.at_hand(raw, table) or self._leaves.fetch(raw)
         self._offer_list(table, endorsed)
         self._try_endorsement(endorsed, tell)
         self._keeper = Keeper(self._leaves, self._lists, endorsed, tell)
-        self._keeper.start()
+        self._keeper.begin()
 
     def standing(self) -> Standing:
         """What evidence would have now. UnavailableError if the device gives no report."""

@@ -12,13 +12,12 @@ from collections.abc import Callable
 from typing import Final
 
 from sealserve.attestation.devices.leaves import Endorsed, Leaves
-from sealserve.attestation.devices.lists import FETCH_SECONDS, Lists
+from sealserve.attestation.devices.lists import Lists
 from sealserve.native.errors import UnavailableError
 
 RENEW_SECONDS: Final = 12 * 3600.0  # lists live for months
 FIRST_PAUSE_SECONDS: Final = 30.0
 LONGEST_PAUSE_SECONDS: Final = 3600.0
-START_SECONDS: Final = FETCH_SECONDS + 10.0  # for a first list: certificates made now carry it
 
 
 class Keeper:
@@ -48,15 +47,24 @@ class Keeper:
         self._renew_at = self._next_at = time.monotonic()
         self._stopped = False
         self._condition = threading.Condition()
-        self._tried = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sealserve-keeper", daemon=True)
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Where no list is at hand, try to get one: certificates made now carry it.
+
+        In this thread, within FETCH_SECONDS; `start` goes on from there.
+        """
+        if self._lists.current(self._endorsed) is None:
+            self._try()
 
     def start(self) -> None:
-        """Begin; where no list is at hand, wait for the first attempt at one."""
-        have = self._lists.current(self._endorsed) is not None
-        self._thread.start()
-        if not have:
-            self._tried.wait(START_SECONDS)
+        """Keep things current in a thread from now on, unless there is one."""
+        with self._condition:
+            if self._thread is None and not self._stopped:
+                self._thread = threading.Thread(
+                    target=self._run, name="sealserve-keeper", daemon=True
+                )
+                self._thread.start()
 
     def stop(self) -> None:
         """Begin nothing more; an exchange under way ends by its own deadline."""
@@ -74,17 +82,19 @@ class Keeper:
 
     def _run(self) -> None:
         while self._sleep():
-            pause = 0.0
-            try:
-                self._work()
-            except UnavailableError as error:
-                self._tell(error.message)
-                pause = max(self._longer(), error.retry_after_seconds)
-            except Exception as error:  # the next time may be better; evidence does without
-                self._tell(f"unforeseen {type(error).__name__}")
-                pause = self._longer()
-            self._plan(pause)
-            self._tried.set()
+            self._try()
+
+    def _try(self) -> None:
+        pause = 0.0
+        try:
+            self._work()
+        except UnavailableError as error:
+            self._tell(error.message)
+            pause = max(self._longer(), error.retry_after_seconds)
+        except Exception as error:  # the next time may be better; evidence does without
+            self._tell(f"unforeseen {type(error).__name__}")
+            pause = self._longer()
+        self._plan(pause)
 
     def _sleep(self) -> bool:
         """Until there is something to do; False when it is over."""

@@ -118,6 +118,29 @@ def test_before_serving_everything_is_fetched_and_kept(own):
         source.close()
 
 
+def test_who_prepares_may_be_forked(own):
+    """Whoever needs evidence is a child then, and keeps current what it inherits."""
+    before = threading.active_count()
+    source = own.place.source()
+    source.prepare(own.tell)
+    try:
+        assert threading.active_count() == before
+        source.evidence(CLAIMS)
+        source.evidence(CLAIMS)
+        assert threading.active_count() == before + 1
+    finally:
+        source.close()
+
+
+def test_nothing_is_kept_current_after_the_end(own):
+    before = threading.active_count()
+    source = own.place.source()
+    source.prepare(own.tell)
+    source.close()
+    source.evidence(CLAIMS)
+    assert threading.active_count() == before
+
+
 def test_a_list_in_the_hosts_table_is_used_without_a_network(own):
     source = own.place.source()
     source.prepare(own.tell)
@@ -199,8 +222,17 @@ def ended(keeping):
         yield
     finally:
         keeping.stop()
-        keeping._thread.join(SECONDS)
-        assert not keeping._thread.is_alive()
+        if keeping._thread is not None:
+            keeping._thread.join(SECONDS)
+            assert not keeping._thread.is_alive()
+
+
+def until_it_waits(keeping):
+    """Until nothing is due for long."""
+    end = time.monotonic() + SECONDS
+    while keeping._next_at - time.monotonic() < 3000:
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def told_until(count, service, **pauses):
@@ -247,7 +279,8 @@ def test_a_service_that_says_when_is_not_asked_before():
     place.service.retry_after_seconds = 3600.0
     _, keeping = keeper(place, [], first_pause_seconds=0.01)
     with ended(keeping):
-        keeping.start()  # returns when it was tried
+        keeping.begin()  # returns when it was tried
+        keeping.start()
         assert keeping._next_at - time.monotonic() > 3000
     assert len(place.service.asked) == 1
 
@@ -257,6 +290,7 @@ def test_a_list_that_cannot_be_had_does_not_keep_a_leaf_waiting():
     place = Place.of(GENOA, service=Waiting(leaf=LEAF))
     leaves, keeping = keeper(place, [], first_pause_seconds=3600.0)
     with ended(keeping):
+        keeping.begin()
         keeping.start()
         keeping.want(REPORT)
         place.service.until(2)
@@ -268,10 +302,11 @@ def test_a_leaf_that_cannot_be_had_is_not_asked_for_at_each_request():
     place = Place.of(GENOA, service=Waiting(crl=GENOA_LIST))
     _, keeping = keeper(place, [], first_pause_seconds=3600.0)
     with ended(keeping):
+        keeping.begin()
         keeping.start()
-        keeping._tried.clear()
         keeping.want(REPORT)
-        assert keeping._tried.wait(SECONDS)
+        place.service.until(2)
+        until_it_waits(keeping)
         for _ in range(3):
             keeping.want(REPORT)
         assert keeping._next_at - time.monotonic() > 3000
