@@ -48,7 +48,10 @@ def generate(
     opened, leave = _open(served, namespace, up, over)
     for model in opened.registry:
         share.table.describe(model.root.hex(), model.name, model.version)
-    duty = Duty(config, opened, _identity(up), find_source, port, share, leave)
+    identity = _identity(up)
+    if config.workers > 1:
+        find_source = _found(find_source)
+    duty = Duty(config, opened, identity, find_source, port, share, leave)
     if config.workers == 1:
         return worker.serve(duty, up)
     return Crew(duty, up).run()
@@ -80,10 +83,21 @@ def _open(
 def _ahead(config: ServerConfig) -> Ahead:
     """What is needed once the weights are decrypted; gRPC only where nothing is forked any more."""
     runtime = ["sealserve.inference.server.preparing"]  # NumPy and ONNX Runtime come with it
-    serving = ["sealserve.inference.server.server", "sealserve.attestation.devices"]
+    evidence = ["sealserve.attestation.devices"]
     if config.workers > 1:
-        return Ahead(runtime)
+        return Ahead(runtime, evidence)
+    serving = ["sealserve.inference.server.server", *evidence]
     return Ahead([*runtime, *serving]) if config.early else Ahead(runtime, serving)
+
+
+def _found(find_source: FindSource) -> FindSource:
+    """What is found now, for all who are forked off from here.
+
+    One by one they might have to fetch certificates from a service that answers now and then, also
+    who takes the place of one that died.
+    """
+    source = find_source()
+    return lambda: source
 
 
 def _identity(up: Channel) -> HandedIdentity:

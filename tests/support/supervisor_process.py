@@ -16,7 +16,8 @@ from sealserve.inference.server.config import Limits, ServedModel
 from support import ready_process
 from support.server_process import Server, answering, clean_environment
 
-# A line on its stdin is a command: a verb and a name. What becomes of it stands on its stdout.
+# A line on its stdin is a command: a verb and a name. What becomes of it stands on its stdout. Who
+# looks for evidence writes its number into the file `found`.
 PROGRAM = """
 import json, os, sys
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -36,6 +37,11 @@ config = ServerConfig(
     workers=given["workers"],
     limits=Limits(**given["limits"]),
 )
+def find():
+    with open("found", "a") as found:
+        print(os.getpid(), file=found)
+    return devices.detect(os.environ)
+
 asking, asked = commands.pair()
 if os.fork() == 0:  # the desk: it may have threads and gRPC, so it is another process
     asked.close()
@@ -54,7 +60,7 @@ try:
     app.run(
         config,
         namespace,
-        lambda: devices.detect(os.environ),
+        find,
         lambda ready: print(ready.line(), flush=True),
         commanded=(asked,),
     )

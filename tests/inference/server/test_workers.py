@@ -95,6 +95,18 @@ def test_each_process_is_what_it_should_be_and_has_no_more_than_it_needs(
         assert re.search(r"Max core file size +0 +0 ", limits)
 
 
+def test_evidence_is_looked_for_once_and_workers_inherit_what_was_found(
+    folder: Path, server: Supervised, trust: Trust
+) -> None:
+    """On hardware it may have to be fetched, from a service that answers now and then."""
+    found = {int(line) for line in (folder / "found").read_text().split()}
+    workers = workers_of(server)
+    assert parent(workers[0]) in found
+    assert not found & set(workers)
+    with connect(server.target, trust) as client:  # and it is of use to them
+        assert client.models()
+
+
 def test_all_of_them_answer_with_one_identity(server: Supervised, trust: Trust) -> None:
     """Whoever a connection comes to: the certificate is the same, and the report names it."""
     assert len({certificate_of(server.target) for _ in range(20)}) == 1
