@@ -59,15 +59,20 @@ def _in_base64(data: bytes, skip: int) -> bytes:
     return whole[(0, 2, 3)[skip] : len(whole) - (whole != encoded)]
 
 
-def marks() -> set[bytes]:
-    """Everything that is looked for."""
+def of_tensors() -> set[bytes]:
+    """What not even an error to him who sent it may hold."""
     numbers = [*FLOATS[0].tolist(), *HALVES.reshape(-1).tolist()]
     written = {str(number) for number in numbers} | {str(NUMBER)}
     written |= {np.format_float_positional(number, precision=2) for number in FLOATS[0]}
     found = {text.encode() for text in written}
-    for data in (FLOATS.tobytes(), HALVES.tobytes(), NUMBER.to_bytes(8, "little"), WORD.encode()):
+    for data in (FLOATS.tobytes(), HALVES.tobytes(), NUMBER.to_bytes(8, "little"), *TEXTS):
         found |= spellings(data)
     return found
+
+
+def marks() -> set[bytes]:
+    """Everything that is looked for. A word of his own a caller may be told: that it is unknown."""
+    return of_tensors() | spellings(WORD.encode())
 
 
 def elements(texts: list[bytes]) -> bytes:
@@ -141,11 +146,15 @@ HEADERS = [
 
 @dataclass(frozen=True)
 class Running:
-    """A server with these models. folder: where it runs. told: what others heard meanwhile."""
+    """A server with these models. folder: where it runs. told: what others heard meanwhile.
+
+    errors: what he who sent marks was told of those that were refused.
+    """
 
     folder: Path
     server: Server
     told: list[str]
+    errors: list[str]
 
     @contextmanager
     def caller(self) -> Iterator[grpc.Channel]:
@@ -185,7 +194,7 @@ def running(desk: tuple[Path, list[str]], simulated_root: SimulatedRoot) -> Iter
     folder, arguments = desk
     machine = machine_of(simulated_root)
     with serving(folder, arguments, machine, prefix=LET_CORES) as server:
-        yield Running(folder, server, [])
+        yield Running(folder, server, [], [])
 
 
 def asked(channel: grpc.Channel, path: str, data: bytes, metadata=()) -> grpc.Call:
@@ -194,15 +203,17 @@ def asked(channel: grpc.Channel, path: str, data: bytes, metadata=()) -> grpc.Ca
     return call
 
 
-def send_all(channel: grpc.Channel) -> None:
-    """Every marked request, also in a stream, also with marked headers."""
+def send_all(channel: grpc.Channel, errors: list[str]) -> None:
+    """Every marked request, also in a stream, also with marked headers. errors: what is told."""
     requests = [*ANSWERED.values(), *REFUSED.values()]
     for request in requests:
         for metadata in ((), HEADERS):
-            asked(channel, names.MODEL_INFER, request.SerializeToString(), metadata)
+            call = asked(channel, names.MODEL_INFER, request.SerializeToString(), metadata)
+            errors.append(f"{call.details()} {call.initial_metadata()} {call.trailing_metadata()}")
     stream = channel.stream_stream(names.MODEL_STREAM_INFER)
     answers = list(stream(iter([each.SerializeToString() for each in requests]), timeout=SECONDS))
     assert len(answers) == len(requests)
+    errors += [pb.ModelStreamInferResponse.FromString(each).error_message for each in answers]
     for path in (names.MODEL_METADATA, names.MODEL_READY, names.MODEL_CONFIG):
         message = pb.ModelMetadataRequest(name=f"{WORD}-model").SerializeToString()
         asked(channel, path, message, HEADERS)
@@ -261,7 +272,7 @@ def test_the_search_finds_what_it_looks_for() -> None:
 def test_no_mark_is_found_anywhere(running: Running) -> None:
     before = {path.name for path in running.folder.iterdir()}
     with running.caller() as marked, running.caller() as other:
-        send_all(marked)
+        send_all(marked, running.errors)
         listen_to_others(running, other)
     read_pages(running)
     assert b"sealserve_requests_total" in running.everything()
@@ -269,6 +280,9 @@ def test_no_mark_is_found_anywhere(running: Running) -> None:
     assert not logged & {"request_failed", "unforeseen"}  # every refusal is one we know
     found = {mark for mark in marks() if mark in running.everything()}
     assert found == set()
+    errors = "\n".join(running.errors).encode()
+    assert errors.count(b"is served here") >= 2
+    assert {mark for mark in of_tensors() if mark in errors} == set()
     assert {path.name for path in running.folder.iterdir()} == before
 
 
@@ -276,7 +290,7 @@ def test_no_mark_is_found_anywhere(running: Running) -> None:
 def test_no_process_leaves_what_it_knew(running: Running, number: signal.Signals) -> None:
     """Each dies in a way that leaves a core of others, the first of them last."""
     with running.caller() as marked:
-        send_all(marked)
+        send_all(marked, running.errors)
     for pid in reversed(family(running.server.process.pid)):
         require_no_core(pid)
         os.kill(pid, number)
