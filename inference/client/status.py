@@ -20,6 +20,7 @@ from sealserve.native.errors import (
 )
 
 _MAX_WORDS = 400
+_TOO_LONG = ("larger than max", "are the most")  # gRPC's words, and those of our servers
 _NOT_NOW = (
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -94,9 +95,9 @@ def nobody_answered(error: grpc.RpcError) -> bool:
 
 
 def too_long(error: grpc.RpcError) -> bool:
-    """Whether a message was over somebody's limit; gRPC has words for it, but no status."""
+    """Whether a message was over somebody's limit; there are words for it, but no status."""
     exhausted = error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    return exhausted and "larger than max" in (error.details() or "")
+    return exhausted and any(words in (error.details() or "") for words in _TOO_LONG)
 
 
 def pushback_seconds(error: grpc.RpcError) -> float | None:
