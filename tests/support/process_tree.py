@@ -53,12 +53,15 @@ def _sockets(pid: int, port: int, state: str) -> int:
     for each in Path(f"/proc/{pid}/fd").iterdir():
         with suppress(OSError):
             sockets.add(str(each.readlink()))
-    # proc_pid_net(5): local address, remote address, state, …, inode
+    # proc_pid_net(5): local address, remote address, state, …, inode. What changes while it is read
+    # may be listed twice.
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(
-        line[3] == state and line[1].endswith(f":{port:04X}") and f"socket:[{line[9]}]" in sockets
+    found = {
+        f"socket:[{line[9]}]"
         for line in lines
-    )
+        if line[3] == state and line[1].endswith(f":{port:04X}")
+    }
+    return len(found & sockets)
 
 
 def is_alive(pid: int) -> bool:
