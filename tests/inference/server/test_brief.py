@@ -18,6 +18,7 @@ from sealserve.inference.server.brief import (
     MAX_MESSAGE_BYTES,
     MAX_NUMBER_BYTES,
     MAX_RUN_SECONDS,
+    SECONDS_PER_BYTE,
     BriefRuns,
 )
 from sealserve.inference.server.config import Limits
@@ -134,16 +135,18 @@ def texts(*, contents: int = 1) -> bytes:
 
 
 def of_rows(*shape: int) -> ServedSession:
-    """A model as quick as half of what may be, that takes this."""
+    """A model that takes this, and a third of the time that the most numbers may."""
     model = Watched()
     model.inputs = (TensorSpec("x", "FP32", shape),)
-    return dataclasses.replace(watched(model), run_seconds=MAX_RUN_SECONDS / 2)
+    return dataclasses.replace(watched(model), run_seconds=MAX_NUMBER_BYTES * SECONDS_PER_BYTE / 3)
 
 
 ROWS = of_rows(ANY_SIZE, WIDE)
 LONGER = {
     "many numbers": (ROWS, wide(), True),
     "as many rows as there is time for": (ROWS, wide(2), True),
+    "fewer numbers, with as little time as a short message": (ROWS, wide(more=-WIDE + 8192), True),
+    "more rows than such time": (ROWS, wide(2, more=-WIDE // 2 + 4096), False),
     "an unknown name": (ROWS, wide().replace(b"x", b"y", 1), True),  # refused where it is checked
     "a model without rows": (of_rows(3, WIDE), wide(3), True),
     "too many numbers": (ROWS, wide(more=1), False),
