@@ -56,10 +56,6 @@ class RawCall:
             if stream == _STREAM and (kind == _RESET or (kind == _HEADERS and flags & _END_STREAM)):
                 return True
 
-    @property
-    def source_port(self) -> int:
-        return int(self._socket.getsockname()[1])
-
     def close(self) -> None:
         self._socket.close()
 

@@ -24,6 +24,7 @@ from sealserve.inference.server.statistics import (
 from sealserve.inference.wire import names
 from sealserve.inference.wire import open_inference_pb2 as pb
 from support.attestation_simulated import machine_of
+from support.ports import port_of_nobody
 from support.raw_grpc import RawCall, announced
 from support.server_case import Served, echo, infer_request, loaded, until
 
@@ -158,11 +159,11 @@ def test_a_connection_learns_of_its_own_predictions_alone(served: Served) -> Non
 def test_whoever_has_the_port_next_learns_nothing(served: Served) -> None:
     """Behind a balancer callers share an address, and a port is soon another caller's."""
     request, question = asking(1, 2), pb.ModelStatisticsRequest(name="m", version="1")
-    first = RawCall(served.port, names.MODEL_INFER)
+    port = port_of_nobody()
+    first = RawCall(served.port, names.MODEL_INFER, source_port=port)
     first.send(whole(request.SerializeToString()), end=True)
     assert first.ended()
     assert first.received
-    port = first.source_port
     first.reset()
     second = RawCall(served.port, names.MODEL_STATISTICS, source_port=port)
     second.send(whole(question.SerializeToString()), end=True)
