@@ -620,13 +620,25 @@ def test_the_pryer_reads_a_memory_that_is_open() -> None:
     assert all(json.loads(told.stdout).values())
 
 
+# What `tee run` ends with, and then PR_GET_DUMPABLE of the process in which it ran.
+AFTERWARDS = """
+import ctypes, sys
+from sealserve.cli.main import run
+print(run(["tee", *sys.argv[1:]]), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))
+"""
+
+
 def test_afterwards_memory_is_as_open_as_before(tee: Tee) -> None:
     """Others of our user may look again: a debugger, a profiler, the system's core dumps."""
-    prctl = ctypes.CDLL(None).prctl
-    # PR_SET_DUMPABLE: verbs of other tests ran in this process, and closed its memory.
-    assert prctl(4, 1, 0, 0, 0) == 0
-    assert tee.allowed("/bin/true").status == 0
-    assert prctl(3, 0, 0, 0, 0) == 1  # PR_GET_DUMPABLE
+    tee.allow("/bin/true")
+    told = subprocess.run(
+        [sys.executable, "-P", "-c", AFTERWARDS, *tee.words("/bin/true")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SECONDS,
+    )
+    assert told.stdout == "0 1\n"
 
 
 def test_the_command_inherits_one_socket_and_nothing_else(tee: Tee) -> None:
