@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -116,6 +117,23 @@ async def test_one_for_whom_there_is_no_certificate_is_gone_and_the_next_is_serv
         assert others.changes == [1, -1]
         async with wire(server, context=client_context()) as caller:
             assert (await caller.answer(caller.call("unary_unary_echo"))).status == 0
+
+
+@in_loop
+async def test_one_that_cannot_begin_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(_make: Any, _plain: socket.socket) -> None:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    others = Others()
+    async with beside(others) as server:
+        monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", fails)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(server))
+        assert await reader.read() == b""
+        writer.close()
+        await until(lambda: not server._connections)
+        assert others.changes == [1, -1]
+    gc.collect()  # of a task that failed the loop is told when nobody can ask it any more
+    assert [type(each["exception"]) for each in told()] == [OSError]
 
 
 @in_loop
