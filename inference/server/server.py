@@ -25,7 +25,7 @@ from sealserve.inference.server.predictions import Predictions
 from sealserve.inference.server.service import InferenceService
 from sealserve.inference.server.table import Slot, State
 from sealserve.inference.transport import server as transport
-from sealserve.inference.transport.acceptor import Nobody, Rivals
+from sealserve.inference.transport.acceptor import NOBODY, Rivals
 from sealserve.inference.transport.server import TransportLimits
 from sealserve.inference.transport.tls import TlsContext
 from sealserve.inference.wire.names import ATTESTATION_SERVICE, INFERENCE_SERVICE
@@ -45,7 +45,7 @@ class Server:
         slot: Slot,
         *,
         port: HeldPort | None = None,
-        rivals: Rivals = Nobody(),  # noqa: B008  it has no state
+        rivals: Rivals = NOBODY,
     ) -> None:
         """slot: what this process counts in. port: None where the configuration's is yet to be had.
 

@@ -33,7 +33,7 @@ class Rivals(Protocol):
         """We have one less."""
 
 
-class Nobody:
+class _Nobody:
     """No rivals."""
 
     def come_first(self) -> bool:
@@ -44,6 +44,9 @@ class Nobody:
 
     def lost(self) -> None:
         return
+
+
+NOBODY: Final = _Nobody()
 
 
 class Acceptor:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from sealserve.inference.transport.acceptor import Acceptor, Nobody, Rivals
+from sealserve.inference.transport.acceptor import NOBODY, Acceptor, Rivals
 from sealserve.inference.transport.connection import NOTICE_SECONDS, Connection, peer_at
 from sealserve.inference.transport.metadata import Metadata
 from sealserve.inference.transport.methods import Method
@@ -55,7 +55,7 @@ class Server:
         self,
         limits: TransportLimits,
         peer_of: Callable[[str], str],
-        rivals: Rivals = Nobody(),  # noqa: B008  it has no state
+        rivals: Rivals = NOBODY,
     ) -> None:
         """peer_of: whom an address counts as. rivals: who else takes connections where this does.
 
