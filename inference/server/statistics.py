@@ -92,10 +92,6 @@ class Connections:
     def __init__(self) -> None:
         self._kept: WeakKeyDictionary[object, dict[bytes, Counters]] = WeakKeyDictionary()
 
-    def __len__(self) -> int:
-        """How many connections have predicted something."""
-        return len(self._kept)
-
     def of(self, connection: object) -> dict[bytes, Counters]:
         """Of this connection; empty for one that predicted nothing yet. To be looked at only."""
         return self._kept.get(connection, {})
