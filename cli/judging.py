@@ -27,13 +27,16 @@ def _moment(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
     """A time of RFC 3339, so with a time zone."""
     if value is None:
         return None
+    wrong = click.BadParameter(f"{value!r} is no time such as 2026-09-01T00:00:00Z")
     form = _RFC3339.fullmatch(value)
-    if form is not None and not form["zone"]:
+    if form is None:
+        raise wrong
+    if not form["zone"]:
         raise click.BadParameter(f"{value!r} has no time zone; add Z for UTC")
     try:
-        return datetime.fromisoformat((form[0] if form is not None else "").upper())
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is no time such as 2026-09-01T00:00:00Z") from None
+        return datetime.fromisoformat(value.upper())
+    except ValueError:  # the 30th of February
+        raise wrong from None
 
 
 at_option = click.option(
