@@ -22,8 +22,8 @@ from sealserve.native.errors import SealserveError
 
 MAX_RUN_SECONDS: Final = 200e-6  # of one row, when the model was loaded
 MAX_MESSAGE_BYTES: Final = 16 * 1024
-# Of a message that is numbers beside that, as they stand in memory. A run may take as long as they
-# took the event loop to come: on servers of these years some 2 GB/s through TLS and HTTP/2.
+# Of a message that is numbers beside that, as they stand in memory. A run may take about as long as
+# they took the event loop to come, through TLS and HTTP/2.
 MAX_NUMBER_BYTES: Final = 1024 * 1024
 SECONDS_PER_BYTE: Final = 0.5e-9
 SLOW_SECONDS: Final = 0.005  # of the processor's time, which others on a busy machine do not add to

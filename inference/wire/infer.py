@@ -120,7 +120,7 @@ class IncomingRequest:
         """Names of the outputs wanted, empty for all of them."""
         return tuple([output.name for output in self._head.outputs])
 
-    @property
+    @cached_property
     def number_bytes(self) -> int:
         """Of raw contents that are numbers: decoding makes nothing of them but a view or a copy."""
         if len(self._contents.raw) != len(self._inputs):
