@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from sealserve.models import SealedModel
 from sealserve.native.errors import PolicyViolation, UnavailableError
 from sealserve.policy import Trust
 from support import client_case as case
+from support.at_work import at_work
 from support.models_onnx import batch, classifier, predict, small
 from support.models_sealed import seal_model
 from support.process_tree import descendants
@@ -127,18 +129,9 @@ def _own(pid: int) -> int:
 @contextmanager
 def under_load(soak: Soak, target: str, trust: Trust) -> Iterator[None]:
     right = Right()
-    threads = [
-        threading.Thread(target=soak.run, args=(number, target, trust, right))
-        for number in range(CLIENTS)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
+    jobs = [partial(soak.run, number, target, trust, right) for number in range(CLIENTS)]
+    with at_work(soak.over, jobs):
         yield
-    finally:
-        soak.over.set()
-        for thread in threads:
-            thread.join()
 
 
 def watched(server: Supervised, change: Iterator[None]) -> list[int]:

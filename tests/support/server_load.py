@@ -6,12 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from sealserve.inference.client import Client, connect
 from sealserve.native.errors import UnavailableError
 from sealserve.policy import Trust
+from support.at_work import at_work
 from support.models_onnx import batch
 from support.server_case import until
 
@@ -61,16 +63,7 @@ class Load:
 def load(target: str, trust: Trust, model: str, clients: int = CLIENTS) -> Iterator[Load]:
     """So many clients at work until the block ends; then every call has had its end."""
     result = Load(answered=np.zeros(clients, int))
-    threads = [
-        threading.Thread(target=result.ask, args=(number, target, trust, model))
-        for number in range(clients)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
+    jobs = [partial(result.ask, number, target, trust, model) for number in range(clients)]
+    with at_work(result.over, jobs):
         result.goes_on()
         yield result
-    finally:
-        result.over.set()
-        for thread in threads:
-            thread.join()

@@ -21,6 +21,7 @@ from sealserve.inference.server.port import HeldPort
 from sealserve.inference.wire.address import parse_address
 from sealserve.keys import new_identity
 from support import client_case as case
+from support.at_work import at_work
 from support.client_server import MODEL
 from support.h2_socket import encrypted
 from support.models_onnx import classifier
@@ -118,16 +119,9 @@ class Knocking:
 def knocking(server: Supervised, callers: int = 3) -> Iterator[Knocking]:
     """So many callers open and close connections."""
     result = Knocking()
-    threads = [threading.Thread(target=result.go_on, args=(server,)) for _ in range(callers)]
-    for thread in threads:
-        thread.start()
-    try:
+    with at_work(result.over, [partial(result.go_on, server)] * callers):
         result.goes_on()
         yield result
-    finally:
-        result.over.set()
-        for thread in threads:
-            thread.join()
 
 
 def test_no_connection_is_reset_by_a_reload(server: Supervised) -> None:
